@@ -1,0 +1,35 @@
+"""Where the property files are, in an installed wheel and in a source checkout.
+
+Knows the two places in which the package's ``properties`` folder can stand. Refuses to know what is in the files and
+who reads them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["properties_dir"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def properties_dir(package: Path = _PACKAGE) -> Path:
+    """Finds the folder of property files (``model``, ``dataset``, ``instructions``, ``deepspeed``).
+
+    Args:
+        package: Folder of the ``recbole_lcrec`` package.
+
+    Returns:
+        ``<package>/properties`` of an installed wheel, else ``<package>/../properties`` of a source checkout.
+
+    Raises:
+        RuntimeError: Neither folder exists.
+    """
+    places = (package / "properties", package.parent / "properties")
+    for place in places:
+        if (place / "model").is_dir():
+            return place
+    raise RuntimeError(
+        f"the property files of recbole_lcrec are in neither {places[0]} nor {places[1]}; "
+        "install the package again (pip install --force-reinstall .)"
+    )
