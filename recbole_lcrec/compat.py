@@ -1,0 +1,230 @@
+"""What RecBole 1.2.1 needs on today's NumPy, pandas, SciPy and PyTorch, given to RecBole's own modules alone.
+
+Knows which names RecBole uses that its libraries have dropped or changed, and puts stand-ins for them into the
+namespaces of ``recbole.*`` modules as these are imported: NumPy, pandas, SciPy and PyTorch themselves stay as they are
+for everybody else. A module that uses none of the names is left alone, and so is all of RecBole once it has mended
+itself. Refuses to know anything of this package's models, settings or data.
+
+What is mended, and why:
+
+* ``np.float``, ``np.int``, ``np.long`` and kin are gone since NumPy 1.24; RecBole sets them on NumPy itself, out of
+  ``np.float_`` and kin, which are gone since NumPy 2.0.
+* ``torch.load`` reads weights only since PyTorch 2.6; RecBole's checkpoints, read by its trainer and by models with
+  pretrained parts (S3Rec, NeuMF, ...), hold a whole ``Config``.
+* ``torch.cuda.amp.GradScaler`` and ``autocast`` warn since PyTorch 2.4 that they moved to ``torch.amp``.
+* ``frame[column].fillna(..., inplace=True)`` changes nothing since pandas 3.0 (copy on write), so that missing tokens
+  would become arbitrary ids.
+* ``column.agg(len)`` counts the rows since pandas 3.0, not what is in each; ``column.values`` cannot be written to.
+* ``dok_matrix._update`` is gone since SciPy 1.13, and the graph models (LightGCN, NGCF, ...) call it.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any
+
+__all__ = ["prepare_recbole"]
+
+
+def prepare_recbole() -> None:
+    """Makes RecBole fit the installed libraries; call it before RecBole is used, as often as you like.
+
+    RecBole's modules that are loaded already are mended at once, the others when they are imported. Imports nothing by
+    itself, so it costs no time.
+    """
+    if any(isinstance(finder, _RecBoleFinder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _RecBoleFinder())
+    for name, module in list(sys.modules.items()):
+        if name.startswith("recbole."):
+            _mend(module)
+
+
+class _RecBoleFinder(MetaPathFinder):
+    """Finds RecBole's modules where Python would, and has them mended right after they are run."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith("recbole."):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _MendingLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _MendingLoader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        _mend(module)
+
+
+class _StandIn(ModuleType):
+    """A library as one RecBole module sees it: the library itself, but for a few names."""
+
+    def __init__(self, library: ModuleType, names: Mapping[str, Any]) -> None:
+        super().__init__(library.__name__, library.__doc__)
+        self.__dict__.update(names, _library=library)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_library"], name)
+
+
+def _mend(module: ModuleType) -> None:
+    loader = module.__spec__.loader if module.__spec__ is not None else None
+    code = loader.get_code(module.__name__) if isinstance(loader, SourceFileLoader) else None
+    if code is None:
+        return
+    used = _names_used(code)
+    for name, value in list(vars(module).items()):
+        if not isinstance(value, ModuleType) or isinstance(value, _StandIn):
+            continue
+        stand_ins = _LIBRARIES.get(value.__name__)
+        wanted = {key: new for key, new in stand_ins(value).items() if key in used} if stand_ins else {}
+        if wanted:
+            setattr(module, name, _StandIn(value, wanted))
+    if module.__name__ in _CLASSES:
+        _CLASSES[module.__name__](module)
+
+
+def _names_used(code: CodeType) -> set[str]:
+    nested = [_names_used(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*nested)
+
+
+def _numpy_names(numpy: ModuleType) -> dict[str, Any]:
+    return {
+        "bool": numpy.bool_,
+        "int": numpy.int_,
+        "float": numpy.float64,
+        "complex": numpy.complex128,
+        "object": numpy.object_,
+        "str": numpy.str_,
+        "long": numpy.int_,
+        "unicode": numpy.str_,
+    }
+
+
+def _torch_names(torch: ModuleType) -> dict[str, Any]:
+    @functools.wraps(torch.load)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        return torch.load(*args, **{"weights_only": False, **kwargs})
+
+    return {"load": load}
+
+
+def _amp_names(amp: ModuleType) -> dict[str, Any]:
+    import torch
+
+    return {
+        "GradScaler": functools.partial(torch.amp.GradScaler, "cuda"),
+        "autocast": functools.partial(torch.autocast, "cuda"),
+    }
+
+
+def _pandas_names(pandas: ModuleType) -> dict[str, Any]:
+    class Column(pandas.Series):  # type: ignore[name-defined]
+        @property
+        def _constructor(self) -> type:
+            return Column
+
+        @property
+        def _constructor_expanddim(self) -> type:
+            return Frame
+
+        @property
+        def values(self) -> Any:
+            values = super().values
+            return values.copy() if hasattr(values, "flags") and not values.flags.writeable else values
+
+        def agg(self, func: Any = None, *args: Any, **kwargs: Any) -> Any:
+            return self.map(len) if func is len else super().agg(func, *args, **kwargs)
+
+    class Frame(pandas.DataFrame):  # type: ignore[name-defined]
+        @property
+        def _constructor(self) -> type:
+            return Frame
+
+        @property
+        def _constructor_sliced(self) -> type:
+            return Column
+
+    @functools.wraps(pandas.read_csv)
+    def read_csv(*args: Any, **kwargs: Any) -> Any:
+        frame = pandas.read_csv(*args, **kwargs)
+        sequences = [name for name in frame.columns if str(name).endswith(("token_seq", "float_seq"))]
+        return Frame(frame.fillna(dict.fromkeys(sequences, "")))
+
+    @functools.wraps(pandas.merge)
+    def merge(*args: Any, **kwargs: Any) -> Any:
+        return Frame(pandas.merge(*args, **kwargs))
+
+    return {"read_csv": read_csv, "merge": merge}
+
+
+def _sparse_names(sparse: ModuleType) -> dict[str, Any]:
+    if hasattr(sparse.dok_matrix, "_update"):
+        return {}
+
+    class dok_matrix(sparse.dok_matrix):  # type: ignore[name-defined]
+        def _update(self, data: Mapping[tuple[int, int], float]) -> None:
+            for (row, column), value in data.items():
+                self[row, column] = value
+
+    return {"dok_matrix": dok_matrix}
+
+
+def _mend_config(configurator: ModuleType) -> None:
+    config = configurator.Config
+    if "float_" in config.compatibility_settings.__code__.co_names:
+        config.compatibility_settings = lambda self: None
+
+
+def _mend_dataset(dataset: ModuleType) -> None:
+    cls = dataset.Dataset
+    feature_type = dataset.FeatureType
+    fill_nan = cls._fill_nan
+
+    @functools.wraps(fill_nan)
+    def fill_before(self: Any) -> None:
+        for feat_name in self.feat_name_list:
+            feat = getattr(self, feat_name)
+            for field in feat:
+                kind = self.field2type[field]
+                if kind in (feature_type.TOKEN, feature_type.FLOAT) and feat[field].isna().any():
+                    feat[field] = feat[field].fillna(0 if kind == feature_type.TOKEN else feat[field].mean())
+        fill_nan(self)
+
+    cls._fill_nan = _without_chained_assignment_warning(fill_before)
+    cls._load_feat = _without_chained_assignment_warning(cls._load_feat)
+
+
+def _without_chained_assignment_warning(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"(?s).*chained assignment")
+            return function(*args, **kwargs)
+
+    return quiet
+
+
+_LIBRARIES: Mapping[str, Callable[[ModuleType], dict[str, Any]]] = {
+    "numpy": _numpy_names,
+    "pandas": _pandas_names,
+    "scipy.sparse": _sparse_names,
+    "torch": _torch_names,
+    "torch.cuda.amp": _amp_names,
+}
+
+_CLASSES: Mapping[str, Callable[[ModuleType], None]] = {
+    "recbole.config.configurator": _mend_config,
+    "recbole.data.dataset.dataset": _mend_dataset,
+}
