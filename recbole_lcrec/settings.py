@@ -1,0 +1,254 @@
+"""The settings of every stage: one frozen dataclass each, built once and checked before any work starts.
+
+Knows the flat keys of ``properties/model/LCRec.yaml`` and what values each may take. Refuses to know where a value
+came from (file, command line, dictionary: that is ``config.py``) and what a stage does with it. Defaults live in the
+property file alone, so that a key is documented and defaulted in one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+__all__ = [
+    "BackboneSettings",
+    "DecodingSettings",
+    "IndexSettings",
+    "ScratchSettings",
+    "TextSettings",
+    "TuningSettings",
+    "known_keys",
+]
+
+Check = Callable[[Any], str | None]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _integer(low: int, high: float = float("inf")) -> Check:
+    def check(value: Any) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            return f"an integer of at least {low}" + ("" if high == float("inf") else f" and at most {high}")
+        return None
+
+    return check
+
+
+def _real(low: float, high: float = float("inf"), above: bool = False) -> Check:
+    def check(value: Any) -> str | None:
+        if not _is_number(value) or not low <= value <= high or (above and value == low):
+            bound = f"a number {'above' if above else 'of at least'} {low}"
+            return bound + ("" if high == float("inf") else f" and at most {high}")
+        return None
+
+    return check
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, str) and value.strip() else "a name or a path"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "True or False"
+
+
+def _one_of(*choices: Any) -> Check:
+    def check(value: Any) -> str | None:
+        if value in choices:
+            return None
+        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return "one of " + ", ".join(repr(c) for c in choices) + hint
+
+    return check
+
+
+def _optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _list_of(check: Check, allow_empty: bool = False) -> Check:
+    def check_list(value: Any) -> str | None:
+        if not isinstance(value, (list, tuple)) or not (value or allow_empty):
+            return "a list" + ("" if allow_empty else " with at least one element")
+        problems = [problem for element in value if (problem := check(element))]
+        return f"a list whose elements are each {problems[0]}" if problems else None
+
+    return check_list
+
+
+def _setting(check: Check, key: str | None = None) -> Any:
+    """A dataclass field with its check; ``key`` is the full key where it does not follow the prefix."""
+    return field(metadata={"check": check, "key": key})
+
+
+class _Settings:
+    """Reads one dataclass from flat, prefixed keys and checks every value."""
+
+    prefix: ClassVar[str] = ""
+
+    @classmethod
+    def keys(cls) -> dict[str, str]:
+        """Field name -> flat key, in the order of definition."""
+        return {
+            f.name: f.metadata["key"] or cls.prefix + f.name
+            for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        }
+
+    @classmethod
+    def from_config(cls, config: Any) -> Self:
+        """Builds the settings from anything with ``config[key]``: RecBole's Config or a plain dict.
+
+        Raises:
+            ValueError: a key is absent, or its value is of the wrong type or out of range; all are named at once.
+        """
+        values, problems = {}, []
+        for name, key in cls.keys().items():
+            if key not in config:
+                problems.append(f"{key} is missing; properties/model/LCRec.yaml documents it")
+                continue
+            values[name] = tuple(config[key]) if isinstance(config[key], list) else config[key]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        problems = []
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            expected = f.metadata["check"](value)
+            if expected:
+                problems.append(f"{self.keys()[f.name]} = {value!r}: expected {expected}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class TextSettings(_Settings):
+    """Which fields of the item file are the item's text, and what encodes them (paper III-B1)."""
+
+    prefix: ClassVar[str] = "text_"
+    title_fields: tuple[str, ...] = _setting(_list_of(_text))
+    description_fields: tuple[str, ...] = _setting(_list_of(_text, allow_empty=True))
+    encoder: str = _setting(_text)
+    max_length: int = _setting(_integer(1))
+    batch_size: int = _setting(_integer(1))
+
+
+@dataclass(frozen=True)
+class IndexSettings(_Settings):
+    """How item indices are learned: the RQ-VAE and the uniform semantic mapping (paper III-B, IV-A4)."""
+
+    prefix: ClassVar[str] = "index_"
+    method: str = _setting(_one_of("auto", "rqvae"))
+    file: str | None = _setting(_optional(_text))
+    levels: int = _setting(_integer(1, 26))
+    codebook_size: int = _setting(_integer(2))
+    latent_dim: int = _setting(_integer(1))
+    hidden_sizes: tuple[int, ...] = _setting(_list_of(_integer(1), allow_empty=True))
+    beta: float = _setting(_real(0.0))
+    epochs: int = _setting(_integer(1))
+    learning_rate: float = _setting(_real(0.0, above=True))
+    weight_decay: float = _setting(_real(0.0))
+    batch_size: int = _setting(_integer(1))
+    sinkhorn_epsilon: float = _setting(_real(0.0, above=True))
+    sinkhorn_iterations: int = _setting(_integer(1))
+
+
+@dataclass(frozen=True)
+class BackboneSettings(_Settings):
+    """Which causal language model is tuned."""
+
+    base_model: str = _setting(_text)
+    attention: str = _setting(_one_of("sdpa", "eager"), key="base_model_attention")
+
+
+@dataclass(frozen=True)
+class ScratchSettings(_Settings):
+    """Sizes of the small LLaMA-architecture model that ``base_model: scratch`` initialises."""
+
+    prefix: ClassVar[str] = "scratch_"
+    vocab_size: int = _setting(_integer(300))
+    hidden_size: int = _setting(_integer(8))
+    intermediate_size: int = _setting(_integer(8))
+    layers: int = _setting(_integer(1))
+    heads: int = _setting(_integer(1))
+    dropout: float = _setting(_real(0.0, 0.95))
+    tie_embeddings: bool = _setting(_flag)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
+            raise ValueError(
+                f"scratch_hidden_size = {self.hidden_size} must be an even multiple of "
+                f"scratch_heads = {self.heads} (rotary position embeddings rotate pairs)"
+            )
+
+
+@dataclass(frozen=True)
+class TuningSettings(_Settings):
+    """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
+
+    prefix: ClassVar[str] = "tuning_"
+    tasks: tuple[str, ...] = _setting(_list_of(_one_of("seq")))
+    seq_format: str = _setting(_one_of("instruction", "stream"))
+    template_file: str | None = _setting(_optional(_text))
+    max_length: int = _setting(_integer(8))
+    accumulation_steps: int = _setting(_integer(1))
+    scheduler: str = _setting(_one_of("cosine", "linear", "constant", "constant_with_warmup"))
+    warmup_ratio: float = _setting(_real(0.0, 1.0))
+    precision: str = _setting(_one_of("auto", "fp32", "bf16", "fp16"))
+    deepspeed: str | None = _setting(_optional(_text))
+    gradient_checkpointing: bool = _setting(_flag)
+    workers: int = _setting(_integer(0))
+    epochs: int = _setting(_integer(0), key="epochs")
+    batch_size: int = _setting(_integer(1), key="train_batch_size")
+    learning_rate: float = _setting(_real(0.0, above=True), key="learning_rate")
+    weight_decay: float = _setting(_real(0.0), key="weight_decay")
+    valid_sample_users: int | None = _setting(_optional(_integer(1)), key="valid_sample_users")
+
+
+@dataclass(frozen=True)
+class DecodingSettings(_Settings):
+    """Trie-constrained beam search (paper III-D2, IV-A4)."""
+
+    prefix: ClassVar[str] = "decoding_"
+    beam_size: int = _setting(_integer(1))
+    batch_size: int = _setting(_integer(1))
+    template: int = _setting(_integer(0))
+
+
+STAGES: tuple[type[_Settings], ...] = (
+    TextSettings,
+    IndexSettings,
+    BackboneSettings,
+    ScratchSettings,
+    TuningSettings,
+    DecodingSettings,
+)
+
+
+def known_keys() -> list[str]:
+    """Every flat key that some stage of LCRec reads."""
+    return [key for stage in STAGES for key in stage.keys().values()]
+
+
+def check_all(config: Mapping[str, Any]) -> None:
+    """Builds every stage's settings and throws them away: all bad values are reported before work starts.
+
+    Raises:
+        ValueError: every bad value of every stage, in one message.
+    """
+    problems = []
+    for stage in STAGES:
+        try:
+            stage.from_config(config)
+        except ValueError as err:
+            problems.append(str(err))
+    if problems:
+        raise ValueError("; ".join(problems))
