@@ -1,0 +1,173 @@
+"""Item texts: titles and descriptions, cleaned and aligned to the catalogue.
+
+Knows RecBole's atomic ``.item`` file (a header of ``name:type``) and the dirt of product texts: HTML, entities, the
+printed form of Python lists, missing values. Refuses to know what a text is used for: encoders and instructions get
+plain strings.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["ItemTexts", "clean_text", "read_item_texts", "require_texts"]
+
+_HIDDEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b\ufeff]")
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class ItemTexts:
+    """The text of N items, row by row; an item without text has empty strings.
+
+    Raises:
+        ValueError: the three columns differ in length.
+    """
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    descriptions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lengths = (len(self.item_ids), len(self.titles), len(self.descriptions))
+        if len(set(lengths)) != 1:
+            raise ValueError(f"item texts must be aligned, got {lengths} item ids, titles and descriptions")
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+
+def clean_text(raw: Any) -> str:
+    """Makes one line of plain text out of a field as found in the wild.
+
+    Entities are unescaped (twice, as shops often escape twice), tags dropped, the parts of a list (or of the printed
+    form of one, ``"['a', 'b']"``) joined by blanks, whitespace and control characters folded. None and NaN give "".
+    """
+    if raw is None or (isinstance(raw, (float, np.floating)) and math.isnan(raw)) or raw is pd.NA:
+        return ""
+    if isinstance(raw, (list, tuple, np.ndarray)):
+        return _joined(raw)
+    text = str(raw).strip()
+    if text.startswith("[") and text.endswith("]"):
+        parts = _parsed_list(text)
+        if parts is not None:
+            return _joined(parts)
+    text = html.unescape(html.unescape(text))
+    text = _TAG.sub(" ", _HIDDEN.sub(" ", text))
+    return " ".join(_CONTROL.sub(" ", text).split())
+
+
+def _joined(parts: Iterable[Any]) -> str:
+    return " ".join(filter(None, map(clean_text, parts)))
+
+
+def _parsed_list(text: str) -> list[Any] | None:
+    """The list whose printed form this is, or None: a title in brackets is a title."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, list) else None
+
+
+def read_item_texts(
+    item_file: Path | None,
+    item_ids: Sequence[str],
+    item_id_field: str,
+    title_fields: Sequence[str],
+    description_fields: Sequence[str],
+    separator: str = "\t",
+) -> ItemTexts:
+    """Reads the texts of the catalogue from an atomic ``.item`` file, under RecBole's own rules of quoting.
+
+    Args:
+        item_file: the file, UTF-8; None when the data set has none.
+        item_ids: N original item ids; they give the row order.
+        item_id_field: name of the id column, without its type.
+        title_fields: columns that make the title, joined by a blank in this order.
+        description_fields: columns that make the description; may be empty.
+        separator: what parts the columns.
+
+    Returns:
+        Texts of the N items. Items without any text are logged and kept with empty strings.
+
+    Raises:
+        ValueError: there is no such file or column, or an item has two rows.
+    """
+    if item_file is None:
+        raise ValueError(
+            "the data set has no item file, hence no item texts: put <dataset>.item (or <dataset>.item.json) beside "
+            "the interactions, or give a finished index by index_file"
+        )
+    table = _read_table(item_file, separator)
+    _require_columns(table, item_file, [item_id_field], "ITEM_ID_FIELD")
+    _require_columns(table, item_file, title_fields, "text_title_fields")
+    _require_columns(table, item_file, description_fields, "text_description_fields")
+    table = table.set_index(item_id_field, drop=False)
+    if table.index.has_duplicates:
+        twins = table.index[table.index.duplicated()].unique().tolist()
+        raise ValueError(f"{item_file}: {len(twins)} item(s) have several rows, first {twins[:_NAMED]}; keep one each")
+    ids = tuple(str(item) for item in item_ids)
+    table = table.reindex(ids)
+    texts = ItemTexts(ids, _column(table, title_fields), _column(table, description_fields))
+    _report_blank(texts, item_file)
+    return texts
+
+
+def require_texts(texts: ItemTexts) -> None:
+    """Checks that there is something to learn an index from.
+
+    Raises:
+        ValueError: every title and every description is empty.
+    """
+    if not any(texts.titles) and not any(texts.descriptions):
+        raise ValueError(
+            f"all {len(texts)} items are without text: name columns that hold text by text_title_fields and "
+            "text_description_fields, or give a finished index by index_file"
+        )
+
+
+def _read_table(item_file: Path, separator: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(item_file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError as err:
+        raise ValueError(f"{item_file}: no such item file") from err
+    except (ValueError, pd.errors.ParserError) as err:
+        raise ValueError(f"{item_file}: not a readable table with a header of name:type ({err})") from err
+    return table.rename(columns=lambda name: str(name).rsplit(":", 1)[0])
+
+
+def _require_columns(table: pd.DataFrame, item_file: Path, names: Sequence[str], key: str) -> None:
+    absent = [name for name in names if name not in table.columns]
+    if absent:
+        raise ValueError(
+            f"{item_file}: no column {', '.join(map(repr, absent))}, asked for by {key}; "
+            f"its columns are {', '.join(map(str, table.columns))}"
+        )
+
+
+def _column(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    columns = [[clean_text(value) for value in table[name]] for name in names]
+    return (
+        tuple(" ".join(filter(None, parts)) for parts in zip(*columns, strict=True)) if columns else ("",) * len(table)
+    )
+
+
+def _report_blank(texts: ItemTexts, item_file: Path) -> None:
+    rows = zip(texts.item_ids, texts.titles, texts.descriptions, strict=True)
+    blank = [item for item, title, description in rows if not title and not description]
+    if blank:
+        names = f": {', '.join(blank)}" if len(blank) <= _NAMED else ""
+        getLogger().warning(f"{len(blank)} of {len(texts)} items have no text in {item_file.name}{names}")

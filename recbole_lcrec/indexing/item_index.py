@@ -1,0 +1,218 @@
+"""The item index: which codes name which item, as index tokens and as the published JSON file.
+
+Knows codes ``[N, H]``, how a code is spelt as a token (``<a_12>``: letter = level, number = code), and the published
+form ``{"item id": ["<a_12>", "<b_7>", ...]}``. Refuses to know how codes are learned, how conflicts are resolved and
+what a language model makes of the tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["MAX_LEVELS", "ItemIndex", "index_token", "load_index", "save_index"]
+
+MAX_LEVELS = 26
+_TOKEN = re.compile(r"<([a-z])_(0|[1-9][0-9]{0,6})>")
+_NAMED = 5
+_REMEDY = "mend the file, or learn a new index with index_method=rqvae"
+
+
+def index_token(level: int, code: int) -> str:
+    """Spells one code, level 0 with the letter a: ``index_token(1, 7)`` is ``<b_7>``."""
+    return f"<{chr(ord('a') + level)}_{code}>"
+
+
+@dataclass(frozen=True, eq=False)
+class ItemIndex:
+    """Codes of every item (paper III-B: the item index as a sequence of codes, one per level).
+
+    Attributes:
+        codes: int64 ``[N, H]``, read-only, row order = the order of the item ids it was made for.
+        codebook_size: K, codes per level; every code is in ``[0, K)``.
+
+    Raises:
+        ValueError: codes that are not a two-dimensional integer array, are out of range, or have no or too many levels.
+    """
+
+    codes: np.ndarray
+    codebook_size: int
+
+    def __post_init__(self) -> None:
+        codes = np.asarray(self.codes)
+        if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(f"codes must be integers [N, H], got {codes.dtype} of shape {list(codes.shape)}")
+        if not 1 <= codes.shape[1] <= MAX_LEVELS:
+            raise ValueError(
+                f"codes have {codes.shape[1]} levels; an index has 1 to {MAX_LEVELS} (one letter per level)"
+            )
+        if self.codebook_size < 1:
+            raise ValueError(f"codebook_size = {self.codebook_size} must be at least 1")
+        if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size:
+            raise ValueError(
+                f"codes span [{codes.min()}, {codes.max()}], outside [0, {self.codebook_size}); "
+                "codebook_size must exceed the largest code"
+            )
+        frozen = np.array(codes, dtype=np.int64, order="C")
+        frozen.setflags(write=False)
+        object.__setattr__(self, "codes", frozen)
+
+    @property
+    def n_items(self) -> int:
+        """N, rows of the index."""
+        return int(self.codes.shape[0])
+
+    @property
+    def levels(self) -> int:
+        """H, codes per item."""
+        return int(self.codes.shape[1])
+
+    def tokens_by_level(self) -> tuple[tuple[str, ...], ...]:
+        """All K index tokens of each of the H levels, used by an item or not."""
+        return tuple(tuple(index_token(h, k) for k in range(self.codebook_size)) for h in range(self.levels))
+
+    def item_tokens(self) -> list[tuple[str, ...]]:
+        """The H index tokens of each item, in row order."""
+        spelt = self.tokens_by_level()
+        return [tuple(spelt[h][code] for h, code in enumerate(row)) for row in self.codes.tolist()]
+
+    def n_conflicts(self) -> int:
+        """N - distinct rows: how many items would have to move for all indices to differ."""
+        return self.n_items - len(np.unique(self.codes, axis=0))
+
+    def require_unique(self) -> None:
+        """Checks that no two items share one index.
+
+        Raises:
+            ValueError: some do; says how many and names the first such rows.
+        """
+        if not self.n_conflicts():
+            return
+        _, inverse, counts = np.unique(self.codes, axis=0, return_inverse=True, return_counts=True)
+        groups = np.reshape(inverse, -1)
+        shared = np.flatnonzero(counts[groups] > 1)
+        rows = np.flatnonzero(groups == groups[shared[0]])[:_NAMED].tolist()
+        raise ValueError(
+            f"{self.n_conflicts()} of {self.n_items} items lack an index of their own, first among them rows {rows}, "
+            f"all {''.join(self.item_tokens()[rows[0]])}; resolve the conflicts first (indexing/conflicts.py)"
+        )
+
+
+def save_index(index: ItemIndex, item_ids: Sequence[str], path: Path) -> None:
+    """Writes the published JSON form, atomically.
+
+    Args:
+        index: codes of N items.
+        item_ids: N distinct original item ids, in row order.
+        path: the file; by custom ``<dataset>.index.json``.
+
+    Raises:
+        ValueError: the ids are not N distinct ones.
+    """
+    ids = _checked_ids(item_ids)
+    if len(ids) != index.n_items:
+        raise ValueError(f"{len(ids)} item ids for an index of {index.n_items} items; give one id per row")
+    text = json.dumps({item: list(tokens) for item, tokens in zip(ids, index.item_tokens(), strict=True)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_index(path: Path, item_ids: Sequence[str]) -> ItemIndex:
+    """Reads an index in the published JSON form.
+
+    H is the length of the rows. K is the largest code + 1, rounded up to the next power of two (at least 2), for the
+    file does not hold it: codebooks have such sizes, and a code that no item uses costs one token only.
+
+    Args:
+        path: the file.
+        item_ids: N distinct original item ids; they give the row order.
+
+    Returns:
+        The index of these N items, conflicts and all.
+
+    Raises:
+        ValueError: the file is no such index or not one of these items; names the file, the item and the remedy.
+    """
+    ids = _checked_ids(item_ids)
+    rows = _read_rows(path)
+    known = set(ids)
+    unknown = [item for item in rows if item not in known]
+    if unknown:
+        raise ValueError(
+            f"{path}: {len(unknown)} item(s) that are not in the catalogue, first {unknown[:_NAMED]}; "
+            "the index belongs to other data or another version of it: " + _REMEDY
+        )
+    missing = [item for item in ids if item not in rows]
+    if missing:
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(ids)} items of the catalogue have no index, first {missing[:_NAMED]}; "
+            + _REMEDY
+        )
+    levels = len(next(iter(rows.values()), ()))
+    codes = np.array([_codes_of(path, item, rows[item], levels) for item in ids], dtype=np.int64)
+    codes = codes.reshape(len(ids), levels)
+    largest = int(codes.max()) if codes.size else 0
+    return ItemIndex(codes, codebook_size=max(2, 1 << largest.bit_length()))
+
+
+def _checked_ids(item_ids: Sequence[str]) -> list[str]:
+    ids = [str(item) for item in item_ids]
+    if not ids:
+        raise ValueError("no item ids: an index needs a catalogue of at least one item")
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{len(ids) - len(set(ids))} item ids appear twice; the catalogue's ids must be distinct")
+    return ids
+
+
+def _read_rows(path: Path) -> dict[str, Any]:
+    def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        rows = dict(pairs)
+        if len(rows) != len(pairs):
+            seen: set[str] = set()
+            twin = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ValueError(f"{path}: item {twin!r} appears twice; {_REMEDY}")
+        return rows
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_twins)
+    except FileNotFoundError as err:
+        raise ValueError(f"{path}: no such index file; name another by index_file or set index_method=rqvae") from err
+    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+        raise ValueError(f"{path}: corrupt or truncated JSON ({err}); {_REMEDY}") from err
+    if not isinstance(content, dict) or not content:
+        found = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise ValueError(f'{path}: holds {found}, not {{"item id": ["<a_12>", "<b_7>", ...], ...}}; {_REMEDY}')
+    return content
+
+
+def _codes_of(path: Path, item: str, tokens: Any, levels: int) -> list[int]:
+    if not isinstance(tokens, list) or not tokens:
+        raise ValueError(f"{path}: item {item!r} has {tokens!r} where a list of index tokens belongs; {_REMEDY}")
+    if len(tokens) != levels:
+        raise ValueError(
+            f"{path}: item {item!r} has {len(tokens)} levels and the file's first item {levels}; "
+            f"rows must be of equal length: {_REMEDY}"
+        )
+    if levels > MAX_LEVELS:
+        raise ValueError(f"{path}: item {item!r} has {levels} levels, at most {MAX_LEVELS} can be spelt; {_REMEDY}")
+    codes = []
+    for level, token in enumerate(tokens):
+        match = _TOKEN.fullmatch(token) if isinstance(token, str) else None
+        if match is None or ord(match[1]) - ord("a") != level:
+            raise ValueError(
+                f"{path}: item {item!r} has {token!r} at level {level}, expected a token like "
+                f"{index_token(level, 12)}; {_REMEDY}"
+            )
+        codes.append(int(match[2]))
+    return codes

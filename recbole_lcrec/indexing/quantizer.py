@@ -1,0 +1,133 @@
+"""Residual quantization: a vector as a sum of codebook vectors, one per level (paper Eq. 1, 2 and 4).
+
+Knows codebooks, residuals and the uniform semantic mapping of the last level. Refuses to know where vectors come from
+and how codebooks are initialised or optimised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recbole_lcrec.indexing.sinkhorn import scaled_cost, sinkhorn
+
+__all__ = ["Quantized", "ResidualQuantizer", "squared_distances"]
+
+
+def squared_distances(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Squared Euclidean distances ``[B, K]`` of ``vectors [B, d]`` to ``codebook [K, d]``, never negative."""
+    cross = vectors @ codebook.T
+    return (vectors.square().sum(1, keepdim=True) - 2 * cross + codebook.square().sum(1)).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What quantizing a batch gives.
+
+    Attributes:
+        vectors: ``[B, d]``, the sums of code vectors; gradients pass straight through to the input.
+        codes: int64 ``[B, H]``.
+        loss: scalar of Eq. 4, squared norms summed over levels, mean over the batch.
+        residuals: ``[H, B, d]`` without gradient, what each level was given to quantize.
+    """
+
+    vectors: Tensor
+    codes: Tensor
+    loss: Tensor
+    residuals: Tensor
+
+
+class ResidualQuantizer(nn.Module):
+    """H codebooks of K vectors; each level quantizes what the levels above left over.
+
+    Args:
+        levels: H.
+        codebook_size: K.
+        dim: d.
+        beta: weight of the commitment term in Eq. 4.
+        sinkhorn_epsilon: entropy weight of the uniform semantic mapping.
+        sinkhorn_iterations: Sinkhorn-Knopp rounds per batch.
+    """
+
+    initialised: Tensor
+
+    def __init__(
+        self,
+        levels: int,
+        codebook_size: int,
+        dim: int,
+        beta: float = 0.25,
+        sinkhorn_epsilon: float = 0.003,
+        sinkhorn_iterations: int = 50,
+    ) -> None:
+        super().__init__()
+        self.beta = beta
+        self.sinkhorn_epsilon = sinkhorn_epsilon
+        self.sinkhorn_iterations = sinkhorn_iterations
+        self.codebooks = nn.Parameter(torch.zeros(levels, codebook_size, dim))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    @property
+    def levels(self) -> int:
+        """H."""
+        return self.codebooks.shape[0]
+
+    def forward(self, latents: Tensor, uniform: bool = False) -> Quantized:
+        """Quantizes a batch for training.
+
+        Args:
+            latents: ``[B, d]``.
+            uniform: whether the last level maps through the plan of Eq. 6 (Algorithm 1) and not to the nearest code.
+
+        Raises:
+            RuntimeError: the codebooks were never initialised.
+        """
+        self._require_initialised()
+        residual, total = latents, torch.zeros_like(latents)
+        loss = latents.new_zeros(())
+        codes, residuals = [], []
+        for level, codebook in enumerate(self.codebooks):
+            with torch.no_grad():
+                residuals.append(residual.detach())
+                chosen = self._chosen(residual, codebook, uniform and level == self.levels - 1)
+            vectors = codebook[chosen]
+            codebook_loss = (residual.detach() - vectors).square().sum(dim=1).mean()
+            commitment = (residual - vectors.detach()).square().sum(dim=1).mean()
+            loss = loss + codebook_loss + self.beta * commitment
+            codes.append(chosen)
+            total = total + vectors.detach()
+            residual = residual - vectors.detach()
+        straight_through = latents + (total - latents).detach()
+        return Quantized(straight_through, torch.stack(codes, dim=1), loss, torch.stack(residuals))
+
+    @torch.no_grad()
+    def encode(self, latents: Tensor) -> Tensor:
+        """The nearest code of each level (Eq. 1): int64 ``[B, H]`` for ``latents [B, d]``.
+
+        Raises:
+            RuntimeError: the codebooks were never initialised.
+        """
+        self._require_initialised()
+        residual, codes = latents, []
+        for codebook in self.codebooks:
+            codes.append(squared_distances(residual, codebook).argmin(dim=1))
+            residual = residual - codebook[codes[-1]]
+        return torch.stack(codes, dim=1)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """The sum of the code vectors (Eq. 2 summed over levels): ``[B, d]`` for int64 ``codes [B, H]``."""
+        levels = torch.arange(self.levels, device=codes.device)
+        return self.codebooks[levels, codes].sum(dim=1)
+
+    def _chosen(self, residual: Tensor, codebook: Tensor, uniform: bool) -> Tensor:
+        distances = squared_distances(residual, codebook)
+        if not uniform:
+            return distances.argmin(dim=1)
+        return sinkhorn(scaled_cost(distances), self.sinkhorn_epsilon, self.sinkhorn_iterations).argmax(dim=1)
+
+    def _require_initialised(self) -> None:
+        if not self.initialised:
+            raise RuntimeError("the codebooks are not initialised: run initialise_codebooks or load a state first")

@@ -1,0 +1,83 @@
+"""Entropic optimal transport with uniform marginals: the uniform semantic mapping of Eq. 6, relaxed.
+
+Knows a cost matrix, an entropy weight and how to scale costs. Refuses to know what rows and columns stand for.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["scaled_cost", "sinkhorn"]
+
+_ABSORB_ABOVE = 1e30
+
+
+def scaled_cost(distances: Tensor) -> Tensor:
+    """Centres distances on the middle of their range and divides by half the range: the cost of Eq. 6 in [-1, 1].
+
+    The authors' released code scales so, which makes one epsilon fit any embedding; the paper does not say.
+
+    Args:
+        distances: ``[B, K]``, finite.
+
+    Returns:
+        float64 ``[B, K]`` with minimum -1 and maximum 1; zeros when all distances are equal.
+    """
+    distances = distances.double()
+    low, high = distances.min(), distances.max()
+    amplitude = (high - low) / 2
+    if not amplitude > 0:
+        return torch.zeros_like(distances)
+    return (distances - (low + high) / 2) / amplitude
+
+
+def sinkhorn(cost: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Solves Eq. 6 with an entropy term by Sinkhorn-Knopp rounds, whatever the size of cost / epsilon.
+
+    The plan minimises ``<plan, cost> - epsilon * entropy(plan)`` with rows summing to 1/B (each item is mapped once)
+    and columns to 1/K (codes are used alike). A round normalises columns, then rows, so the rows are exact after any
+    number of rounds and the columns converge. The potentials live in log space; between two renewals of the kernel a
+    round is two matrix-vector products, which gives the same numbers as two log-sum-exps at a small part of their time.
+
+    Args:
+        cost: ``[B, K]``, finite; see ``scaled_cost``.
+        epsilon: weight of the entropy, above 0; the smaller, the nearer to a hard assignment.
+        iterations: rounds, at least 1.
+
+    Returns:
+        float64 plan ``[B, K]``, finite and non-negative, total mass 1.
+
+    Raises:
+        ValueError: epsilon or iterations out of range, or a cost that is not a finite matrix.
+    """
+    if not epsilon > 0 or iterations < 1:
+        raise ValueError(f"epsilon = {epsilon} must be above 0 and iterations = {iterations} at least 1")
+    if cost.ndim != 2 or not cost.numel() or not bool(torch.isfinite(cost).all()):
+        raise ValueError(f"cost of shape {list(cost.shape)} must be a finite matrix [B, K] that is not empty")
+    scores = -cost.double() / epsilon
+    potential, kernel = _renewed(scores, scores.new_zeros(len(scores)))
+    row_scale, column_scale = scores.new_ones(scores.shape[0]), scores.new_ones(scores.shape[1])
+    for _ in range(iterations - 1):
+        columns = 1 / (kernel.shape[1] * (row_scale @ kernel))
+        rows = 1 / (kernel.shape[0] * (kernel @ columns))
+        if _moderate(columns) and _moderate(rows):
+            row_scale, column_scale = rows, columns
+        else:
+            potential, kernel = _renewed(scores, potential + row_scale.log())
+            row_scale, column_scale = torch.ones_like(row_scale), torch.ones_like(column_scale)
+    return row_scale[:, None] * kernel * column_scale
+
+
+def _renewed(scores: Tensor, row_potential: Tensor) -> tuple[Tensor, Tensor]:
+    """One round in log space: the row potential ``[B]`` after it and the plan ``[B, K]`` that it gives."""
+    n_rows, n_columns = scores.shape
+    column_potential = -math.log(n_columns) - torch.logsumexp(scores + row_potential[:, None], dim=0)
+    row_potential = -math.log(n_rows) - torch.logsumexp(scores + column_potential, dim=1)
+    return row_potential, torch.exp(scores + row_potential[:, None] + column_potential)
+
+
+def _moderate(scale: Tensor) -> bool:
+    return bool(((scale < _ABSORB_ABOVE) & (scale > 1 / _ABSORB_ABOVE)).all())

@@ -1,0 +1,114 @@
+"""Item texts: cleaning by example, alignment to the catalogue, and errors that name the remedy."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from recbole_lcrec.data.item_text import ItemTexts, clean_text, read_item_texts, require_texts
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        (None, ""),
+        (float("nan"), ""),
+        (np.float64("nan"), ""),
+        ("  a \t b\n\nc\u00a0d ", "a b c d"),
+        ("Nuts &amp; bolts &quot;M4&quot;", 'Nuts & bolts "M4"'),
+        ("twice &amp;amp; escaped", "twice & escaped"),
+        ("<b>Bold</b><br/>new &lt;i&gt;line&lt;/i&gt;", "Bold new line"),
+        ("<script>var x = '<p>';</script>kept<!-- not -->", "kept"),
+        ("fits 3 < 5 and 7 > 6", "fits 3 < 5 and 7 > 6"),
+        ("['first', 'second &amp; third']", "first second & third"),
+        ('["it\'s", ""]', "it's"),
+        ("[]", ""),
+        ("['cut off", "['cut off"),
+        ("[Import]", "[Import]"),
+        ("[pack of 3] screws [blue]", "[pack of 3] screws [blue]"),
+        (["a", None, "b"], "a b"),
+        (1995, "1995"),
+        ("zero\x00byte", "zero byte"),
+        ("emoji 🔩 stays", "emoji 🔩 stays"),
+    ],
+)
+def test_clean_text(raw, clean):
+    assert clean_text(raw) == clean
+
+
+@pytest.fixture
+def item_file(tmp_path):
+    path = tmp_path / "shop.item"
+    path.write_text(
+        "item_id:token\ttitle:token_seq\tyear:token\tdescription:token_seq\n"
+        "007\tNA\t1995\t['one', 'two']\n"
+        "7\tScrew &amp; nut\t\t\n"
+        "b\t\t\t\n"
+        "unused\tx\ty\tz\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def read(path, ids=("b", "7", "007", "absent"), title=("title", "year"), description=("description",)):
+    return read_item_texts(path, ids, "item_id", title, description)
+
+
+def test_reads_in_catalogue_order_with_ids_as_text(item_file, caplog):
+    with caplog.at_level(logging.WARNING):
+        texts = read(item_file)
+    assert texts.item_ids == ("b", "7", "007", "absent")
+    assert texts.titles == ("", "Screw & nut", "NA 1995", "")
+    assert texts.descriptions == ("", "", "one two", "")
+    assert "2 of 4 items have no text in shop.item: b, absent" in caplog.text
+
+
+def test_without_description_fields(item_file):
+    assert read(item_file, ids=["7"], description=()).descriptions == ("",)
+
+
+def test_many_items_without_text_are_counted_and_not_named(item_file, caplog):
+    with caplog.at_level(logging.WARNING):
+        read(item_file, ids=[f"gone{i}" for i in range(11)])
+    assert "11 of 11 items have no text" in caplog.text and "gone" not in caplog.text
+
+
+def test_unknown_field_is_named_with_key_and_columns(item_file):
+    with pytest.raises(
+        ValueError, match=r"'name', asked for by text_title_fields; .* item_id, title, year, description"
+    ):
+        read(item_file, title=("name",))
+    with pytest.raises(ValueError, match=r"'blurb', asked for by text_description_fields"):
+        read(item_file, description=("blurb",))
+    with pytest.raises(ValueError, match=r"'iid', asked for by ITEM_ID_FIELD"):
+        read_item_texts(item_file, ["7"], "iid", ["title"], [])
+
+
+def test_two_rows_of_one_item(item_file):
+    item_file.write_text(item_file.read_text() + "7\tagain\t\t\n")
+    with pytest.raises(ValueError, match=r"1 item\(s\) have several rows, first \['7'\]"):
+        read(item_file)
+
+
+def test_no_item_file(tmp_path):
+    with pytest.raises(ValueError, match=r"no item file.*index_file"):
+        read(None)
+    with pytest.raises(ValueError, match="no such item file"):
+        read(tmp_path / "none.item")
+
+
+def test_empty_item_file(tmp_path):
+    (tmp_path / "empty.item").write_text("")
+    with pytest.raises(ValueError, match="not a readable table"):
+        read(tmp_path / "empty.item")
+
+
+def test_require_texts():
+    require_texts(ItemTexts(("1", "2"), ("", ""), ("", "some")))
+    with pytest.raises(ValueError, match=r"all 2 items are without text.*text_title_fields"):
+        require_texts(ItemTexts(("1", "2"), ("", ""), ("", "")))
+
+
+def test_columns_must_be_aligned():
+    with pytest.raises(ValueError, match="aligned"):
+        ItemTexts(("1",), (), ("a",))
