@@ -1,0 +1,11 @@
+"""Constrained decoding: the trie of existing items, exact beam search over it, and scoring of given items.
+
+Knows a Hugging Face causal language model, token ids and arrays. Refuses to know RecBole, texts and tokenizers: who
+calls this room has already turned histories into prompt tokens and item indices into token ids.
+"""
+
+from recbole_lcrec.decoding.beam_search import Beams, beam_search
+from recbole_lcrec.decoding.scoring import score_items
+from recbole_lcrec.decoding.trie import Candidates, Trie
+
+__all__ = ["Beams", "Candidates", "Trie", "beam_search", "score_items"]
