@@ -1,0 +1,95 @@
+"""Where a data set lies, in which form, and what to say when it is not there.
+
+Knows folders and file names. Refuses to know what the files hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_lcrec.artifacts import ArtifactStore
+from recbole_lcrec.data.convert import convert_published
+
+__all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_dataset"]
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """The files of one data set.
+
+    Attributes:
+        name: name of the data set, the stem of its files.
+        folder: where the user keeps it.
+        atomic: whether RecBole's ``.inter`` is there; otherwise the published ``.inter.json`` is.
+        index: the published ``.index.json``, if there is one.
+    """
+
+    name: str
+    folder: Path
+    atomic: bool
+    index: Path | None
+
+
+def artifact_store(config: Any) -> ArtifactStore:
+    """The store of reusable artifacts that ``artifact_dir`` names, else one under ``checkpoint_dir``."""
+    return ArtifactStore(Path(config["artifact_dir"] or Path(config["checkpoint_dir"]) / "artifacts"))
+
+
+def find_data_files(name: str, folder: Path) -> DataFiles:
+    """Looks for a data set.
+
+    Raises:
+        ValueError: neither form is there; the message lists the ways to get one.
+    """
+    index = folder / f"{name}.index.json"
+    found_index = index if index.is_file() else None
+    if (folder / f"{name}.inter").is_file():
+        return DataFiles(name, folder, True, found_index)
+    if (folder / f"{name}.inter.json").is_file():
+        return DataFiles(name, folder, False, found_index)
+    raise ValueError(
+        f"data set {name!r} was not found: neither {folder / (name + '.inter')} nor "
+        f"{folder / (name + '.inter.json')} exists. Put RecBole atomic files ({name}.inter, {name}.item) or the "
+        f"published LC-Rec files ({name}.inter.json, {name}.item.json, {name}.index.json) there, "
+        f"point --data_path at the folder that holds {name}/, or try --dataset=ml-100k, which comes with RecBole"
+    )
+
+
+def require_dataset(config: Any) -> DataFiles:
+    """The files of the configured data set; see :func:`find_data_files` for the error when there are none."""
+    return find_data_files(config["dataset"], Path(config["data_path"]))
+
+
+def prepare_data_files(config: Any) -> DataFiles:
+    """Makes sure that RecBole finds atomic files: converts the published form once and points ``data_path`` at the result.
+
+    The user's folder is only read. The converted files are an artifact named by the sources' content, so a changed
+    source is converted anew.
+
+    Returns:
+        The files as the user keeps them.
+    """
+    files = require_dataset(config)
+    if files.atomic:
+        return files
+    sources = {
+        suffix: path
+        for suffix in ("inter", "item", "index")
+        if (path := files.folder / f"{files.name}.{suffix}.json").is_file()
+    }
+    counts: dict[str, int] = {}
+    artifact = artifact_store(config).get_or_build(
+        "atomic",
+        {"name": files.name, "form": 1, **sources},
+        lambda folder: counts.update(convert_published(files.folder, files.name, folder)),
+    )
+    if counts:
+        listed = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        getLogger().info(f"Converted {files.folder / files.name}.inter.json to atomic files in {artifact.path}: {listed}")
+    else:
+        getLogger().info(f"Reusing the converted atomic files in {artifact.path}")
+    config["data_path"] = str(artifact.path)
+    return files

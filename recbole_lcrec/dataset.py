@@ -1,0 +1,164 @@
+"""The data stage of LC-Rec: RecBole's sequential data set that also has item texts, item indices and instructions.
+
+Knows the Config and calls three rooms: data, indexing, instructions. Refuses to know language models and ranking.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from logging import getLogger
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from recbole_lcrec.data.item_text import ItemTexts, read_item_texts, require_texts
+from recbole_lcrec.data.loading import ExactTimeOrder, SequentialDataset
+from recbole_lcrec.data.locate import artifact_store, prepare_data_files
+from recbole_lcrec.data.sequences import UserSequences, training_sequences
+from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
+from recbole_lcrec.indexing.item_index import ItemIndex, load_index
+from recbole_lcrec.indexing.learn import learn_item_index, read_index, write_learned
+from recbole_lcrec.indexing.text_encoder import encode_item_texts
+from recbole_lcrec.instructions.mixture import InstructionSource, SequentialInstructions, StreamInstructions
+from recbole_lcrec.instructions.templates import Templates
+from recbole_lcrec.settings import IndexSettings, TextSettings, TuningSettings
+
+__all__ = ["LCRecDataset"]
+
+
+class LCRecDataset(ExactTimeOrder, SequentialDataset):  # type: ignore[misc]
+    """A sequential data set whose items have indices.
+
+    Attributes:
+        item_ids: the N original item ids; row r is RecBole's item id r + 1.
+        item_index: the item indices, one row per item.
+    """
+
+    def __init__(self, config: Any) -> None:
+        """Loads the interactions and makes or loads the item indices.
+
+        Args:
+            config: a :class:`recbole_lcrec.config.Config`.
+
+        Raises:
+            ValueError: the data set, its texts or its index are missing or damaged, or the catalogue is too small.
+        """
+        files = prepare_data_files(config)
+        self.given_index = Path(config["index_file"]) if config["index_file"] else files.index
+        super().__init__(config)
+        self.item_ids = tuple(str(token) for token in self.field2id_token[self.iid_field][1:])
+        _check_catalogue(len(self.item_ids), max(config["topk"]))
+        self.item_index = self._make_index(IndexSettings.from_config(config))
+
+    @cached_property
+    def item_texts(self) -> ItemTexts:
+        """Titles and descriptions of the items, in the order of ``item_ids``."""
+        settings = TextSettings.from_config(self.config)
+        path = Path(self.dataset_path) / f"{self.dataset_name}.item"
+        return read_item_texts(
+            path if path.is_file() else None,
+            self.item_ids,
+            self.iid_field,
+            settings.title_fields,
+            settings.description_fields,
+            self.config["field_separator"],
+        )
+
+    def tokenizer_texts(self, templates: Templates) -> list[str]:
+        """What a tokenizer from scratch learns from: templates, and the items' texts where there are any."""
+        has_texts = (Path(self.dataset_path) / f"{self.dataset_name}.item").is_file()
+        if not has_texts:
+            return templates.texts()
+        try:
+            texts = self.item_texts
+        except ValueError as err:
+            getLogger().warning(f"The tokenizer learns from the templates alone: {err}")
+            return templates.texts()
+        return [*templates.texts(), *(text for text in (*texts.titles, *texts.descriptions) if text)]
+
+    def _make_index(self, settings: IndexSettings) -> ItemIndex:
+        if settings.method == "auto" and self.given_index is not None:
+            return self._load_given(self.given_index)
+        return self._learn(settings)
+
+    def _load_given(self, path: Path) -> ItemIndex:
+        index = load_index(path, self.item_ids)
+        conflicts = index.n_conflicts()
+        moved = 0
+        if conflicts:
+            order = np.array(sorted(range(len(self.item_ids)), key=lambda row: _natural(self.item_ids[row])))
+            sizes = [index.codebook_size] * index.levels
+            codes, moved = resolve_without_embeddings(index.codes[order], sizes)
+            index = ItemIndex(codes[np.argsort(order)], index.codebook_size)
+        index.require_unique()
+        getLogger().info(
+            f"Item index: given in {path}, {index.n_items:,} items, {index.levels} levels x {index.codebook_size} codes; "
+            f"{index.n_items - conflicts:,} distinct rows, {moved} items moved to free codes"
+        )
+        return index
+
+    def _learn(self, settings: IndexSettings) -> ItemIndex:
+        texts, store, started = self.item_texts, artifact_store(self.config), perf_counter()
+        require_texts(texts)
+        encoding = TextSettings.from_config(self.config)
+        device, seed = self.config["device"], int(self.config["seed"])
+        embedded = store.get_or_build(
+            "embeddings",
+            {"texts": texts, "encoder": encoding.encoder, "max_length": encoding.max_length},
+            lambda folder: np.save(folder / "embeddings.npy", encode_item_texts(texts, encoding, device)),
+        )
+        embeddings = np.load(embedded.path / "embeddings.npy", allow_pickle=False)
+        learned = store.get_or_build(
+            "index",
+            {"embeddings": embeddings, "items": self.item_ids, "settings": settings, "seed": seed},
+            lambda folder: write_learned(
+                learn_item_index(embeddings, settings, seed, device), self.item_ids, folder
+            ),
+        )
+        index = read_index(learned.path, self.item_ids)
+        index.require_unique()
+        verbs = {True: "reused", False: "made"}
+        getLogger().info(
+            f"Item index: {index.n_items:,} items, {index.levels} levels x {index.codebook_size} codes, all distinct; "
+            f"embeddings {verbs[embedded.reused]} ({embedded.path}), index {verbs[learned.reused]} ({learned.path}), "
+            f"{perf_counter() - started:.1f} s"
+        )
+        return index
+
+    def sequences(self) -> UserSequences:
+        """The users' sequences of this split; meant for the training split that :meth:`build` returns first."""
+        feat = self.inter_feat
+        return training_sequences(
+            feat[self.uid_field].numpy(),
+            feat[self.iid_field].numpy(),
+            feat[self.item_list_length_field].numpy(),
+            feat[self.item_id_list_field][:, 0].numpy(),
+        )
+
+    def instructions(self, settings: TuningSettings, templates: Templates, max_history: int) -> InstructionSource:
+        """The tuning data of this (training) split.
+
+        Args:
+            settings: which form the sequential task has.
+            templates: the wordings.
+            max_history: newest items that a history keeps.
+        """
+        texts = tuple("".join(tokens) for tokens in self.item_index.item_tokens())
+        seed = int(self.config["seed"])
+        if settings.seq_format == "stream":
+            return StreamInstructions(self.sequences(), texts, max_history, seed)
+        return SequentialInstructions(self.sequences(), texts, templates, max_history, seed)
+
+
+def _natural(item_id: str) -> tuple[int, str]:
+    """Sorts numeric ids by value, before all others."""
+    return (int(item_id), "") if item_id.isdecimal() else (2**62, item_id)
+
+
+def _check_catalogue(n_items: int, k: int) -> None:
+    if n_items == 1:
+        raise ValueError("the data set has a catalogue of 1 item; there is nothing to rank")
+    if n_items < k:
+        raise ValueError(f"topk asks for {k} items, but the catalogue has {n_items}; lower --topk")
