@@ -1,0 +1,112 @@
+"""Index tokens in a tokenizer, and text to token ids.
+
+Knows tokenizers, index tokens and instructions. Refuses to know models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import AddedToken
+
+from recbole_lcrec.instructions.templates import Instruction
+
+__all__ = ["TokenRow", "add_index_tokens", "item_token_ids", "pad_prompts", "tokenize_instructions", "tokenize_prompts"]
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """An instruction as token ids: what is read, and what is learned."""
+
+    prompt: list[int]
+    response: list[int]
+
+
+def add_index_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> int:
+    """Appends the index tokens that the tokenizer lacks.
+
+    Returns:
+        How many were added.
+    """
+    known = tokenizer.get_vocab()
+    missing = [AddedToken(token, normalized=False) for token in tokens if token not in known]
+    return int(tokenizer.add_tokens(missing))
+
+
+def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """Token ids of every item's index, checked to be what the tokenizer makes of it inside a text.
+
+    Args:
+        tokenizer: after :func:`add_index_tokens`.
+        item_tokens: N tuples of H index tokens.
+
+    Returns:
+        int64 [N, H].
+
+    Raises:
+        ValueError: the tokenizer lacks an index token, splits it, or puts something between two of them.
+    """
+    vocabulary = tokenizer.get_vocab()
+    distinct = sorted({token for tokens in item_tokens for token in tokens})
+    missing = [token for token in distinct if token not in vocabulary]
+    if missing:
+        raise ValueError(f"the tokenizer lacks {len(missing)} index tokens, {missing[0]!r} for one")
+    probes = [f"a {token}, {token}{token}." for token in distinct]
+    for token, ids in zip(distinct, tokenizer(probes, add_special_tokens=False)["input_ids"], strict=True):
+        if ids.count(vocabulary[token]) != 3:
+            raise ValueError(f"the tokenizer does not keep the index token {token!r} whole within a text")
+    ids = np.array([[vocabulary[token] for token in tokens] for tokens in item_tokens], dtype=np.int64)
+    sample = range(0, len(item_tokens), max(len(item_tokens) // 100, 1))
+    for row in sample:
+        encoded = tokenizer("".join(item_tokens[row]), add_special_tokens=False)["input_ids"]
+        if encoded != ids[row].tolist():
+            raise ValueError(f"the tokenizer turns the item index {''.join(item_tokens[row])!r} into {encoded}")
+    return ids
+
+
+def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of prompts, with the tokenizer's start token where it has one and never an end token."""
+    rows = tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
+    end = tokenizer.eos_token_id
+    return [row[:-1] if len(row) > 1 and row[-1] == end else row for row in rows]
+
+
+def tokenize_instructions(
+    tokenizer: PreTrainedTokenizerBase, instructions: Sequence[Instruction], max_length: int
+) -> list[TokenRow]:
+    """Token ids of instructions; an end token closes every response.
+
+    Raises:
+        ValueError: an instruction has more than ``max_length`` tokens. Nothing is cut off.
+    """
+    prompts = tokenize_prompts(tokenizer, [each.prompt for each in instructions])
+    responses = tokenizer([each.response for each in instructions], add_special_tokens=False)["input_ids"]
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    rows = []
+    for instruction, prompt, response in zip(instructions, prompts, responses, strict=True):
+        rows.append(TokenRow(prompt, response + end))
+        if len(prompt) + len(rows[-1].response) > max_length:
+            raise ValueError(
+                f"an instruction has {len(prompt)} + {len(rows[-1].response)} tokens, more than tuning_max_length = "
+                f"{max_length}; raise it (the prompt begins {instruction.prompt[:60]!r})"
+            )
+    return rows
+
+
+def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts of unequal length as one left-padded batch.
+
+    Returns:
+        input_ids [B, L] int64 and attention_mask [B, L] int64, 0 on padding.
+    """
+    longest = max(map(len, prompts))
+    ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        mask[row, longest - len(prompt) :] = 1
+    return ids, mask
