@@ -1,0 +1,208 @@
+"""Checks of parameters before any work starts: which keys a source may name, whom they reach, which values they take.
+
+Knows the keys that RecBole's trainers and evaluator read for every model, and how ``Model.key`` and bare keys are dealt
+out. Refuses to know LCRec's own values (``settings.py``) and where values come from (``config.py``). Every problem of a
+configuration is reported in one message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from recbole_lcrec.registry import check_model_name, known_keys
+from recbole_lcrec.values import did_you_mean
+
+__all__ = ["check_beams", "check_common_values", "check_history", "deal_out"]
+
+_PARALLEL = frozenset({"nproc", "ip", "port", "world_size", "offset", "group_offset", "local_rank"})
+_COMMAND_ONLY = frozenset({"config_files"})
+
+
+def deal_out(
+    values: Mapping[str, Any],
+    source: str,
+    model: str,
+    dataset: str,
+    run: Sequence[str],
+    strict: bool = False,
+) -> dict[str, Any]:
+    """The part of one source's values that reaches one model of a run.
+
+    A bare key reaches each model of the run that knows it; ``Model.key`` reaches that model and beats the bare key.
+
+    Args:
+        values: bare and ``Model.key`` keys with their values.
+        source: where they come from, for messages.
+        model: the model to configure.
+        dataset: the data set's name.
+        run: every model of the run, ``model`` among them.
+        strict: whether ``Model.key`` of a model outside the run is an error; property files may hold such keys.
+
+    Raises:
+        ValueError: a key that no model of the run knows, or ``Model.key`` that this model does not know; all are named.
+    """
+    bare, own, problems = {}, {}, []
+    for key, value in values.items():
+        target, _, name = key.rpartition(".")
+        try:
+            problem = _problem_of_key(f"{key!r} ({source})", target, name, dataset, run, strict)
+        except ValueError as err:
+            problem = f"{key!r} ({source}): {err}"
+        if problem:
+            problems.append(problem)
+        elif target == model:
+            own[name] = value
+        elif not target and name in known_keys(model, dataset):
+            bare[name] = value
+    if problems:
+        raise ValueError("; ".join(problems))
+    return {**bare, **own}
+
+
+def _problem_of_key(where: str, target: str, name: str, dataset: str, run: Sequence[str], strict: bool) -> str:
+    if name in _PARALLEL:
+        return f"{where} is not used here: several processes are started with torchrun"
+    if name in _COMMAND_ONLY:
+        return f"{where} is a flag of the command, not a parameter"
+    if target:
+        check_model_name(target)
+        if strict and target not in run:
+            return f"{where} is for {target}, which is not run; the models are {', '.join(run)}"
+    asked = (target,) if target else tuple(run)
+    known = frozenset().union(*(known_keys(model, dataset) for model in asked))
+    if name in known:
+        return ""
+    return f"unknown parameter {where} of {' and '.join(asked)}{did_you_mean(name, known)}"
+
+
+Check = Callable[[Any], str]
+
+
+def _integer(low: int, high: int | None = None) -> Check:
+    def check(value: Any) -> str:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= low
+        bound = "" if high is None else f" and at most {high}"
+        return "" if good and (high is None or value <= high) else f"an integer of at least {low}{bound}"
+
+    return check
+
+
+def _number(low: float, above: bool = False) -> Check:
+    def check(value: Any) -> str:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good = number and (value > low if above else value >= low) and value < float("inf")
+        return "" if good else f"a number {'above' if above else 'of at least'} {low}"
+
+    return check
+
+
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else "True or False"
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) and value.strip() else "a name or a path"
+
+
+def _mapping(value: Any) -> str:
+    return "" if isinstance(value, Mapping) else "a mapping such as {'mode': 'full'}"
+
+
+def _cutoffs(value: Any) -> str:
+    values = value if isinstance(value, (list, tuple)) and value else [value]
+    wrong = any(_integer(1)(k) for k in values) or len(set(values)) < len(values)
+    return "one or more different positive integers, such as [1, 5, 10]" if wrong else ""
+
+
+_COMMON: dict[str, Check] = {
+    "epochs": _integer(0),
+    "train_batch_size": _integer(1),
+    "eval_batch_size": _integer(1),
+    "learning_rate": _number(0.0, above=True),
+    "weight_decay": _number(0.0),
+    "eval_step": _integer(0),
+    "stopping_step": _integer(0),
+    "seed": _integer(0, 2**32 - 1),
+    "MAX_ITEM_LIST_LENGTH": _integer(1),
+    "topk": _cutoffs,
+    "eval_args": _mapping,
+    "mask_history": _flag,
+    "reproducibility": _flag,
+    "repeatable": _flag,
+    "show_progress": _flag,
+    "use_gpu": _flag,
+    "data_path": _text,
+    "checkpoint_dir": _text,
+}
+
+
+def check_common_values(
+    values: Mapping[str, Any], metric_names: Collection[str], skip: Collection[str] = ()
+) -> list[str]:
+    """The problems of the values that RecBole reads for every model.
+
+    Args:
+        values: the merged parameters, before RecBole interprets them.
+        metric_names: RecBole's metrics, in lower case.
+        skip: keys that another check reports.
+
+    Returns:
+        One sentence a problem; none when all is well.
+    """
+    problems = [
+        f"{key} = {values[key]!r}: expected {expected}"
+        for key, check in _COMMON.items()
+        if key not in skip and key in values and (expected := check(values[key]))
+    ]
+    if not any(problem.startswith("topk ") for problem in problems):
+        problems += _check_metrics(values, metric_names)
+    return problems
+
+
+def _check_metrics(values: Mapping[str, Any], metric_names: Collection[str]) -> list[str]:
+    metrics, valid = values["metrics"], values["valid_metric"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    if not isinstance(metrics, (list, tuple)) or not metrics or not all(isinstance(m, str) for m in metrics):
+        return [f"metrics = {metrics!r}: expected one or more names of metrics, such as [Hit, NDCG]"]
+    if unknown := [metric for metric in metrics if metric.lower() not in metric_names]:
+        hints = [
+            f"metrics holds {metric!r}, which RecBole has not{did_you_mean(metric, metric_names)}" for metric in unknown
+        ]
+        return hints
+    if not isinstance(valid, str):
+        return [f"valid_metric = {valid!r}: expected a metric and a cut-off, such as NDCG@10"]
+    name, at, cutoff = valid.partition("@")
+    if name.lower() not in {metric.lower() for metric in metrics}:
+        return [f"valid_metric = {valid!r} is none of metrics = {list(metrics)}: name one of them, or add it there"]
+    cutoffs = _as_list(values["topk"])
+    if at and cutoff not in {str(k) for k in cutoffs}:
+        remedy = f"set valid_metric={name}@{max(cutoffs)}, or extend topk"
+        return [f"valid_metric = {valid!r} is not at one of topk = {cutoffs}: {remedy}"]
+    return []
+
+
+def check_history(values: Mapping[str, Any]) -> list[str]:
+    """The problem of two keys that disagree about masking a general model's history; none when they agree."""
+    repeatable, masked = values["repeatable"], values["mask_history"]
+    if not isinstance(repeatable, bool) or not isinstance(masked, bool) or repeatable != masked:
+        return []
+    return [
+        f"repeatable = {repeatable} contradicts mask_history = {masked}: RecBole leaves the history of a model that is "
+        "not sequential out of the ranking exactly where repeatable is False; give mask_history alone"
+    ]
+
+
+def check_beams(values: Mapping[str, Any]) -> list[str]:
+    """The problem of asking for more items than beams are kept; none when ``max(topk) <= decoding_beam_size``."""
+    topk, beams = values["topk"], values["decoding_beam_size"]
+    if _cutoffs(topk) or _integer(1)(beams) or max(_as_list(topk)) <= beams:
+        return []
+    return [
+        f"topk = {topk} asks for {max(_as_list(topk))} items a user, but decoding_beam_size = {beams} finds only "
+        f"{beams}: raise decoding_beam_size or lower topk"
+    ]
+
+
+def _as_list(topk: Any) -> list[int]:
+    return list(topk) if isinstance(topk, (list, tuple)) else [topk]

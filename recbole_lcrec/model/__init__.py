@@ -1,0 +1,1 @@
+"""The models that this package adds to RecBole, one file each."""

@@ -1,0 +1,217 @@
+"""LC-Rec as a RecBole model: histories in, scores of the whole catalogue out.
+
+Knows RecBole's interactions and calls the instructions, llm and decoding rooms. Refuses to know how the language model
+is tuned (``llm/finetune.py``) and when it is scored (``trainer.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_lcrec.compat import prepare_recbole
+
+prepare_recbole()
+
+from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
+from recbole.utils import InputType  # noqa: E402
+
+from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
+from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
+from recbole_lcrec.instructions.mixture import InstructionSource  # noqa: E402
+from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt  # noqa: E402
+from recbole_lcrec.instructions.templates import Instruction, load_templates  # noqa: E402
+from recbole_lcrec.llm.backbone import load_backbone, load_saved  # noqa: E402
+from recbole_lcrec.llm.collator import label_batch  # noqa: E402
+from recbole_lcrec.llm.tokens import (  # noqa: E402
+    item_token_ids,
+    pad_prompts,
+    tokenize_instructions,
+    tokenize_prompts,
+)
+from recbole_lcrec.resources import properties_dir  # noqa: E402
+from recbole_lcrec.settings import BackboneSettings, DecodingSettings, ScratchSettings, TuningSettings  # noqa: E402
+
+__all__ = ["LCRec"]
+
+
+class LCRec(SequentialRecommender):  # type: ignore[misc]
+    """LC-Rec (Zheng et al., ICDE 2024): a language model that generates item indices.
+
+    Attributes:
+        llm: the causal language model.
+        tokenizer: its tokenizer, every index token one id.
+        trie: the N existing indices as token ids.
+        index, item_ids: the items' indices and original ids.
+        max_history: newest items that a prompt holds.
+    """
+
+    input_type = InputType.POINTWISE
+
+    def __init__(self, config: Any, dataset: LCRecDataset) -> None:
+        """Loads or initialises the language model and builds the trie.
+
+        Args:
+            config: a :class:`recbole_lcrec.config.Config`.
+            dataset: gives the item index and the texts for a tokenizer from scratch.
+
+        Raises:
+            ValueError: the model or the templates cannot be used, or no history fits ``tuning_max_length``.
+        """
+        super().__init__(config, dataset)
+        self.tuning = TuningSettings.from_config(config)
+        self.decoding = DecodingSettings.from_config(config)
+        self.templates = load_templates(
+            Path(self.tuning.template_file or properties_dir() / "instructions" / "lcrec.yaml")
+        )
+        group = self.templates.tasks.get("seq", ())
+        if self.decoding.template >= len(group):
+            raise ValueError(f"decoding_template = {self.decoding.template}: there are {len(group)} SEQ templates, from 0")
+        self.index, self.item_ids = dataset.item_index, dataset.item_ids
+        item_tokens = self.index.item_tokens()
+        self.item_texts = tuple("".join(tokens) for tokens in item_tokens)
+        seed = int(config["seed"])
+        self.attention = BackboneSettings.from_config(config).attention
+        backbone = load_backbone(
+            BackboneSettings.from_config(config),
+            ScratchSettings.from_config(config),
+            [token for level in self.index.tokens_by_level() for token in level],
+            lambda: dataset.tokenizer_texts(self.templates),
+            seed,
+        )
+        self.llm, self.tokenizer = backbone.model, backbone.tokenizer
+        ids = item_token_ids(self.tokenizer, item_tokens)
+        self.trie = Trie.from_token_ids(ids)
+        self.item_token_ids = torch.from_numpy(ids)
+        self.max_history = self._longest_history()
+        self._rng = np.random.default_rng(seed)
+
+    def _longest_history(self) -> int:
+        """How many items fit in a prompt of any template, with the response, in the tokens there are.
+
+        Every index token is one id, so a prompt's length depends on the number of items alone.
+        """
+        context = getattr(self.llm.config, "max_position_embeddings", None) or self.tuning.max_length
+        limit = min(self.tuning.max_length, context) - self.index.levels - 1
+        for n in range(self.max_seq_length, 0, -1):
+            prompts = [self._prompt([0] * n, template) for template in range(len(self.templates.tasks["seq"]))]
+            longest = max(map(len, tokenize_prompts(self.tokenizer, prompts)))
+            if longest <= limit:
+                if n < self.max_seq_length:
+                    getLogger().warning(
+                        f"Histories keep their newest {n} of {self.max_seq_length} items, so that prompt and response "
+                        f"fit {limit + self.index.levels + 1} tokens (tuning_max_length, the model's context)"
+                    )
+                return n
+        raise ValueError(
+            f"not even a history of one item fits tuning_max_length = {self.tuning.max_length} tokens; raise it"
+        )
+
+    def _prompt(self, history: Sequence[int], template: int) -> str:
+        items = [self.item_texts[row] for row in history]
+        if self.tuning.seq_format == "stream":
+            return stream_prompt(items)
+        return sequential_prompt(self.templates, self.templates.tasks["seq"][template], items)
+
+    def _histories(self, interaction: Any) -> list[list[int]]:
+        """Item rows of each history, oldest first, the newest ``max_history`` of them."""
+        items, lengths = interaction[self.ITEM_SEQ].cpu().numpy(), interaction[self.ITEM_SEQ_LEN].cpu().numpy()
+        return [
+            (row[:length][-self.max_history :] - 1).tolist() for row, length in zip(items, lengths, strict=True)
+        ]
+
+    def _padded_prompts(self, histories: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        prompts = [self._prompt(history, self.decoding.template) for history in histories]
+        ids, mask = pad_prompts(tokenize_prompts(self.tokenizer, prompts), int(self.tokenizer.pad_token_id))
+        return ids.to(self.llm.device), mask.to(self.llm.device)
+
+    def instruction_source(self, dataset: LCRecDataset) -> InstructionSource:
+        """The tuning data of a training split, in this model's wording and length."""
+        return dataset.instructions(self.tuning, self.templates, self.max_history)
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """Eq. 7 on one batch of RecBole's training rows, so that RecBole's plain Trainer can train the model.
+
+        Args:
+            interaction: histories [B, L] with lengths [B] and targets [B].
+
+        Returns:
+            Scalar: mean negative log-likelihood per response token, in nats.
+        """
+        group = self.templates.tasks["seq"]
+        instructions = []
+        for history, target in zip(self._histories(interaction), interaction[self.POS_ITEM_ID].tolist(), strict=True):
+            prompt = self._prompt(history, int(self._rng.integers(len(group))))
+            instructions.append(Instruction(prompt, self.item_texts[target - 1]))
+        rows = tokenize_instructions(self.tokenizer, instructions, self.tuning.max_length)
+        batch = label_batch(rows, int(self.tokenizer.pad_token_id))
+        return self.llm(**{name: tensor.to(self.llm.device) for name, tensor in batch.items()}).loss
+
+    def full_sort_predict(self, interaction: Any, extra_beams: int = 0) -> Tensor:
+        """Scores of the whole catalogue by trie-constrained beam search (paper III-D2).
+
+        Args:
+            interaction: histories [B, L] with lengths [B].
+            extra_beams: beams on top of ``decoding_beam_size``, for items that are masked afterwards.
+
+        Returns:
+            float32 [B, n_items] with RecBole's item ids as columns: the log-probability (nats) of a decoded item's
+            index, -inf for every other item.
+        """
+        histories = self._histories(interaction)
+        scores = torch.full((len(histories), self.n_items), -torch.inf, device=self.device)
+        self.trie = self.trie.to(self.llm.device)
+        # users of like length share a batch, so that little of it is padding
+        order = sorted(range(len(histories)), key=lambda user: len(histories[user]))
+        for start in range(0, len(order), self.decoding.batch_size):
+            users = order[start : start + self.decoding.batch_size]
+            ids, mask = self._padded_prompts([histories[user] for user in users])
+            beams = beam_search(self.llm, ids, mask, self.trie, self.decoding.beam_size + extra_beams)
+            rows = torch.tensor(users, device=self.device).unsqueeze(1)
+            scores[rows, beams.items.to(self.device) + 1] = beams.log_probs.to(self.device)
+        return scores
+
+    @torch.no_grad()
+    def predict(self, interaction: Any) -> Tensor:
+        """Scores of given pairs by teacher forcing, for RecBole's sampled evaluation.
+
+        Args:
+            interaction: histories [B, L] with lengths [B] and an item [B] each; rows with the same history share its
+                forward pass.
+
+        Returns:
+            float32 [B]: log-probability (nats) of each row's item index.
+        """
+        histories = self._histories(interaction)
+        targets = interaction[self.ITEM_ID].cpu().numpy() - 1
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, history in enumerate(histories):
+            groups.setdefault(tuple(history), []).append(row)
+        scores = torch.empty(len(histories), device=self.device)
+        token_ids = self.item_token_ids.to(self.llm.device)
+        distinct = list(groups.items())
+        for start in range(0, len(distinct), self.decoding.batch_size):
+            chunk = distinct[start : start + self.decoding.batch_size]
+            items = np.full((len(chunk), max(len(rows) for _, rows in chunk)), -1, dtype=np.int64)
+            for user, (_, rows) in enumerate(chunk):
+                items[user, : len(rows)] = targets[rows]
+            ids, mask = self._padded_prompts([history for history, _ in chunk])
+            result = score_items(self.llm, ids, mask, token_ids, torch.from_numpy(items).to(self.llm.device))
+            for user, (_, rows) in enumerate(chunk):
+                scores[rows] = result[user, : len(rows)].to(self.device)
+        return scores
+
+    def load_weights(self, folder: Path) -> None:
+        """Replaces the language model by one that was saved from this model.
+
+        Raises:
+            ValueError: the folder holds no model.
+        """
+        self.llm = load_saved(folder, self.attention).to(self.device)
+        self.llm.train(self.training)

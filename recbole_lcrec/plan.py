@@ -1,0 +1,85 @@
+"""What a run consists of: the checked configuration of each of its models.
+
+Knows how models are named in arguments and property files, and what models must share to be compared. Refuses to know
+how they are trained. Loads PyTorch and RecBole only after the models' names have been found good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_lcrec import registry
+from recbole_lcrec.command_line import split_names
+from recbole_lcrec.values import read_yaml
+
+if TYPE_CHECKING:
+    from recbole_lcrec.config import Config
+
+__all__ = ["build_configs"]
+
+# What all models of a run must share for their results to stand in one table.
+_SHARED = (
+    "dataset",
+    "data_path",
+    "seed",
+    "eval_args",
+    "mask_history",
+    "metrics",
+    "topk",
+    "benchmark_filename",
+    "rm_dup_inter",
+    "val_interval",
+    "filter_inter_by_user_or_item",
+    "user_inter_num_interval",
+    "item_inter_num_interval",
+)
+
+
+def build_configs(
+    model: str | type | Sequence[str] | None,
+    dataset: str | None,
+    config_file_list: Sequence[str | Path] | None,
+    config_dict: Mapping[str, Any] | None,
+    command_line: Mapping[str, Any] | None,
+) -> list[Config]:
+    """The checked configurations of all models of a run, in order.
+
+    Raises:
+        ValueError: a wrong model, data set or parameter, or models that could not be compared.
+    """
+    models = _models(model, config_file_list, config_dict)
+    names = [one if isinstance(one, str) else one.__name__ for one in models]
+    for name in names:
+        registry.check_model_name(name)
+    config_class = import_module("recbole_lcrec.config").Config
+    configs = [
+        config_class(one, dataset, config_file_list, config_dict, command_line=command_line, run=names)
+        for one in models
+    ]
+    for config in configs[1:]:
+        for key in _SHARED:
+            if config[key] != configs[0][key]:
+                raise ValueError(
+                    f"{key} differs between {configs[0].model} ({configs[0][key]!r}) and {config.model} "
+                    f"({config[key]!r}): models of one run are compared, so set it for all of them with a bare --{key}"
+                )
+    return configs
+
+
+def _models(
+    model: str | type | Sequence[str] | None,
+    config_file_list: Sequence[str | Path] | None,
+    config_dict: Mapping[str, Any] | None,
+) -> list[str | type]:
+    if not model:
+        sources = [*(read_yaml(path) for path in config_file_list or ()), config_dict or {}]
+        model = next((values["model"] for values in reversed(sources) if values.get("model")), None)
+    if isinstance(model, type):
+        return [model]
+    names = split_names(model if isinstance(model, str) else ",".join(model or ()))
+    if not names:
+        raise ValueError("no model is named; give one with --model=LCRec, in a property file or as argument")
+    return list(names)

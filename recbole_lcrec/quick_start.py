@@ -1,0 +1,244 @@
+"""From flags to ranked models: configurations, data, training, evaluation, one table.
+
+Knows the order of the stages and nothing of what is inside them. Refuses to start any model before the configuration,
+the data set and the base model of every model of the run have been checked. Loads PyTorch and RecBole only when a run
+begins, so that ``--help`` and wrong flags answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_lcrec import registry
+from recbole_lcrec.command_line import parse_command_line
+from recbole_lcrec.plan import build_configs
+from recbole_lcrec.results import result_table
+
+if TYPE_CHECKING:
+    from recbole_lcrec.config import Config
+
+__all__ = ["load_data_and_model", "main", "objective_function", "run_recbole_lcrec"]
+
+Result = dict[str, Any]
+
+
+def run_recbole_lcrec(
+    model: str | type | Sequence[str] | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    saved: bool = True,
+    command_line: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Trains and tests one model, or several on the same data, split, seed and metrics.
+
+    Under torchrun every process calls this; RecBole's models are trained by process 0 alone, after this package's.
+
+    Args:
+        model: ``LCRec`` or a model of RecBole, by name or class; several as a list or with commas between them;
+            None: what ``model`` says in ``config_file_list`` or ``config_dict``.
+        dataset: name of the data set; None: likewise.
+        config_file_list: paths of YAML property files.
+        config_dict: parameters, ``Model.key`` for one model's own.
+        saved: whether models are saved, and tested at their best epoch rather than the last.
+        command_line: parameters that beat all others.
+
+    Returns:
+        For one model ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result`` as RecBole
+        gives them, ``seconds`` (data, training and test) and ``saved_model_file`` (None if nothing is saved). For
+        several, a mapping of each model's name to that.
+
+    Raises:
+        ValueError: a wrong model, data set, parameter or base model; raised before any model is trained.
+    """
+    configs = build_configs(model, dataset, config_file_list, config_dict, command_line)
+    results = run_models(configs, saved)
+    one = len(configs) == 1 and (model is None or isinstance(model, (str, type)))
+    return results.get(configs[0].model, {}) if one else results
+
+
+def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Result]:
+    """Trains and tests each configured model and logs one table of all.
+
+    Args:
+        configs: of different models (see ``plan.build_configs``).
+        saved: see :func:`run_recbole_lcrec`.
+
+    Returns:
+        Model name -> its result, in the order of ``configs``; under torchrun only those that this process trained.
+    """
+    from recbole_lcrec.config import process_count, process_rank
+
+    for config in configs:
+        _require_inputs(config)
+    mine = list(configs)
+    if process_count() > 1:  # models that need every process first; the others then wait for nobody
+        mine.sort(key=lambda config: config.model not in registry.OWN_MODELS)
+        mine = [config for config in mine if process_rank() == 0 or config.model in registry.OWN_MODELS]
+    results: dict[str, Result] = {}
+    with _recbole_log(configs[0]):
+        for config in mine:
+            results[config.model] = _run_model(config, saved)
+        results = {config.model: results[config.model] for config in configs if config.model in results}
+        if process_rank() == 0:
+            logging.getLogger().info("Results on the test users:\n" + table_of(configs, results))
+    return results
+
+
+def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:
+    """The table of a run's test results, as text."""
+    return result_table(results, configs[0]["metrics"], configs[0]["topk"])
+
+
+def _require_inputs(config: Config) -> None:
+    """Fails where the data set or the base model is missing, before anything is loaded."""
+    import_module("recbole_lcrec.data.locate").require_dataset(config)
+    if config.model in registry.OWN_MODELS:
+        import_module("recbole_lcrec.llm.backbone").check_base_model(config["base_model"])
+
+
+def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:
+    """The untrained model, the data set and the loaders of its three splits."""
+    from recbole.utils import init_seed
+
+    from recbole_lcrec.data.loading import create_dataset, data_preparation
+
+    logger = logging.getLogger()
+    logger.info(config)
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    logger.info(dataset)
+    loaders = data_preparation(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
+    model = registry.get_model(config.model)(config, loaders[0]._dataset).to(config["device"])
+    logger.info(model)
+    return model, dataset, loaders
+
+
+def _run_model(config: Config, saved: bool) -> Result:
+    start = time.perf_counter()
+    model, _, (train_data, valid_data, test_data) = _build(config)
+    trainer = registry.get_trainer(config["MODEL_TYPE"], config.model)(config, model)
+    progress = config["show_progress"]
+    best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)
+    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress)
+    result = {
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid_result,
+        "test_result": test_result,
+        "seconds": time.perf_counter() - start,
+        "saved_model_file": str(trainer.saved_model_file) if saved else None,
+    }
+    logging.getLogger().info(f"{config.model}: best valid {best_valid_result}, test result {test_result}")
+    return result
+
+
+@contextmanager
+def _recbole_log(config: Config) -> Iterator[None]:
+    """RecBole's logger, to the screen and to a file under ``log/``, in process 0; the others log errors alone.
+
+    Handlers that were there before are left as they are.
+    """
+    from recbole.utils import init_logger
+
+    from recbole_lcrec.config import process_rank
+
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    if process_rank() == 0:
+        init_logger(config)
+    else:
+        root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in before]:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+
+
+def objective_function(
+    config_dict: Mapping[str, Any] | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    saved: bool = True,
+) -> Result:
+    """One trial in the shape that RecBole's ``HyperTuning`` expects of its objective function.
+
+    Args:
+        config_dict: parameters of the trial; it or a file names ``model`` (one) and ``dataset``.
+        config_file_list: paths of YAML property files.
+        saved: whether the model is saved.
+
+    Returns:
+        ``model``, ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``.
+
+    Raises:
+        ValueError: several models are named, or anything that :func:`run_recbole_lcrec` refuses.
+    """
+    configs = build_configs(None, None, config_file_list, config_dict, None)
+    if len(configs) > 1:
+        raise ValueError(f"model = {[config.model for config in configs]}: a trial is of one model")
+    result = run_models(configs, saved)[configs[0].model]
+    shape = ("best_valid_score", "valid_score_bigger", "best_valid_result", "test_result")
+    return {"model": configs[0].model, **{key: result[key] for key in shape}}
+
+
+def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, Any, Any]:
+    """Loads what a run saved, ready to be evaluated again.
+
+    Args:
+        model_file: a folder that LCRec saved, or a ``.pth`` file that RecBole's trainer saved. A ``.pth`` file is a
+            pickle, which can run any code when it is read: load only files that you trust.
+
+    Returns:
+        config, model, dataset, train_data, valid_data, test_data.
+
+    Raises:
+        ValueError: nothing is there, or a file of the folder is missing.
+    """
+    from recbole_lcrec.restore import load_folder, load_pickle
+
+    path = Path(model_file)
+    if not path.exists():
+        raise ValueError(f"model_file = {str(path)!r} does not exist; give a folder or .pth file that a run saved")
+    config, restore = load_folder(path) if path.is_dir() else load_pickle(path)
+    _require_inputs(config)
+    with _recbole_log(config):
+        model, dataset, loaders = _build(config)
+        restore(model)
+    return config, model, dataset, *loaders
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command.
+
+    Args:
+        argv: flags without the program's name; None: those of the process.
+
+    Returns:
+        0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
+    """
+    debug = False
+    try:
+        command = parse_command_line(sys.argv[1:] if argv is None else argv)
+        debug = str(command.shared.get("state", "")).upper() == "DEBUG"
+        configs = build_configs(command.models, command.dataset or None, command.config_files, None, command.values())
+        results = run_models(configs)
+    except (ValueError, FileNotFoundError) as err:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {' '.join(str(err).split())}\n")
+        return 2
+    if configs[0].model in results and len(results) == len(configs):
+        sys.stdout.write(table_of(configs, results) + "\n")
+    return 0

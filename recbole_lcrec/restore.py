@@ -1,0 +1,73 @@
+"""Saved models, back to a configuration and the step that gives a freshly built model its weights.
+
+Knows the two forms that trainers save: LCRec's folder and RecBole's pickled checkpoint. Refuses to know how data sets
+and models are built.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_lcrec.config import Config
+from recbole_lcrec.values import read_yaml
+
+__all__ = ["load_folder", "load_pickle"]
+
+Restore = Callable[[Any], None]
+
+
+def load_folder(folder: Path) -> tuple[Config, Restore]:
+    """Reads a folder that LCRec saved: ``config.yaml``, ``<dataset>.index.json``, a Hugging Face model and tokenizer.
+
+    The configuration takes its base model and its item index from the folder, so the built model is the saved one and
+    nothing is left to restore.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    values = read_yaml(_present(folder / "config.yaml"))
+    if not values.get("dataset"):
+        raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
+    index = _present(folder / f"{values['dataset']}.index.json")
+    _present(folder / "config.json")
+    _present(folder / "tokenizer_config.json")
+    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
+        raise ValueError(f"{folder} holds no model.safetensors; the run that saved it may have been interrupted")
+    given = {"base_model": str(folder), "index_method": "auto", "index_file": str(index)}
+    return Config(config_file_list=[folder / "config.yaml"], command_line=given), lambda model: None
+
+
+def load_pickle(path: Path) -> tuple[Config, Restore]:
+    """Reads a checkpoint of RecBole's trainer. It is a pickle and can run any code: read only files that you trust.
+
+    Raises:
+        ValueError: it is no such checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as err:
+        raise ValueError(f"{path} cannot be read as a checkpoint: {err}") from err
+    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= set(checkpoint):
+        raise ValueError(f"{path} is not a checkpoint of RecBole's trainer: it has no 'config' and 'state_dict'")
+    saved = checkpoint["config"]
+    if isinstance(saved, Config):
+        saved.adapt_to_machine()
+    elif not torch.cuda.is_available():
+        saved["device"] = torch.device("cpu")
+
+    def restore(model: Any) -> None:
+        model.load_state_dict(checkpoint["state_dict"])
+        model.load_other_parameter(checkpoint.get("other_parameter"))
+
+    return saved, restore
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; the run that saved this folder may have been interrupted")
+    return path

@@ -1,0 +1,244 @@
+"""RecBole's trainer for LC-Rec: ``fit`` drives the fine-tuning, ``evaluate`` is RecBole's own.
+
+Knows RecBole's trainer, its early stopping and its log, and what a saved run holds. Refuses to know how the language
+model is optimised (``llm/finetune.py``) and how users are ranked (``model/lcrec.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from recbole_lcrec.compat import prepare_recbole
+
+prepare_recbole()
+
+from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
+from recbole.trainer import Trainer  # noqa: E402
+from recbole.utils import dict2str, early_stopping, get_local_time, set_color  # noqa: E402
+
+from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
+from recbole_lcrec.indexing.item_index import save_index  # noqa: E402
+from recbole_lcrec.llm.backbone import Backbone  # noqa: E402
+from recbole_lcrec.llm.finetune import EpochReport, deepspeed_config, finetune  # noqa: E402
+from recbole_lcrec.resources import properties_dir  # noqa: E402
+
+__all__ = ["LCRecTrainer"]
+
+
+class LCRecTrainer(Trainer):  # type: ignore[misc]
+    """Tunes the language model, scores the validation users after each epoch and keeps the best one.
+
+    Attributes:
+        saved_model_file: folder of the saved run: a Hugging Face model and tokenizer, ``<dataset>.index.json``,
+            ``config.yaml`` and ``results.json``.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        """Prepares a run; see RecBole's Trainer.
+
+        Args:
+            config: a :class:`recbole_lcrec.config.Config`.
+            model: a :class:`recbole_lcrec.model.lcrec.LCRec`.
+        """
+        super().__init__(config, model)
+        name = f"LCRec-{config['dataset']}-{get_local_time()}"
+        self.saved_model_file = _unused(Path(self.checkpoint_dir) / name)
+        self.deepspeed = deepspeed_config(config["tuning_deepspeed"], properties_dir() / "deepspeed")
+        self.is_main = int(os.environ.get("RANK", "0")) == 0
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Any = None,
+    ) -> tuple[float, Any]:
+        """Tunes the model; RecBole's arguments and result.
+
+        Args:
+            train_data: RecBole's loader of the training split; only its data set is read.
+            valid_data: loader of the validation split; without it nothing stops early and every epoch is saved.
+            verbose: whether to log each epoch.
+            saved: whether to save the best epoch.
+            show_progress: whether to draw progress bars.
+            callback_fn: called as ``callback_fn(epoch, valid_score)`` after each validation.
+
+        Returns:
+            Best validation score and the metrics of that epoch.
+        """
+        self.eval_collector.data_collect(train_data)
+        sample = self._sampled_users(valid_data) if valid_data else None
+
+        def after_epoch(report: EpochReport) -> bool:
+            self._log_epoch(report, verbose)
+            if not sample:
+                self._keep(report, saved, verbose)
+                return False
+            if (report.epoch + 1) % self.eval_step:
+                return False
+            started = perf_counter()
+            score, result = self._valid_epoch(sample, show_progress=show_progress)
+            self.best_valid_score, self.cur_step, stop, better = early_stopping(
+                score, self.best_valid_score, self.cur_step, self.stopping_step, self.valid_metric_bigger
+            )
+            self._log_validation(report.epoch, score, result, perf_counter() - started, verbose)
+            if better:
+                self.best_valid_result = result
+                self._keep(report, saved, verbose)
+            if callback_fn:
+                callback_fn(report.epoch, score)
+            if stop and verbose:
+                best = report.epoch - self.cur_step * self.eval_step
+                self.logger.info(f"Finished training, best eval result in epoch {best}")
+            return stop
+
+        if self.model.tuning.epochs == 0:
+            raise ValueError("epochs = 0: there is nothing to fit; evaluate the model as it is, or raise --epochs")
+        started = perf_counter()
+        finetune(
+            Backbone(self.model.llm, self.model.tokenizer),
+            self.model.instruction_source(train_data._dataset),
+            self.model.tuning,
+            self.deepspeed,
+            self.device,
+            int(self.config["seed"]),
+            float((self.clip_grad_norm or {"max_norm": 1.0}).get("max_norm", 1.0)),
+            show_progress and self.is_main,
+            after_epoch,
+        )
+        self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
+        self._add_hparam_to_tensorboard(self.best_valid_score)
+        return self.best_valid_score, self.best_valid_result
+
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
+    ) -> Any:
+        """RecBole's evaluation, of the best saved epoch when asked.
+
+        Args:
+            eval_data: RecBole's loader of a split.
+            load_best_model: whether to load ``model_file``, else the run's own folder, first; the metrics are then
+                written to its ``results.json``.
+            model_file: folder of a saved run.
+            show_progress: whether to draw a progress bar.
+
+        Returns:
+            Metric names and values.
+        """
+        folder = Path(model_file or self.saved_model_file)
+        if load_best_model and eval_data:
+            self.model.load_weights(folder)
+            self.logger.info(f"Loading model structure and parameters from {folder}")
+        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress and self.is_main)
+        if load_best_model and eval_data and self.is_main:
+            _write_results(folder, {"test_result": dict(result)})
+        return result
+
+    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
+        interaction, history_index, positive_u, positive_i = batched_data
+        extra = 0
+        if history_index is not None:
+            # as many more beams as a user has masked items, so that max(topk) unmasked ones are left
+            extra = int(np.bincount(history_index[0].numpy(), minlength=1).max())
+        scores = self.model.full_sort_predict(interaction.to(self.device), extra_beams=extra)
+        scores[:, 0] = -np.inf
+        if history_index is not None:
+            scores[history_index] = -np.inf
+        return interaction, scores, positive_u, positive_i
+
+    def _sampled_users(self, valid_data: Any) -> Any:
+        """The validation loader, of ``valid_sample_users`` users drawn by the seed when that is fewer."""
+        dataset, count = valid_data._dataset, self.model.tuning.valid_sample_users
+        if count is None or count >= len(dataset) or not isinstance(valid_data, FullSortEvalDataLoader):
+            return valid_data
+        rng = np.random.default_rng(int(self.config["seed"]))
+        chosen = np.sort(rng.choice(len(dataset), size=count, replace=False))
+        part = dataset.copy(dataset.inter_feat[chosen])
+        self.logger.info(f"Validating on {count:,} of {len(dataset):,} users (valid_sample_users)")
+        if isinstance(valid_data, HistoryMaskedLoader):
+            return HistoryMaskedLoader(self.config, part, valid_data._sampler, valid_data.histories)
+        return FullSortEvalDataLoader(self.config, part, valid_data._sampler, shuffle=False)
+
+    def _log_epoch(self, report: EpochReport, verbose: bool) -> None:
+        self.train_loss_dict[report.epoch] = report.loss
+        if verbose:
+            self.logger.info(self._generate_train_loss_output(report.epoch, 0.0, report.seconds, report.loss))
+        self._add_train_loss_to_tensorboard(report.epoch, report.loss)
+        self.wandblogger.log_metrics(
+            {"epoch": report.epoch, "train_loss": report.loss, "train_step": report.epoch}, head="train"
+        )
+
+    def _log_validation(self, epoch: int, score: float, result: Any, seconds: float, verbose: bool) -> None:
+        if verbose:
+            self.logger.info(
+                set_color(f"epoch {epoch} evaluating", "green")
+                + f" [{set_color('time', 'blue')}: {seconds:.2f}s, {set_color('valid_score', 'blue')}: {score:f}]"
+            )
+            self.logger.info(set_color("valid result", "blue") + ": \n" + dict2str(result))
+        self.tensorboard.add_scalar("Valid_score", score, epoch)
+        self.wandblogger.log_metrics({**result, "valid_step": epoch}, head="valid")
+
+    def _keep(self, report: EpochReport, saved: bool, verbose: bool) -> None:
+        """Saves this epoch as the best one: written beside, then put in the place of the last."""
+        if not saved:
+            return
+        final = Path(self.saved_model_file)
+        partial = final.with_name(f".{final.name}.saving")
+        if self.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        report.save(partial)
+        if not self.is_main:
+            return
+        save_index(self.model.index, self.model.item_ids, partial / f"{self.config['dataset']}.index.json")
+        self.config.save(partial / "config.yaml")
+        _write_results(
+            partial,
+            {
+                "best_epoch": report.epoch,
+                "valid_metric": self.valid_metric,
+                "best_valid_score": float(self.best_valid_score) if self.best_valid_result else None,
+                "best_valid_result": dict(self.best_valid_result or {}),
+                "train_loss": {str(epoch): loss for epoch, loss in self.train_loss_dict.items()},
+            },
+        )
+        _replace(partial, final)
+        if verbose:
+            self.logger.info(set_color("Saving current", "blue") + f": {final}")
+
+
+def _unused(folder: Path) -> str:
+    """The folder, with a number behind it when another run began in the same second."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return str(candidate)
+
+
+def _replace(partial: Path, final: Path) -> None:
+    """Puts a finished folder in the place of an older one."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    partial.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_results(folder: Path, values: dict[str, Any]) -> None:
+    """Adds values to the run's ``results.json``."""
+    path = folder / "results.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({**content, **values}, indent=2, default=float) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,116 @@
+"""How text becomes values: command-line values, YAML files, and the nearest right name of a wrong one.
+
+Knows RecBole's rules for reading a value (a Python literal, True and False in any case, 1e-3 as a number) and applies
+them without evaluating code. Refuses to know which keys exist and what they mean. Loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["did_you_mean", "parse_value", "read_yaml", "write_yaml"]
+
+_FLOAT = re.compile(
+    r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+    |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+_LITERALS = (str, int, float, list, tuple, dict, bool)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads 1e-3 as a number, as RecBole's loader does."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML that quotes a text which :class:`_Loader` would read as a number."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def parse_value(text: str) -> Any:
+    """Reads one value as RecBole's command line does, by :func:`ast.literal_eval` where RecBole evaluates code.
+
+    ``8``, ``1e-3``, ``[1, 5]``, ``{'LS': 'valid_and_test'}``, ``None``, ``0,1`` (a tuple) are what Python reads them
+    as; ``true`` and ``FALSE`` are booleans; lists and mappings may also be written as YAML does (``[title, brand]``),
+    and ``~`` or ``null`` is None. All else is a text.
+    """
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _parse_word(text)
+    return value if value is None or isinstance(value, _LITERALS) else text
+
+
+def _parse_word(text: str) -> Any:
+    word = text.strip()
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    if word in ("~", "null"):
+        return None
+    if word[:1] in ("[", "{"):
+        try:
+            value = yaml.load(word, Loader=_Loader)
+        except yaml.YAMLError:
+            return text
+        return value if isinstance(value, (list, dict)) else text
+    return text
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads a property file: a mapping of keys to values; an empty file is an empty mapping.
+
+    Raises:
+        ValueError: the file is missing or unreadable, is not YAML, or is not a mapping with text keys.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise ValueError(f"property file {str(path)!r} cannot be read: {_reason(err)}") from err
+    try:
+        values = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as err:
+        raise ValueError(f"property file {str(path)!r} is not valid YAML: {' '.join(str(err).split())}") from err
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"property file {str(path)!r} must hold lines of the form 'key: value'")
+    return values
+
+
+def write_yaml(values: Mapping[str, Any], path: str | Path) -> None:
+    """Writes a property file that :func:`read_yaml` reads back to equal values; whole or not at all."""
+    final = Path(path)
+    temporary = final.with_name(final.name + ".writing")
+    text = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, final)
+
+
+def did_you_mean(name: str, names: Iterable[str], limit: int = 1) -> str:
+    """The ending of an error message: ``"; did you mean 'epochs'?"``, or nothing when no name is near.
+
+    Letters' case is ignored when names are compared.
+    """
+    by_lower: dict[str, str] = {}
+    for known in sorted(names):
+        by_lower.setdefault(known.lower(), known)
+    near = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(by_lower[key]) for key in near)}?" if near else ""
+
+
+def _reason(err: Exception) -> str:
+    return (err.strerror or str(err)) if isinstance(err, OSError) else str(err)
