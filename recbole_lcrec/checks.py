@@ -101,6 +101,11 @@ def _flag(value: Any) -> str:
     return "" if isinstance(value, bool) else "True or False"
 
 
+def _not_saved(value: Any) -> str:
+    """RecBole's pickles of data sets and loaders: every run prepares its data anew, in exact time order."""
+    return "nothing (False or None), because prepared data are never saved or reloaded here" if value else ""
+
+
 def _text(value: Any) -> str:
     return "" if isinstance(value, str) and value.strip() else "a name or a path"
 
@@ -132,6 +137,10 @@ _COMMON: dict[str, Check] = {
     "repeatable": _flag,
     "show_progress": _flag,
     "use_gpu": _flag,
+    "save_dataset": _not_saved,
+    "dataset_save_path": _not_saved,
+    "save_dataloaders": _not_saved,
+    "dataloaders_save_path": _not_saved,
     "data_path": _text,
     "checkpoint_dir": _text,
 }

@@ -28,7 +28,7 @@ from recbole_lcrec.settings import IndexSettings, TextSettings, TuningSettings
 __all__ = ["LCRecDataset"]
 
 
-class LCRecDataset(ExactTimeOrder, SequentialDataset):  # type: ignore[misc]
+class LCRecDataset(ExactTimeOrder, SequentialDataset):
     """A sequential data set whose items have indices.
 
     Attributes:
@@ -94,8 +94,8 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):  # type: ignore[misc]
             index = ItemIndex(codes[np.argsort(order)], index.codebook_size)
         index.require_unique()
         getLogger().info(
-            f"Item index: given in {path}, {index.n_items:,} items, {index.levels} levels x {index.codebook_size} codes; "
-            f"{index.n_items - conflicts:,} distinct rows, {moved} items moved to free codes"
+            f"Item index: given in {path}, {index.n_items:,} items, {index.levels} levels x {index.codebook_size} "
+            f"codes; {index.n_items - conflicts:,} distinct rows, {moved} items moved to free codes"
         )
         return index
 
@@ -113,9 +113,7 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):  # type: ignore[misc]
         learned = store.get_or_build(
             "index",
             {"embeddings": embeddings, "items": self.item_ids, "settings": settings, "seed": seed},
-            lambda folder: write_learned(
-                learn_item_index(embeddings, settings, seed, device), self.item_ids, folder
-            ),
+            lambda folder: write_learned(learn_item_index(embeddings, settings, seed, device), self.item_ids, folder),
         )
         index = read_index(learned.path, self.item_ids)
         index.require_unique()

@@ -233,12 +233,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = parse_command_line(sys.argv[1:] if argv is None else argv)
         debug = str(command.shared.get("state", "")).upper() == "DEBUG"
         configs = build_configs(command.models, command.dataset or None, command.config_files, None, command.values())
-        results = run_models(configs)
+        run_models(configs)
     except (ValueError, FileNotFoundError) as err:
         if debug:
             traceback.print_exc()
         sys.stderr.write(f"error: {' '.join(str(err).split())}\n")
         return 2
-    if configs[0].model in results and len(results) == len(configs):
-        sys.stdout.write(table_of(configs, results) + "\n")
     return 0

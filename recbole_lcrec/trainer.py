@@ -32,7 +32,7 @@ from recbole_lcrec.resources import properties_dir  # noqa: E402
 __all__ = ["LCRecTrainer"]
 
 
-class LCRecTrainer(Trainer):  # type: ignore[misc]
+class LCRecTrainer(Trainer):
     """Tunes the language model, scores the validation users after each epoch and keeps the best one.
 
     Attributes:
@@ -48,6 +48,8 @@ class LCRecTrainer(Trainer):  # type: ignore[misc]
             model: a :class:`recbole_lcrec.model.lcrec.LCRec`.
         """
         super().__init__(config, model)
+        self.best_valid_score: float
+        self.cur_step: int
         name = f"LCRec-{config['dataset']}-{get_local_time()}"
         self.saved_model_file = _unused(Path(self.checkpoint_dir) / name)
         self.deepspeed = deepspeed_config(config["tuning_deepspeed"], properties_dir() / "deepspeed")

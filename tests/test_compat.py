@@ -172,8 +172,8 @@ def test_nobody_else_sees_a_change(folder: Path) -> None:
     before = {name: name in vars(np) for name in names}
     make_config(folder, "Pop")
     prepare_recbole()
-    import recbole.model.sequential_recommender.s3rec as mended
     import recbole.data.dataloader.user_dataloader as left_alone
+    import recbole.model.sequential_recommender.s3rec as mended
 
     assert {name: name in vars(np) for name in names} == before
     assert left_alone.np is np

@@ -123,7 +123,7 @@ def test_models_may_be_named_in_a_file(shop, tmp_path):
 
 def test_the_command_prints_one_table(shop, capsys, tmp_path):
     assert main(["--model=SASRec,Pop", "--dataset=shop", *flags(shop)]) == 0
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert shown.count("| ") and shown.count("SASRec |") == 1 and shown.count("Pop |") == 1
     assert [name in shown for name in ("Hit@1 ", "Hit@3 ", "NDCG@12 ", "seconds")] == [True] * 4
     assert len(list((tmp_path / "saved").glob("*.pth"))) == 2

@@ -9,6 +9,7 @@ has time n.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 def _flat(text: Any) -> str:
     """One line of text: atomic files separate fields by tabs and records by line breaks."""
-    if isinstance(text, (list, tuple)):
-        text = " ".join(str(part) for part in text)
-    return " ".join(str(text if text is not None else "").split())
+    if isinstance(text, list):
+        return " ".join(filter(None, map(_flat, text)))
+    missing = text is None or text != text  # JSON as Python writes it has NaN
+    return "" if missing else " ".join(str(text).split())
 
 
 def _interactions(sequences: Mapping[str, Any], source: Path) -> pd.DataFrame:
@@ -64,11 +66,11 @@ def _items(item_ids: Iterable[str], texts: Mapping[str, Any], source: Path | Non
 
 
 def _as_number(item_id: str) -> tuple[int, str]:
-    return (int(item_id), "") if item_id.isdecimal() else (2**62, item_id)
+    return (int(item_id) if item_id.isdecimal() else 2**62, item_id)
 
 
 def convert_published(source: Path, name: str, target: Path) -> dict[str, int]:
-    """Writes ``<name>.inter`` and ``<name>.item`` in RecBole's atomic form.
+    """Writes ``<name>.inter`` and ``<name>.item`` in RecBole's atomic form, beside a copy of ``<name>.index.json``.
 
     The catalogue is every item of the item file, of the index file, and of the sequences, so that an item that nobody
     bought can be ranked too.
@@ -94,6 +96,8 @@ def convert_published(source: Path, name: str, target: Path) -> dict[str, int]:
     for frame, suffix in ((interactions, "inter"), (items, "item")):
         # RecBole reads atomic files with pandas' default quoting, so pandas' default quoting writes them
         frame.to_csv(target / f"{name}.{suffix}", sep="\t", index=False, encoding="utf-8")
+    if index_file.is_file():
+        shutil.copyfile(index_file, target / index_file.name)
     return {
         "users": len(sequences),
         "items": len(items),

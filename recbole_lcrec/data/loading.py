@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,19 +35,23 @@ class ExactTimeOrder:
     """Mixed into a RecBole data set class: times become exact places in the user's history.
 
     It hooks RecBole's last filtering step, when rows are final and still numbered as in the file; from then on the
-    time field holds 0, 1, 2 ... per user (ties in file order), which float32 keeps exactly.
+    time field holds 0, 1, 2 ... per user (ties in file order), which float32 keeps exactly. Splits other than
+    leave-one-out may compare users, so there the places are those among all interactions.
     """
 
     def _reset_index(self) -> None:
+        leave_one_out = "LS" in (self.config["eval_args"]["split"] or {})  # type: ignore[attr-defined]
         inter_feat = self.inter_feat  # type: ignore[attr-defined]
         if self.time_field in inter_feat:  # type: ignore[attr-defined]
+            users = inter_feat[self.uid_field].to_numpy()  # type: ignore[attr-defined]
             inter_feat[self.time_field] = exact_time_ranks(  # type: ignore[attr-defined]
                 inter_feat[self.time_field].to_numpy(np.float64),  # type: ignore[attr-defined]
-                inter_feat[self.uid_field].to_numpy(),  # type: ignore[attr-defined]
+                users if leave_one_out else np.zeros(len(users), dtype=np.int64),
                 inter_feat.index.to_numpy(np.int64),
             )
         super()._reset_index()  # type: ignore[misc]
-        self._warn_of_short_users()
+        if leave_one_out:
+            self._warn_of_short_users()
 
     def _warn_of_short_users(self) -> None:
         counts = self.inter_feat[self.uid_field].value_counts()  # type: ignore[attr-defined]
@@ -128,7 +133,8 @@ class HistoryMaskedLoader(FullSortEvalDataLoader):
         interaction, _, positive_u, positive_i = super().collate_fn(index)
         users = interaction[self.uid_field].tolist()
         seen = [
-            np.setdiff1d(self.histories[user], [target]) for user, target in zip(users, positive_i.tolist(), strict=True)
+            np.setdiff1d(self.histories[user], [target])
+            for user, target in zip(users, positive_i.tolist(), strict=True)
         ]
         rows = np.repeat(np.arange(len(seen)), [len(items) for items in seen])
         history = (torch.from_numpy(rows), torch.from_numpy(np.concatenate(seen)))
@@ -145,9 +151,7 @@ def _seen_items(*parts: Dataset) -> dict[int, np.ndarray]:
     user, item = np.concatenate(users), np.concatenate(items)
     order = np.argsort(user, kind="stable")
     unique, starts = np.unique(user[order], return_index=True)
-    return {
-        int(u): np.unique(ids) for u, ids in zip(unique, np.split(item[order], starts[1:]), strict=True)
-    }
+    return {int(u): np.unique(ids) for u, ids in zip(unique, np.split(item[order], starts[1:]), strict=True)}
 
 
 def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
@@ -158,7 +162,13 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
 
     Returns:
         train_data, valid_data, test_data.
+
+    Raises:
+        ValueError: loaders that RecBole once saved lie in ``checkpoint_dir``; RecBole would take them for these.
     """
+    saved = Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
+    if saved.exists():
+        raise ValueError(f"{saved} holds data loaders of an earlier run; remove it, or set another checkpoint_dir")
     train_data, valid_data, test_data = recbole_data_preparation(config, dataset)
     if config["mask_history"] and isinstance(dataset, SequentialDataset):
         train, valid, test = train_data._dataset, valid_data._dataset, test_data._dataset

@@ -70,7 +70,10 @@ def prepare_data_files(config: Any) -> DataFiles:
     source is converted anew.
 
     Returns:
-        The files as the user keeps them.
+        The files as the user keeps them; the converted ones, which hold the same, once ``data_path`` points there.
+
+    Raises:
+        ValueError: the data set is missing or damaged.
     """
     files = require_dataset(config)
     if files.atomic:
@@ -88,7 +91,9 @@ def prepare_data_files(config: Any) -> DataFiles:
     )
     if counts:
         listed = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        getLogger().info(f"Converted {files.folder / files.name}.inter.json to atomic files in {artifact.path}: {listed}")
+        getLogger().info(
+            f"Converted {files.folder / files.name}.inter.json to atomic files in {artifact.path}: {listed}"
+        )
     else:
         getLogger().info(f"Reusing the converted atomic files in {artifact.path}")
     config["data_path"] = str(artifact.path)

@@ -59,7 +59,7 @@ def exact_time_ranks(times: np.ndarray, users: np.ndarray, file_order: np.ndarra
     missing = np.isnan(times)
     if missing.any():
         raise ValueError(
-            f"{int(missing.sum())} interactions have no time (the first on data line {int(file_order[missing][0]) + 2}); "
+            f"{int(missing.sum())} interactions have no time (the first on line {int(file_order[missing].min()) + 2}); "
             "every row of the .inter file needs one"
         )
     codes = pd.factorize(users)[0]

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 
 from recbole_lcrec.instructions.templates import Instruction, Template, Templates
 
-__all__ = ["HISTORY_SEPARATOR", "history_text", "sequential_item_prediction", "sequential_prompt", "stream", "stream_prompt"]
+__all__ = [
+    "HISTORY_SEPARATOR",
+    "history_text",
+    "sequential_item_prediction",
+    "sequential_prompt",
+    "stream",
+    "stream_prompt",
+]
 
 HISTORY_SEPARATOR = ", "
 
@@ -45,6 +52,7 @@ def stream_prompt(history: Sequence[str]) -> str:
 def stream(items: Sequence[str]) -> Instruction:
     """A user's indices in a row, without words: the first is the prompt, all others are asked for.
 
-    Not in the paper. One row stands for as many SEQ data as it has items after the first, at the cost of one.
+    Not in the paper. One row stands for as many SEQ data as it has items after the first, at the cost of one. It has no
+    end: a sequence breaks off where the data do.
     """
-    return Instruction(stream_prompt(items[:1]), stream_prompt(items[1:]))
+    return Instruction(stream_prompt(items[:1]), stream_prompt(items[1:]), closed=False)

@@ -21,10 +21,17 @@ PLACEHOLDERS = MappingProxyType({"seq": (frozenset({"history"}), frozenset({"ite
 
 @dataclass(frozen=True)
 class Instruction:
-    """One datum for the language model: what it reads and what it must answer."""
+    """One datum for the language model: what it reads and what it must answer.
+
+    Attributes:
+        prompt: what it reads.
+        response: what it must answer.
+        closed: whether the answer ends there, so that an end token is learned too.
+    """
 
     prompt: str
     response: str
+    closed: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,14 +64,18 @@ class Templates:
 
     def texts(self) -> list[str]:
         """Every wording in the file, for a tokenizer to learn from."""
-        return [self.frame, *(text for group in self.tasks.values() for t in group for text in (t.instruction, t.response))]
+        return [
+            self.frame,
+            *(text for group in self.tasks.values() for t in group for text in (t.instruction, t.response)),
+        ]
 
 
 def _placeholders(text: str, where: str) -> frozenset[str]:
     try:
-        return frozenset(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+        fields = [(name, spec, how) for _, name, spec, how in string.Formatter().parse(text) if name is not None]
     except ValueError as err:
         raise ValueError(f"{where}: unbalanced braces in {text!r} ({err})") from err
+    return frozenset(name + (f"!{how}" if how else "") + (f":{spec}" if spec else "") for name, spec, how in fields)
 
 
 def _check(text: Any, expected: frozenset[str], where: str) -> str:
@@ -82,14 +93,16 @@ def load_templates(path: Path) -> Templates:
     """Reads and checks a template file.
 
     Raises:
-        ValueError: the file is missing or no valid YAML, names an unknown task, or a template lacks a placeholder,
+        ValueError: the file cannot be read or is no valid YAML, names an unknown task, or a template lacks a placeholder,
             has an unknown one, or an unknown key; the message names the template.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise ValueError(f"template file {path} does not exist; tuning_template_file names it") from err
-    except yaml.YAMLError as err:
+    except OSError as err:
+        raise ValueError(
+            f"template file {path}, named by tuning_template_file, cannot be read: {err.strerror}"
+        ) from err
+    except (UnicodeDecodeError, yaml.YAMLError) as err:
         raise ValueError(f"template file {path} is not valid YAML: {err}") from err
     if not isinstance(content, dict) or set(content) != {"frame", "tasks"} or not isinstance(content["tasks"], dict):
         raise ValueError(f"template file {path} must hold a mapping with the keys frame and tasks")

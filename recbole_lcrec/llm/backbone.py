@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -19,7 +20,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -125,16 +125,15 @@ def _initialise(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation=attention,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     _add_dropout(model, scratch.dropout)
     return model
 
 
-def _add_dropout(model: LlamaForCausalLM, rate: float) -> None:
+def _add_dropout(model: Any, rate: float) -> None:
     """Dropout after the embeddings and on every residual branch, while training.
 
     LLaMA has dropout on attention weights alone, too little for catalogues of a few thousand items. Hooks leave the
@@ -149,17 +148,24 @@ def _add_dropout(model: LlamaForCausalLM, rate: float) -> None:
         module.register_forward_hook(drop)
 
 
-def _pretrained(name: str, attention: str) -> Backbone:
+def _load(loader: Any, name: str, **options: Any) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, attn_implementation=attention, dtype=torch.float32)
+        return loader.from_pretrained(name, **options)
     except (OSError, ValueError) as err:
         raise ValueError(f"base_model = {name!r} could not be loaded: {_first_line(err)}") from err
+
+
+def _load_model(name: str, attention: str) -> PreTrainedModel:
+    return _load(AutoModelForCausalLM, name, attn_implementation=attention, dtype=torch.float32)
+
+
+def _pretrained(name: str, attention: str) -> Backbone:
+    tokenizer = _load(AutoTokenizer, name)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise ValueError(f"the tokenizer of base_model = {name!r} has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
-    return Backbone(model, tokenizer)
+    return Backbone(_load_model(name, attention), tokenizer)
 
 
 @contextmanager
@@ -181,7 +187,7 @@ def load_saved(folder: Path, attention: str) -> PreTrainedModel:
         ValueError: the folder holds no causal language model.
     """
     with quiet():
-        return _pretrained(str(folder), attention).model
+        return _load_model(str(folder), attention)
 
 
 def load_backbone(
@@ -204,14 +210,15 @@ def load_backbone(
         ValueError: the model cannot be loaded.
     """
     if settings.base_model == SCRATCH:
-        tokenizer = train_tokenizer(texts(), scratch.vocab_size)
+        tokenizer: PreTrainedTokenizerBase = train_tokenizer(texts(), scratch.vocab_size)
         add_index_tokens(tokenizer, index_tokens)
         model = _initialise(tokenizer, scratch, settings.attention, seed)
         origin = "initialised"
     else:
-        model, tokenizer = (loaded := _pretrained(settings.base_model, settings.attention)).model, loaded.tokenizer
+        pretrained = _pretrained(settings.base_model, settings.attention)
+        model, tokenizer = pretrained.model, pretrained.tokenizer
         added = add_index_tokens(tokenizer, index_tokens)
-        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 model.resize_token_embeddings(len(tokenizer))

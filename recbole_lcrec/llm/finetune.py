@@ -122,7 +122,10 @@ def _prepare_launch(device: torch.device) -> None:
 class _Tuner(Trainer):
     """transformers' Trainer that also adds up the loss of each optimizer step."""
 
-    loss_sum: torch.Tensor | float = 0.0
+    def __init__(self, backbone: Backbone, **kwargs: Any) -> None:
+        super().__init__(model=backbone.model, processing_class=backbone.tokenizer, **kwargs)
+        self.tokenizer = backbone.tokenizer
+        self.loss_sum: torch.Tensor | float = 0.0
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
@@ -142,7 +145,7 @@ class _Tuner(Trainer):
             model = self.accelerator.unwrap_model(self.model_wrapped)
             with quiet():
                 model.save_pretrained(folder, state_dict=weights)
-            self.processing_class.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
 
 class _EpochCallback(TrainerCallback):
@@ -260,11 +263,10 @@ def finetune(
     callback = _EpochCallback(data, after_epoch, show_progress)
     with tempfile.TemporaryDirectory() as folder:
         tuner = _Tuner(
-            model=backbone.model,
+            backbone,
             args=_arguments(settings, precision, deepspeed, device, folder, seed, max_grad_norm),
             train_dataset=data,
             data_collator=InstructionCollator(backbone.tokenizer, settings.max_length),
-            processing_class=backbone.tokenizer,
             callbacks=[callback],
         )
         for callback_class in (PrinterCallback, ProgressCallback):

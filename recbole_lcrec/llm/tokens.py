@@ -78,7 +78,7 @@ def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str])
 def tokenize_instructions(
     tokenizer: PreTrainedTokenizerBase, instructions: Sequence[Instruction], max_length: int
 ) -> list[TokenRow]:
-    """Token ids of instructions; an end token closes every response.
+    """Token ids of instructions; an end token follows every closed response.
 
     Raises:
         ValueError: an instruction has more than ``max_length`` tokens. Nothing is cut off.
@@ -88,7 +88,7 @@ def tokenize_instructions(
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     rows = []
     for instruction, prompt, response in zip(instructions, prompts, responses, strict=True):
-        rows.append(TokenRow(prompt, response + end))
+        rows.append(TokenRow(prompt, response + end if instruction.closed else response))
         if len(prompt) + len(rows[-1].response) > max_length:
             raise ValueError(
                 f"an instruction has {len(prompt)} + {len(rows[-1].response)} tokens, more than tuning_max_length = "

@@ -41,7 +41,7 @@ from recbole_lcrec.settings import BackboneSettings, DecodingSettings, ScratchSe
 __all__ = ["LCRec"]
 
 
-class LCRec(SequentialRecommender):  # type: ignore[misc]
+class LCRec(SequentialRecommender):
     """LC-Rec (Zheng et al., ICDE 2024): a language model that generates item indices.
 
     Attributes:
@@ -72,7 +72,9 @@ class LCRec(SequentialRecommender):  # type: ignore[misc]
         )
         group = self.templates.tasks.get("seq", ())
         if self.decoding.template >= len(group):
-            raise ValueError(f"decoding_template = {self.decoding.template}: there are {len(group)} SEQ templates, from 0")
+            raise ValueError(
+                f"decoding_template = {self.decoding.template}: there are {len(group)} SEQ templates, from 0"
+            )
         self.index, self.item_ids = dataset.item_index, dataset.item_ids
         item_tokens = self.index.item_tokens()
         self.item_texts = tuple("".join(tokens) for tokens in item_tokens)
@@ -122,9 +124,7 @@ class LCRec(SequentialRecommender):  # type: ignore[misc]
     def _histories(self, interaction: Any) -> list[list[int]]:
         """Item rows of each history, oldest first, the newest ``max_history`` of them."""
         items, lengths = interaction[self.ITEM_SEQ].cpu().numpy(), interaction[self.ITEM_SEQ_LEN].cpu().numpy()
-        return [
-            (row[:length][-self.max_history :] - 1).tolist() for row, length in zip(items, lengths, strict=True)
-        ]
+        return [(row[:length][-self.max_history :] - 1).tolist() for row, length in zip(items, lengths, strict=True)]
 
     def _padded_prompts(self, histories: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         prompts = [self._prompt(history, self.decoding.template) for history in histories]
@@ -148,7 +148,7 @@ class LCRec(SequentialRecommender):  # type: ignore[misc]
         instructions = []
         for history, target in zip(self._histories(interaction), interaction[self.POS_ITEM_ID].tolist(), strict=True):
             prompt = self._prompt(history, int(self._rng.integers(len(group))))
-            instructions.append(Instruction(prompt, self.item_texts[target - 1]))
+            instructions.append(Instruction(prompt, self.item_texts[target - 1], self.tuning.seq_format != "stream"))
         rows = tokenize_instructions(self.tokenizer, instructions, self.tuning.max_length)
         batch = label_batch(rows, int(self.tokenizer.pad_token_id))
         return self.llm(**{name: tensor.to(self.llm.device) for name, tensor in batch.items()}).loss
