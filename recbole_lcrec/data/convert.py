@@ -45,7 +45,9 @@ def _flat(text: Any) -> str:
 
 
 def _interactions(sequences: Mapping[str, Any], source: Path) -> pd.DataFrame:
-    users, items, times = [], [], []
+    users: list[str] = []
+    items: list[str] = []
+    times: list[int] = []
     for user, sequence in sequences.items():
         if not isinstance(sequence, list) or not all(isinstance(item, (int, str)) for item in sequence):
             raise ValueError(f"{source}: user {user!r} must have a list of item ids, but has {sequence!r:.80}")

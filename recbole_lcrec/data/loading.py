@@ -29,6 +29,7 @@ from recbole_lcrec.data.sequences import exact_time_ranks  # noqa: E402
 __all__ = ["ExactTimeOrder", "HistoryMaskedLoader", "create_dataset", "data_preparation"]
 
 MIN_INTERACTIONS = 3
+_NOTHING = np.empty(0, dtype=np.int64)
 
 
 class ExactTimeOrder:
@@ -39,13 +40,18 @@ class ExactTimeOrder:
     leave-one-out may compare users, so there the places are those among all interactions.
     """
 
+    config: Any
+    inter_feat: Any
+    uid_field: str
+    time_field: str
+
     def _reset_index(self) -> None:
-        leave_one_out = "LS" in (self.config["eval_args"]["split"] or {})  # type: ignore[attr-defined]
-        inter_feat = self.inter_feat  # type: ignore[attr-defined]
-        if self.time_field in inter_feat:  # type: ignore[attr-defined]
-            users = inter_feat[self.uid_field].to_numpy()  # type: ignore[attr-defined]
-            inter_feat[self.time_field] = exact_time_ranks(  # type: ignore[attr-defined]
-                inter_feat[self.time_field].to_numpy(np.float64),  # type: ignore[attr-defined]
+        leave_one_out = "LS" in (self.config["eval_args"]["split"] or {})
+        inter_feat = self.inter_feat
+        if self.time_field in inter_feat:
+            users = inter_feat[self.uid_field].to_numpy()
+            inter_feat[self.time_field] = exact_time_ranks(
+                inter_feat[self.time_field].to_numpy(np.float64),
                 users if leave_one_out else np.zeros(len(users), dtype=np.int64),
                 inter_feat.index.to_numpy(np.int64),
             )
@@ -54,7 +60,7 @@ class ExactTimeOrder:
             self._warn_of_short_users()
 
     def _warn_of_short_users(self) -> None:
-        counts = self.inter_feat[self.uid_field].value_counts()  # type: ignore[attr-defined]
+        counts = self.inter_feat[self.uid_field].value_counts()
         short = int((counts < MIN_INTERACTIONS).sum())
         if short == len(counts):
             raise ValueError(
@@ -66,6 +72,8 @@ class ExactTimeOrder:
                 f"{short} of {len(counts)} users have fewer than {MIN_INTERACTIONS} interactions: they are trained on "
                 f"but not evaluated (--user_inter_num_interval='[{MIN_INTERACTIONS},inf)' leaves them out)"
             )
+        if counts.max() == MIN_INTERACTIONS and "valid_and_test" in self.config["eval_args"]["split"].values():
+            getLogger().warning(f"no user has more than {MIN_INTERACTIONS} interactions, so none can be validated")
 
     def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[list[int]]:
         """As RecBole's, but a general model's users are split where sequential models split them.
@@ -122,7 +130,7 @@ class HistoryMaskedLoader(FullSortEvalDataLoader):
     """RecBole's full-sort loader of sequential models, which also names each user's earlier items for masking.
 
     Args:
-        histories: item ids that each user met before the phase: user id -> int64 array.
+        histories: item ids that each user met in earlier splits, user id -> int64 array; none for users not named.
     """
 
     def __init__(self, config: Any, dataset: Dataset, sampler: Any, histories: dict[int, np.ndarray]) -> None:
@@ -130,10 +138,11 @@ class HistoryMaskedLoader(FullSortEvalDataLoader):
         super().__init__(config, dataset, sampler, shuffle=False)
 
     def collate_fn(self, index: Any) -> tuple[Any, ...]:
+        """RecBole's batch of these rows, with ``(rows, item ids)`` to mask; a target is never among them."""
         interaction, _, positive_u, positive_i = super().collate_fn(index)
         users = interaction[self.uid_field].tolist()
         seen = [
-            np.setdiff1d(self.histories[user], [target])
+            np.setdiff1d(self.histories.get(user, _NOTHING), [target])
             for user, target in zip(users, positive_i.tolist(), strict=True)
         ]
         rows = np.repeat(np.arange(len(seen)), [len(items) for items in seen])
@@ -164,16 +173,20 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         train_data, valid_data, test_data.
 
     Raises:
-        ValueError: loaders that RecBole once saved lie in ``checkpoint_dir``; RecBole would take them for these.
+        ValueError: loaders that RecBole once saved lie in ``checkpoint_dir`` (RecBole would take them for these), or
+            histories are to be masked where items are sampled.
     """
     saved = Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
     if saved.exists():
         raise ValueError(f"{saved} holds data loaders of an earlier run; remove it, or set another checkpoint_dir")
     train_data, valid_data, test_data = recbole_data_preparation(config, dataset)
     if config["mask_history"] and isinstance(dataset, SequentialDataset):
+        if not all(isinstance(loader, FullSortEvalDataLoader) for loader in (valid_data, test_data)):
+            raise ValueError(
+                "mask_history = True reaches sequential models only where every item is ranked; give eval_args "
+                "mode: full, or set mask_history to False"
+            )
         train, valid, test = train_data._dataset, valid_data._dataset, test_data._dataset
-        if isinstance(valid_data, FullSortEvalDataLoader):
-            valid_data = HistoryMaskedLoader(config, valid, valid_data._sampler, _seen_items(train, valid))
-        if isinstance(test_data, FullSortEvalDataLoader):
-            test_data = HistoryMaskedLoader(config, test, test_data._sampler, _seen_items(train, valid, test))
+        valid_data = HistoryMaskedLoader(config, valid, valid_data._sampler, _seen_items(train))
+        test_data = HistoryMaskedLoader(config, test, test_data._sampler, _seen_items(train, valid))
     return train_data, valid_data, test_data

@@ -64,10 +64,10 @@ def require_dataset(config: Any) -> DataFiles:
 
 
 def prepare_data_files(config: Any) -> DataFiles:
-    """Makes sure that RecBole finds atomic files: converts the published form once and points ``data_path`` at the result.
+    """Makes sure that RecBole finds atomic files.
 
-    The user's folder is only read. The converted files are an artifact named by the sources' content, so a changed
-    source is converted anew.
+    The published form is converted once, and ``data_path`` then points at the result. The user's folder is only read.
+    The converted files are an artifact named by the sources' content, so a changed source is converted anew.
 
     Returns:
         The files as the user keeps them; the converted ones, which hold the same, once ``data_path`` points there.

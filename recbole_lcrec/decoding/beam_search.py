@@ -61,9 +61,9 @@ def beam_search(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tenso
         raise ValueError(f"beam_size={beam_size}: must be at least 1")
     if trie.device != input_ids.device:
         raise ValueError(f"the trie is on {trie.device}, the prompts on {input_ids.device}; move it by trie.to()")
-    with torch.inference_mode():
+    with torch.no_grad():  # inference mode would turn weights that ZeRO-3 gathers here into ones that cannot be trained
         leaves, scores = _search(model, input_ids, attention_mask, trie, beam_size)
-    return Beams(items=trie.items(leaves.clone()), log_probs=scores.clone())
+    return Beams(items=trie.items(leaves), log_probs=scores)
 
 
 def _search(

@@ -49,7 +49,7 @@ def score_items(
     _check(input_ids, item_token_ids, items, max_branch_tokens)
     n_users = input_ids.shape[0]
     n_levels = item_token_ids.shape[1]
-    with torch.inference_mode():
+    with torch.no_grad():
         prompts, logits = prefill(
             model, input_ids, attention_mask, n_new=n_levels - 1, max_token=int(item_token_ids.max())
         )
@@ -61,7 +61,7 @@ def score_items(
                 [_continuations(prompts, chunk) for chunk in torch.split(tokens, width, dim=1)], dim=1
             )
         scores = scores.masked_fill(items < 0, -torch.inf)
-    return scores.clone()
+    return scores
 
 
 def _continuations(prompts: PromptCache, tokens: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ def load_templates(path: Path) -> Templates:
     """Reads and checks a template file.
 
     Raises:
-        ValueError: the file cannot be read or is no valid YAML, names an unknown task, or a template lacks a placeholder,
-            has an unknown one, or an unknown key; the message names the template.
+        ValueError: the file cannot be read or is no valid YAML, names an unknown task, or a template lacks a
+            placeholder, has an unknown one, or an unknown key; the message names the template.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

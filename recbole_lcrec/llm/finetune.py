@@ -6,6 +6,7 @@ the model, save it and stop. Refuses to know RecBole, metrics and which epoch wa
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -111,6 +112,9 @@ def _prepare_launch(device: torch.device) -> None:
     """What DeepSpeed reads from the environment: the accelerator, and a rendezvous for a single process."""
     if device.type != "cuda":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        # DeepSpeed would compile an all-reduce over shared memory for a minute; gloo does as well for a few processes
+        compatible = importlib.import_module("deepspeed.ops").__compatible_ops__
+        compatible.update({name: False for name in compatible if "shm" in name})
     if "RANK" in os.environ:
         return
     with socket.socket() as probe:

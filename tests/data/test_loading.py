@@ -1,111 +1,32 @@
-"""Splits, targets, histories and masks against plain lists read from the same file."""
+"""Splits, targets and histories against plain lists read from the same file."""
 
 import logging
 from pathlib import Path
 
 import pytest
-import torch
 
-from recbole_lcrec import Config, create_dataset, data_preparation
+from recbole_lcrec import create_dataset, data_preparation
 from recbole_lcrec.data.loading import ExactTimeOrder
 from recbole_lcrec.registry import recbole_dir
 
-EPOCH = 1_700_000_000  # float32 cannot tell the 100 seconds after it apart
-MAX_HISTORY = 3
-MODELS = ("SASRec", "GRU4Rec", "Pop", "BPR")
-SEQUENTIAL, GENERAL = ("SASRec", "GRU4Rec"), ("Pop", "BPR")
-# user, item, seconds; lines are not in time order, items come again, two users have events of equal time
-EVENTS = [
-    ("long", "c", 30), ("one", "a", 1), ("long", "a", 10), ("three", "b", 3), ("two", "b", 9), ("long", "b", 20),
-    ("four", "a", 4), ("long", "a", 40), ("tie", "d", 7), ("three", "a", 2), ("tie", "c", 7), ("long", "d", 50),
-    ("two", "a", 8), ("four", "b", 3), ("tie", "b", 7), ("four", "c", 2), ("tie", "a", 7), ("long", "e", 60),
-    ("four", "a", 1), ("three", "c", 1), ("tie", "e", 6), ("long", "f", 55), ("same", "a", 3), ("same", "a", 2),
-    ("same", "a", 1), ("same", "b", 0),
-]  # fmt: skip
-CATALOGUE = ["a", "b", "c", "d", "e", "f", "never", "bought"]
-
-
-def write_shop(root, events=EVENTS, catalogue=CATALOGUE):
-    folder = root / "shop"
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
-    lines += [f"{user}\t{item}\t{EPOCH + time if isinstance(time, int) else time}" for user, item, time in events]
-    (folder / "shop.inter").write_text("\n".join(lines) + "\n")
-    if catalogue is not None:
-        (folder / "shop.item").write_text("\n".join(["item_id:token", *catalogue]) + "\n")
-    return root
+from .plain_data import (
+    CATALOGUE,
+    EVENTS,
+    MAX_HISTORY,
+    MODELS,
+    SEQUENTIAL,
+    config_of,
+    evaluated,
+    loaders,
+    sequences_in,
+    trained,
+    write_shop,
+)
 
 
 @pytest.fixture
 def shop(tmp_path):
     return write_shop(tmp_path / "data")
-
-
-def config_of(model, root, tmp_path, dataset="shop", **changes):
-    given = {"checkpoint_dir": str(tmp_path / "saved"), "MAX_ITEM_LIST_LENGTH": MAX_HISTORY, "topk": [1, 5, 10]}
-    if root is not None:
-        given["data_path"] = str(root)
-    return Config(model, dataset, config_dict={**given, **changes})
-
-
-def sequences_in(path):
-    """User -> items by (time, line), read without RecBole."""
-    header, *lines = path.read_text().splitlines()
-    names = [name.split(":")[0] for name in header.split("\t")]
-    user_column, item_column, time_column = (names.index(name) for name in ("user_id", "item_id", "timestamp"))
-    events = {}
-    for number, line in enumerate(lines):
-        fields = line.split("\t")
-        events.setdefault(fields[user_column], []).append((float(fields[time_column]), number, fields[item_column]))
-    return {user: [item for _, _, item in sorted(rows)] for user, rows in events.items()}
-
-
-def by_row(pairs, items):
-    """Row of the batch -> item ids as in the file, from RecBole's (rows, items)."""
-    found = {}
-    if pairs is not None:
-        for row, item in zip(pairs[0].tolist(), pairs[1].tolist(), strict=True):
-            found.setdefault(row, []).append(str(items[item]))
-    return found
-
-
-def evaluated(loader):
-    """User -> (targets, masked items, history or None), as RecBole's trainer reads them; ids as in the file."""
-    users = loader._dataset.field2id_token["user_id"]
-    items = loader._dataset.field2id_token["item_id"]
-    found = {}
-    for interaction, masked, positive_u, positive_i in loader:
-        targets_of, hidden_of = by_row((positive_u, positive_i), items), by_row(masked, items)
-        for row, user in enumerate(interaction["user_id"].tolist()):
-            history = None
-            if "item_id_list" in interaction:
-                length = int(interaction["item_length"][row])
-                assert interaction["item_id_list"][row, length:].sum() == 0
-                history = [str(items[item]) for item in interaction["item_id_list"][row, :length].tolist()]
-            name = str(users[user])
-            assert name not in found
-            found[name] = (targets_of.get(row, []), sorted(hidden_of.get(row, [])), history)
-    return found
-
-
-def trained(train_data):
-    """(user, history, target) of every training row; a general model's rows have no history."""
-    dataset = train_data._dataset
-    users, items = dataset.field2id_token["user_id"], dataset.field2id_token["item_id"]
-    feat = dataset.inter_feat
-    rows = []
-    for row in range(len(feat)):
-        history = None
-        if "item_id_list" in feat:
-            kept = feat["item_id_list"][row, : int(feat["item_length"][row])]
-            history = tuple(str(items[item]) for item in kept.tolist())
-        rows.append((str(users[int(feat["user_id"][row])]), history, str(items[int(feat["item_id"][row])])))
-    return rows
-
-
-def loaders(model, root, tmp_path, **changes):
-    config = config_of(model, root, tmp_path, **changes)
-    return data_preparation(config, create_dataset(config))
 
 
 def check_split(model, sequences, train, valid, test, max_history):
@@ -190,39 +111,6 @@ def test_all_models_number_users_and_items_alike(shop, tmp_path):
             assert dataset.field2id_token[field].tolist() == datasets[0].field2id_token[field].tolist()
 
 
-@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "Pop"])
-def test_masked_history_is_all_that_came_before(model, shop, tmp_path):
-    sequences = sequences_in(shop / "shop" / "shop.inter")
-    _, valid, test = loaders(model, shop, tmp_path, mask_history=True)
-    for loader, place in ((valid, -2), (test, -1)):
-        found = evaluated(loader)
-        assert len(found) >= 4
-        for user, (targets, hidden, _) in found.items():
-            before, target = sequences[user][:place], sequences[user][place]
-            assert targets == [target]
-            assert hidden == sorted(set(before) - {target}), user  # a target that came before can still be ranked
-
-
-def test_masks_of_sequential_and_general_models_agree_on_real_data(tmp_path):
-    found = {}
-    for model in ("SASRec", "Pop"):
-        _, valid, test = loaders(model, None, tmp_path, dataset="ml-100k", mask_history=True)
-        found[model] = [{user: row[:2] for user, row in evaluated(loader).items()} for loader in (valid, test)]
-    assert found["SASRec"] == found["Pop"]
-    assert len(found["Pop"][1]) == 943 and min(len(hidden) for _, hidden in found["Pop"][1].values()) >= 18
-
-
-def test_mask_of_sequential_loaders_is_one_that_the_trainer_can_index_with(shop, tmp_path):
-    _, _, test = loaders("SASRec", shop, tmp_path, mask_history=True, eval_batch_size=2)
-    batches = list(test)
-    assert [len(batch[0]) for batch in batches] == [2, 2, 1]
-    for interaction, history, positive_u, positive_i in batches:
-        scores = torch.zeros(len(interaction), 1 + len(CATALOGUE))
-        scores[history] = float("-inf")
-        assert torch.isfinite(scores[positive_u, positive_i]).all()
-        assert torch.isinf(scores).sum() == len(history[0])
-
-
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
 def test_short_users_are_counted_in_a_warning(model, shop, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
@@ -244,6 +132,15 @@ def test_only_short_users_is_an_error(model, tmp_path):
     root = write_shop(tmp_path / "data", [("u", "a", 1), ("u", "b", 2), ("v", "a", 1)])
     with pytest.raises(ValueError, match="every one of the 2 users has fewer than 3 interactions"):
         create_dataset(config_of(model, root, tmp_path))
+
+
+@pytest.mark.parametrize("model", ["SASRec", "Pop"])
+def test_users_with_three_interactions_are_tested_and_not_validated(model, tmp_path, caplog):
+    root = write_shop(tmp_path / "data", [("u", "a", 1), ("u", "b", 2), ("u", "c", 3)])
+    with caplog.at_level(logging.WARNING):
+        _, valid, test = loaders(model, root, tmp_path)
+    assert "no user has more than 3 interactions, so none can be validated" in caplog.text
+    assert len(valid) == 0 and set(evaluated(test)) == {"u"}
 
 
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])

@@ -1,0 +1,130 @@
+"""Ranking quality of models on one data set: several seeds, bootstrap intervals over users.
+
+    python benchmarks/ranking.py --dataset=Industrial_and_Scientific --data_path=../shared/data \
+        --models=LCRec,SASRec --seeds=2020,2021,2022 --config_files=benchmarks/industrial.yaml --out=benchmarks/out
+
+Every (model, seed) is one run of the package's own stages; its per-user ranks are kept in ``<out>/<model>-<seed>.npz``
+and are not computed again. The table gives means over seeds; intervals are 95% percentile bootstrap over users of the
+per-user metric averaged over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from tabulate import tabulate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+METRICS = ("Hit@1", "Hit@5", "Hit@10", "NDCG@5", "NDCG@10")
+Arrays = dict[str, np.ndarray]
+
+
+def metric_per_user(hits: np.ndarray, metric: str) -> np.ndarray:
+    """float [U]: a metric of users with one relevant item each.
+
+    Args:
+        hits: bool [U, K], whether the item at each rank is the relevant one.
+        metric: ``Hit@k`` or ``NDCG@k``.
+    """
+    name, k = metric.split("@")
+    top = hits[:, : int(k)].astype(np.float64)
+    return top.sum(axis=1) if name == "Hit" else (top / np.log2(np.arange(2, int(k) + 2))).sum(axis=1)
+
+
+def run(model_name: str, seed: int, options: argparse.Namespace) -> Arrays:
+    """Trains and tests one model; returns per-user hits and what the run cost."""
+    from recbole.utils import init_logger, init_seed
+
+    from recbole_lcrec import Config, create_dataset
+    from recbole_lcrec.data.loading import data_preparation
+    from recbole_lcrec.registry import get_model, get_trainer
+
+    started = perf_counter()
+    config = Config(
+        model_name,
+        options.dataset,
+        config_file_list=options.config_files,
+        config_dict={"data_path": options.data_path, "seed": seed, "show_progress": False, "checkpoint_dir": str(options.out)},
+        run=options.models,
+    )
+    init_seed(seed, config["reproducibility"])
+    init_logger(config)
+    dataset = create_dataset(config)
+    train, valid, test = data_preparation(config, dataset)
+    init_seed(seed, config["reproducibility"])
+    model = get_model(model_name)(config, train._dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], model_name)(config, model)
+    valid_score, _ = trainer.fit(train, valid, show_progress=False)
+    structs: list[Any] = []
+    evaluate = trainer.evaluator.evaluate
+    trainer.evaluator.evaluate = lambda struct: (structs.append(struct), evaluate(struct))[1]
+    result = trainer.evaluate(test)
+    hits = structs[-1].get("rec.topk")[:, :-1].numpy().astype(bool)
+    for metric in METRICS:  # the per-user values are RecBole's own
+        reported, mine = result[metric.lower()], metric_per_user(hits, metric).mean()
+        if abs(reported - mine) > 6e-5:
+            raise RuntimeError(f"{model_name}: RecBole's {metric} is {reported}, per-user mean is {mine}")
+    seconds = perf_counter() - started
+    return {"hits": hits, "valid": np.array(valid_score), "seconds": np.array(seconds)}
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95% percentile bootstrap interval of the mean over users."""
+    result = stats.bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0))
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def report(results: dict[str, dict[int, Arrays]]) -> str:
+    """One table: a row per model, then a row per seed."""
+    rows = []
+    for model, seeds in results.items():
+        cells: list[str] = [f"{model}, mean of {len(seeds)}"]
+        for metric in METRICS:
+            users = np.mean([metric_per_user(arrays["hits"], metric) for arrays in seeds.values()], axis=0)
+            low, high = interval(users)
+            cells.append(f"{users.mean():.4f} [{low:.4f}, {high:.4f}]")
+        cells += [f"{np.mean([a['valid'] for a in seeds.values()]):.4f}"]
+        cells += [f"{np.median([a['seconds'] for a in seeds.values()]):.0f}"]
+        rows.append(cells)
+        for seed, arrays in seeds.items():
+            values = [f"{metric_per_user(arrays['hits'], metric).mean():.4f}" for metric in METRICS]
+            rows.append([f"{model}, seed {seed}", *values, f"{arrays['valid']:.4f}", f"{arrays['seconds']:.0f}"])
+    return tabulate(rows, ["model", *METRICS, "valid NDCG@10", "seconds"], tablefmt="pipe", disable_numparse=True)
+
+
+def main() -> None:
+    """Runs what is not there yet and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--data_path", default="dataset")
+    parser.add_argument("--models", type=lambda text: text.split(","), required=True)
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[2020, 2021, 2022])
+    parser.add_argument("--config_files", nargs="*", default=[])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
+    options = parser.parse_args()
+    if not (Path(options.data_path) / options.dataset).is_dir() and options.dataset != "ml-100k":
+        sys.exit(f"skipped: {Path(options.data_path) / options.dataset} is not there")
+    options.out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, dict[int, Arrays]] = {model: {} for model in options.models}
+    for seed in options.seeds:
+        for model in options.models:
+            path = options.out / f"{options.dataset}-{model}-{seed}.npz"
+            if not path.is_file():
+                np.savez(path, **run(model, seed, options))
+                logging.getLogger().info(f"{model}, seed {seed}: done")
+            with np.load(path) as saved:
+                results[model][seed] = {name: saved[name] for name in saved.files}
+    sys.stdout.write(f"{platform.machine()}, Python {platform.python_version()}\n{report(results)}\n")
+
+
+if __name__ == "__main__":
+    main()
