@@ -23,7 +23,7 @@ setup(
     package_dir={PROPERTIES: "properties"},
     package_data={PROPERTIES: ["**/*.yaml", "**/*.json"], "recbole_lcrec": ["py.typed"]},
     install_requires=[
-        # Its own requirement of ray <= 2.6.3 has no wheel for Python 3.12: see constraints/recbole-without-ray.txt.
+        # Its own requirement of ray <= 2.6.3 has no wheel for Python 3.12: see constraints/without-ray.txt.
         "recbole~=1.2.1",
         "torch>=2.4",
         "transformers>=5,<6",

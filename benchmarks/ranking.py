@@ -53,7 +53,12 @@ def run(model_name: str, seed: int, options: argparse.Namespace) -> Arrays:
         model_name,
         options.dataset,
         config_file_list=options.config_files,
-        config_dict={"data_path": options.data_path, "seed": seed, "show_progress": False, "checkpoint_dir": str(options.out)},
+        config_dict={
+            "data_path": options.data_path,
+            "seed": seed,
+            "show_progress": False,
+            "checkpoint_dir": str(options.out),
+        },
         run=options.models,
     )
     init_seed(seed, config["reproducibility"])
@@ -107,7 +112,9 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--models", type=lambda text: text.split(","), required=True)
-    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[2020, 2021, 2022])
+    parser.add_argument(
+        "--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[2020, 2021, 2022]
+    )
     parser.add_argument("--config_files", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     options = parser.parse_args()

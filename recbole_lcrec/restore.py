@@ -24,8 +24,8 @@ Restore = Callable[[Any], None]
 def load_folder(folder: Path) -> tuple[Config, Restore]:
     """Reads a folder that LCRec saved: ``config.yaml``, ``<dataset>.index.json``, a Hugging Face model and tokenizer.
 
-    The configuration takes its base model and its item index from the folder, so the built model is the saved one and
-    nothing is left to restore.
+    The configuration takes its base model and its item index from the folder; the weights are then read in the number
+    format that they were saved in, so that the numbers are those of the run.
 
     Raises:
         ValueError: a file is missing.
@@ -39,7 +39,9 @@ def load_folder(folder: Path) -> tuple[Config, Restore]:
     if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
         raise ValueError(f"{folder} holds no model.safetensors; the run that saved it may have been interrupted")
     given = {"base_model": str(folder), "index_method": "auto", "index_file": str(index)}
-    return Config(config_file_list=[folder / "config.yaml"], command_line=given), lambda model: None
+    return Config(config_file_list=[folder / "config.yaml"], command_line=given), lambda model: model.load_weights(
+        folder
+    )
 
 
 def load_pickle(path: Path) -> tuple[Config, Restore]:

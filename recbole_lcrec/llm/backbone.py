@@ -155,17 +155,17 @@ def _load(loader: Any, name: str, **options: Any) -> Any:
         raise ValueError(f"base_model = {name!r} could not be loaded: {_first_line(err)}") from err
 
 
-def _load_model(name: str, attention: str) -> PreTrainedModel:
-    return _load(AutoModelForCausalLM, name, attn_implementation=attention, dtype=torch.float32)
+def _load_model(name: str, attention: str, dtype: torch.dtype | str) -> PreTrainedModel:
+    return _load(AutoModelForCausalLM, name, attn_implementation=attention, dtype=dtype)
 
 
-def _pretrained(name: str, attention: str) -> Backbone:
+def _pretrained(name: str, attention: str, dtype: torch.dtype) -> Backbone:
     tokenizer = _load(AutoTokenizer, name)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise ValueError(f"the tokenizer of base_model = {name!r} has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
-    return Backbone(_load_model(name, attention), tokenizer)
+    return Backbone(_load_model(name, attention, dtype), tokenizer)
 
 
 @contextmanager
@@ -181,13 +181,13 @@ def quiet() -> Iterator[None]:
 
 
 def load_saved(folder: Path, attention: str) -> PreTrainedModel:
-    """The model in a folder that a run has saved.
+    """The model in a folder that a run has saved, in the number format that it was tuned in.
 
     Raises:
         ValueError: the folder holds no causal language model.
     """
     with quiet():
-        return _load_model(str(folder), attention)
+        return _load_model(str(folder), attention, "auto")
 
 
 def load_backbone(
@@ -196,6 +196,7 @@ def load_backbone(
     index_tokens: Sequence[str],
     texts: Callable[[], Iterable[str]],
     seed: int,
+    dtype: torch.dtype = torch.float32,
 ) -> Backbone:
     """Loads or initialises the model and appends the index tokens to its vocabulary.
 
@@ -205,6 +206,7 @@ def load_backbone(
         index_tokens: every index token of every level.
         texts: gives what a tokenizer from scratch learns from; called only then.
         seed: of the initial weights.
+        dtype: number format that a pretrained model is held in.
 
     Raises:
         ValueError: the model cannot be loaded.
@@ -215,7 +217,7 @@ def load_backbone(
         model = _initialise(tokenizer, scratch, settings.attention, seed)
         origin = "initialised"
     else:
-        pretrained = _pretrained(settings.base_model, settings.attention)
+        pretrained = _pretrained(settings.base_model, settings.attention, dtype)
         model, tokenizer = pretrained.model, pretrained.tokenizer
         added = add_index_tokens(tokenizer, index_tokens)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:

@@ -37,7 +37,16 @@ from recbole_lcrec.llm.backbone import Backbone, quiet
 from recbole_lcrec.llm.collator import EpochInstructions, InstructionCollator
 from recbole_lcrec.settings import TuningSettings
 
-__all__ = ["AfterEpoch", "EpochReport", "deepspeed_config", "finetune", "resolve_precision", "world_size"]
+__all__ = [
+    "AfterEpoch",
+    "EpochReport",
+    "deepspeed_asked",
+    "deepspeed_config",
+    "finetune",
+    "resolve_precision",
+    "weight_dtype",
+    "world_size",
+]
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,17 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
+def deepspeed_asked(name: str | None) -> bool:
+    """Whether DeepSpeed trains: when a file is named, or several processes run."""
+    return name is not None or world_size() > 1
+
+
+def weight_dtype(precision: str, device: torch.device, deepspeed: bool) -> torch.dtype:
+    """The number format to load weights in: DeepSpeed keeps its own float32 copies, PyTorch alone trains on float32."""
+    resolved = resolve_precision(precision, device)
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(resolved, torch.float32) if deepspeed else torch.float32
+
+
 def deepspeed_config(name: str | None, folder: Path) -> dict[str, Any] | None:
     """The DeepSpeed configuration to train with, or None for training without DeepSpeed.
 
@@ -90,10 +110,9 @@ def deepspeed_config(name: str | None, folder: Path) -> dict[str, Any] | None:
     Raises:
         ValueError: there is no such file, or it is no JSON object.
     """
-    if name is None:
-        if world_size() == 1:
-            return None
-        name = "zero2"
+    if not deepspeed_asked(name):
+        return None
+    name = name or "zero2"
     own = folder / f"{name}.json"
     path = own if own.is_file() else Path(name)
     if not path.is_file():

@@ -29,6 +29,7 @@ from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt  #
 from recbole_lcrec.instructions.templates import Instruction, load_templates  # noqa: E402
 from recbole_lcrec.llm.backbone import load_backbone, load_saved  # noqa: E402
 from recbole_lcrec.llm.collator import label_batch  # noqa: E402
+from recbole_lcrec.llm.finetune import deepspeed_asked, weight_dtype  # noqa: E402
 from recbole_lcrec.llm.tokens import (  # noqa: E402
     item_token_ids,
     pad_prompts,
@@ -86,6 +87,7 @@ class LCRec(SequentialRecommender):
             [token for level in self.index.tokens_by_level() for token in level],
             lambda: dataset.tokenizer_texts(self.templates),
             seed,
+            weight_dtype(self.tuning.precision, self.device, deepspeed_asked(self.tuning.deepspeed)),
         )
         self.llm, self.tokenizer = backbone.model, backbone.tokenizer
         ids = item_token_ids(self.tokenizer, item_tokens)

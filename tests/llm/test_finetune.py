@@ -14,7 +14,7 @@ import torch
 from recbole_lcrec.instructions.templates import Instruction
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.collator import InstructionCollator
-from recbole_lcrec.llm.finetune import EpochReport, deepspeed_config, finetune, resolve_precision
+from recbole_lcrec.llm.finetune import EpochReport, deepspeed_config, finetune, resolve_precision, weight_dtype
 from recbole_lcrec.settings import TuningSettings
 
 CPU = torch.device("cpu")
@@ -147,3 +147,9 @@ def test_deepspeed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         deepspeed_config("broken", tmp_path)
     with pytest.raises(ValueError, match="must hold a JSON object"):
         deepspeed_config("list", tmp_path)
+
+
+def test_weights_are_loaded_in_half_precision_under_deepspeed_alone() -> None:
+    assert weight_dtype("bf16", CPU, deepspeed=True) is torch.bfloat16
+    assert weight_dtype("bf16", CPU, deepspeed=False) is torch.float32
+    assert weight_dtype("auto", CPU, deepspeed=True) is torch.float32

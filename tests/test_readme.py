@@ -1,0 +1,166 @@
+"""The documents hold: their commands parse, their Python imports, and what they name exists."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import recbole_lcrec
+from recbole_lcrec.command_line import parse_command_line
+from recbole_lcrec.data.item_text import read_item_texts
+from recbole_lcrec.plan import build_configs
+from recbole_lcrec.values import read_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "dataset/README.md"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "recbole_lcrec"
+NAMED_PATH = re.compile(r"(?<![\w/.-])(?:recbole_lcrec|properties|constraints|benchmarks|tests|\.ci)/[\w./-]*\w")
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def bash_lines() -> list[str]:
+    return [
+        line for name in DOCUMENTS for block in blocks(text_of(name), "bash") for line in block.splitlines() if line
+    ]
+
+
+def flags_of_runs() -> list[list[str]]:
+    """The flags of every command line in the documents that runs models."""
+    in_text = re.findall(r"`((?:python|torchrun)[^`]*run_recbole_lcrec\.py [^`]*)`", "".join(map(text_of, DOCUMENTS)))
+    lines = [shlex.split(line, comments=True) for line in [*bash_lines(), *in_text] if "run_recbole_lcrec.py" in line]
+    return [words[words.index("run_recbole_lcrec.py") + 1 :] for words in lines]
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # RecBole sets it; so it is put back afterwards
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(name)):
+        if not target.startswith(("https://", "http://")):
+            assert ((ROOT / name).parent / target).exists(), f"{name} links to {target}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_named_paths_exist(name: str) -> None:
+    for path in NAMED_PATH.findall(re.sub(r"\S*<\w+>\S*", "", text_of(name))):
+        assert (ROOT / path).exists(), f"{name} names {path}"
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([\w-]+)", "\n".join(map(text_of, DOCUMENTS)), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_install_lines_name_files_and_extras_that_exist() -> None:
+    lines = [line for line in bash_lines() if line.startswith("pip install")]
+    files = [ROOT / path for line in lines for path in re.findall(r" -[cr] (\S+)", line)]
+    assert len(files) >= 3 and all(path.is_file() for path in files)
+    extras = {extra for line in lines for extra in re.findall(r"\.\[(\w+)\]", line)}
+    assert extras and all(f'"{extra}": [' in text_of("setup.py") for extra in extras)
+
+
+@pytest.mark.parametrize("flags", flags_of_runs(), ids=" ".join)
+def test_commands_are_understood(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    if flags == ["--help"]:
+        with pytest.raises(SystemExit) as ended:
+            parse_command_line(flags)
+        assert ended.value.code == 0
+        return
+    command = parse_command_line(["--dataset=shop" if flag == "--dataset=<name>" else flag for flag in flags])
+    configs = build_configs(command.models, command.dataset, command.config_files, None, command.values())
+    assert tuple(config.model for config in configs) == command.models
+    assert {config.dataset for config in configs} == {command.dataset}
+
+
+def test_the_commands_were_found() -> None:
+    models = [flag for flags in flags_of_runs() for flag in flags if flag.startswith("--model=")]
+    assert len(models) >= 5 and "--nproc_per_node 8 run_recbole_lcrec.py" in README
+
+
+def test_own_data_in_five_lines(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks(README, "bash") if "dataset/shop" in block)
+    *make_files, run, _ = block.splitlines()
+    assert len(make_files) == 3
+    script = "\n".join(make_files).replace("python -c", f"{shlex.quote(sys.executable)} -c")
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True)
+    folder = tmp_path / "dataset" / "shop"
+    rows = [line.split("\t") for line in (folder / "shop.inter").read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == ["user_id:token", "item_id:token", "timestamp:float"]
+    assert rows[1] == ["u0", "i0", "0"] and len(rows) == 1 + 80 * 8
+    keys = parse_command_line(shlex.split(run)[2:]).shared
+    items = [f"i{number}" for number in range(40)]
+    assert {row[1] for row in rows[1:]} == set(items)
+    fields = keys["text_title_fields"], keys["text_description_fields"]
+    texts = read_item_texts(folder / "shop.item", items, "item_id", *fields, "\t")
+    assert (texts.titles[7], texts.descriptions[7]) == ("Shirt no. 7", "cotton, size 2") and all(texts.titles)
+
+
+def test_python_examples_import_and_call_what_exists() -> None:
+    (block,) = blocks(README, "python")
+    tree = ast.parse(block)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in imports for alias in node.names}
+    assert {node.module for node in imports} == {"recbole_lcrec"} and names <= set(recbole_lcrec.__all__)
+    called = set()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Name) and call.func.id in names:
+            keywords = {str(keyword.arg): None for keyword in call.keywords}
+            inspect.signature(getattr(recbole_lcrec, call.func.id)).bind(*call.args, **keywords)
+            called.add(call.func.id)
+    assert called == names
+
+
+def test_keys_in_the_table_exist() -> None:
+    (table,) = re.findall(r"^\| Key \| Meaning \|\n\|---\|---\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    keys = {key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    known = set(recbole_lcrec.Config("LCRec", "ml-100k").final_config_dict)
+    assert len(keys) > 10 and keys <= known
+    assert {key for key in keys if key.startswith(("index_", "tuning_", "decoding_", "text_"))} <= set(
+        read_yaml(ROOT / "properties/model/LCRec.yaml")
+    )
+
+
+def test_the_map_shows_every_folder_and_module() -> None:
+    (tree,) = (block for block in blocks(README, "text") if block.startswith("recbole_lcrec/"))
+    shown: set[Path] = set()
+    above: list[str] = []
+    for line in tree.splitlines():
+        name, meaning = line.split(maxsplit=1) if len(line.split()) > 1 else (line.strip(), "")
+        above[(len(line) - len(line.lstrip())) // 2 :] = [name]
+        path = ROOT.joinpath(*above)
+        assert path.exists() and path.is_dir() == name.endswith("/"), f"the map names {path.relative_to(ROOT)}"
+        assert meaning or any(path.glob("*.py")), f"the map says nothing of {name}"
+        shown.add(path)
+    modules = {path for path in PACKAGE.rglob("*.py") if path.parent == PACKAGE or path.name != "__init__.py"}
+    folders = {path.parent for path in modules} | {path for path in (ROOT / "properties").iterdir() if path.is_dir()}
+    assert modules | folders <= shown, "the map in README.md lacks a module or a folder"
+
+
+def test_the_rooms_in_contributing_are_those_of_the_package() -> None:
+    (table,) = re.findall(r"^\| Room \|.*\n\|---\|---\|\n((?:\|.*\n)+)", text_of("CONTRIBUTING.md"), re.MULTILINE)
+    rooms = {name for row in table.splitlines() for name in re.findall(r"`([\w./]+)`", row.split("|")[1])}
+    expected = {path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py"}
+    expected |= {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms == expected
