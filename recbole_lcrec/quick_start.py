@@ -99,10 +99,10 @@ def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:
 
 
 def _require_inputs(config: Config) -> None:
-    """Fails where the data set or the base model is missing, before anything is loaded."""
+    """Fails where the data set, or a file that the model needs, is missing, before anything is loaded."""
     import_module("recbole_lcrec.data.locate").require_dataset(config)
     if config.model in registry.OWN_MODELS:
-        import_module("recbole_lcrec.llm.backbone").check_base_model(config["base_model"])
+        import_module("recbole_lcrec.model.lcrec").check_inputs(config)
 
 
 def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:

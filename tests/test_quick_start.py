@@ -121,9 +121,10 @@ def test_models_may_be_named_in_a_file(shop, tmp_path):
         build_configs(None, "shop", None, shop, None)
 
 
-def test_the_command_prints_one_table(shop, capsys, tmp_path):
-    assert main(["--model=SASRec,Pop", "--dataset=shop", *flags(shop)]) == 0
-    shown = capsys.readouterr().err
+def test_the_command_shows_one_table(shop, caplog, tmp_path):
+    with caplog.at_level(logging.INFO):
+        assert main(["--model=SASRec,Pop", "--dataset=shop", *flags(shop)]) == 0
+    (shown,) = (record.message for record in caplog.records if "Results on the test users" in record.message)
     assert shown.count("| ") and shown.count("SASRec |") == 1 and shown.count("Pop |") == 1
     assert [name in shown for name in ("Hit@1 ", "Hit@3 ", "NDCG@12 ", "seconds")] == [True] * 4
     assert len(list((tmp_path / "saved").glob("*.pth"))) == 2

@@ -26,10 +26,15 @@ from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
 from recbole_lcrec.instructions.mixture import InstructionSource  # noqa: E402
 from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt  # noqa: E402
-from recbole_lcrec.instructions.templates import Instruction, load_templates  # noqa: E402
-from recbole_lcrec.llm.backbone import load_backbone, load_saved  # noqa: E402
+from recbole_lcrec.instructions.templates import Instruction, Templates, load_templates  # noqa: E402
+from recbole_lcrec.llm.backbone import check_base_model, load_backbone, load_saved  # noqa: E402
 from recbole_lcrec.llm.collator import label_batch  # noqa: E402
-from recbole_lcrec.llm.finetune import deepspeed_asked, weight_dtype  # noqa: E402
+from recbole_lcrec.llm.finetune import (  # noqa: E402
+    deepspeed_asked,
+    deepspeed_config,
+    resolve_precision,
+    weight_dtype,
+)
 from recbole_lcrec.llm.tokens import (  # noqa: E402
     item_token_ids,
     pad_prompts,
@@ -39,7 +44,28 @@ from recbole_lcrec.llm.tokens import (  # noqa: E402
 from recbole_lcrec.resources import properties_dir  # noqa: E402
 from recbole_lcrec.settings import BackboneSettings, DecodingSettings, ScratchSettings, TuningSettings  # noqa: E402
 
-__all__ = ["LCRec"]
+__all__ = ["LCRec", "check_inputs"]
+
+
+def check_inputs(config: Any) -> None:
+    """Makes sure that what the model needs beside the data can be had, before any data are read.
+
+    Raises:
+        ValueError: base model, template file, template number, DeepSpeed file or precision; says which and what to do.
+    """
+    check_base_model(config["base_model"])
+    tuning = TuningSettings.from_config(config)
+    _templates(tuning, DecodingSettings.from_config(config))
+    deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")
+    resolve_precision(tuning.precision, config["device"])
+
+
+def _templates(tuning: TuningSettings, decoding: DecodingSettings) -> Templates:
+    templates = load_templates(Path(tuning.template_file or properties_dir() / "instructions" / "lcrec.yaml"))
+    count = len(templates.tasks.get("seq", ()))
+    if decoding.template >= count:
+        raise ValueError(f"decoding_template = {decoding.template}: there are {count} SEQ templates, numbered from 0")
+    return templates
 
 
 class LCRec(SequentialRecommender):
@@ -68,14 +94,7 @@ class LCRec(SequentialRecommender):
         super().__init__(config, dataset)
         self.tuning = TuningSettings.from_config(config)
         self.decoding = DecodingSettings.from_config(config)
-        self.templates = load_templates(
-            Path(self.tuning.template_file or properties_dir() / "instructions" / "lcrec.yaml")
-        )
-        group = self.templates.tasks.get("seq", ())
-        if self.decoding.template >= len(group):
-            raise ValueError(
-                f"decoding_template = {self.decoding.template}: there are {len(group)} SEQ templates, from 0"
-            )
+        self.templates = _templates(self.tuning, self.decoding)
         self.index, self.item_ids = dataset.item_index, dataset.item_ids
         item_tokens = self.index.item_tokens()
         self.item_texts = tuple("".join(tokens) for tokens in item_tokens)

@@ -192,3 +192,22 @@ def test_no_history_fits(indexed_shop: Path, tiny: Parameters) -> None:
 def test_template_number_out_of_range(indexed_shop: Path, tiny: Parameters) -> None:
     with pytest.raises(ValueError, match="decoding_template = 99: there are"):
         built(tiny(indexed_shop, decoding_template=99))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base_model": "./nowhere"}, "there is no such folder"),
+        ({"decoding_template": 99}, "decoding_template = 99"),
+        ({"tuning_template_file": "no.yaml"}, "no.yaml"),
+        ({"tuning_deepspeed": "zero9"}, "'zero9' is neither a file nor one of zero2, zero3"),
+        ({"tuning_precision": "fp16"}, "fp16"),
+    ],
+)
+def test_missing_inputs_are_told_before_the_index_is_learned(
+    shop: Path, tiny: Parameters, change: dict[str, Any], message: str
+) -> None:
+    parameters = tiny(shop, **change)
+    with pytest.raises(ValueError, match=message):
+        run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
+    assert not Path(parameters["checkpoint_dir"]).exists()
