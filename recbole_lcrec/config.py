@@ -28,7 +28,7 @@ from recbole_lcrec.checks import check_beams, check_common_values, check_history
 from recbole_lcrec.resources import properties_dir  # noqa: E402
 from recbole_lcrec.values import parse_value, read_yaml, write_yaml  # noqa: E402
 
-__all__ = ["Config", "process_count", "process_rank"]
+__all__ = ["Config", "from_first_process", "process_count", "process_rank"]
 
 # What RecBole's Config derives from other keys; a saved configuration leaves them out, so that they are derived anew.
 _DERIVED = frozenset(
@@ -225,6 +225,19 @@ def process_rank() -> int:
         RuntimeError: there are several processes, but the launcher did not number them.
     """
     return _from_launcher("RANK") if process_count() > 1 else 0
+
+
+def from_first_process(value: Any) -> Any:
+    """The first process's value, in every process; the others wait until the first one gets there.
+
+    Processes that decide by values of their own (a score rounded otherwise, a name made of the time) part ways, and
+    those that train on wait for ever. The process group must be open already.
+    """
+    if process_count() == 1:
+        return value
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def _from_launcher(name: str) -> int:

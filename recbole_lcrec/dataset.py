@@ -5,7 +5,9 @@ Knows the Config and calls three rooms: data, indexing, instructions. Refuses to
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cached_property
+from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.data.convert import numbers_first
 from recbole_lcrec.data.item_text import ItemTexts, read_item_texts, require_texts
 from recbole_lcrec.data.loading import ExactTimeOrder, SequentialDataset
 from recbole_lcrec.data.locate import artifact_store, prepare_data_files
@@ -20,7 +23,7 @@ from recbole_lcrec.data.sequences import UserSequences, training_sequences
 from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
 from recbole_lcrec.indexing.item_index import ItemIndex, load_index
 from recbole_lcrec.indexing.learn import learn_item_index, read_index, write_learned
-from recbole_lcrec.indexing.text_encoder import encode_item_texts
+from recbole_lcrec.indexing.text_encoder import encode_item_texts, resolve_encoder
 from recbole_lcrec.instructions.mixture import InstructionSource, SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.settings import IndexSettings, TextSettings, TuningSettings
@@ -88,7 +91,7 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
         conflicts = index.n_conflicts()
         moved = 0
         if conflicts:
-            order = np.array(sorted(range(len(self.item_ids)), key=lambda row: _natural(self.item_ids[row])))
+            order = np.array(sorted(range(len(self.item_ids)), key=lambda row: numbers_first(self.item_ids[row])))
             sizes = [index.codebook_size] * index.levels
             codes, moved = resolve_without_embeddings(index.codes[order], sizes)
             index = ItemIndex(codes[np.argsort(order)], index.codebook_size)
@@ -104,15 +107,27 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
         require_texts(texts)
         encoding = TextSettings.from_config(self.config)
         device, seed = self.config["device"], int(self.config["seed"])
+        encoder = Path(resolve_encoder(encoding.encoder))
         embedded = store.get_or_build(
             "embeddings",
-            {"texts": texts, "encoder": encoding.encoder, "max_length": encoding.max_length},
+            {
+                "texts": texts,
+                "encoder": encoder if encoder.is_dir() else encoding.encoder,
+                "max_length": encoding.max_length,
+                "libraries": _versions("torch", "transformers"),
+            },
             lambda folder: np.save(folder / "embeddings.npy", encode_item_texts(texts, encoding, device)),
         )
         embeddings = np.load(embedded.path / "embeddings.npy", allow_pickle=False)
         learned = store.get_or_build(
             "index",
-            {"embeddings": embeddings, "items": self.item_ids, "settings": settings, "seed": seed},
+            {
+                "embeddings": embeddings,
+                "items": self.item_ids,
+                "settings": dataclasses.replace(settings, method="rqvae", file=None),  # auto learns the same index
+                "seed": seed,
+                "libraries": _versions("torch", "scipy"),
+            },
             lambda folder: write_learned(learn_item_index(embeddings, settings, seed, device), self.item_ids, folder),
         )
         index = read_index(learned.path, self.item_ids)
@@ -150,9 +165,8 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
         return SequentialInstructions(self.sequences(), texts, templates, max_history, seed)
 
 
-def _natural(item_id: str) -> tuple[int, str]:
-    """Sorts numeric ids by value, before all others."""
-    return (int(item_id), "") if item_id.isdecimal() else (2**62, item_id)
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) for package in packages}
 
 
 def _check_catalogue(n_items: int, k: int) -> None:

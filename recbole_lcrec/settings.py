@@ -201,7 +201,7 @@ class TuningSettings(_Settings):
     max_length: int = _setting(_integer(8))
     accumulation_steps: int = _setting(_integer(1))
     scheduler: str = _setting(_one_of("cosine", "linear", "constant", "constant_with_warmup"))
-    warmup_ratio: float = _setting(_real(0.0, 1.0))
+    warmup_ratio: float = _setting(_real(0.0, 0.99))
     precision: str = _setting(_one_of("auto", "fp32", "bf16", "fp16"))
     deepspeed: str | None = _setting(_optional(_text))
     gradient_checkpointing: bool = _setting(_flag)

@@ -7,7 +7,6 @@ model is optimised (``llm/finetune.py``) and how users are ranked (``model/lcrec
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +22,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import dict2str, early_stopping, get_local_time, set_color  # noqa: E402
 
+from recbole_lcrec.config import from_first_process, process_rank  # noqa: E402
 from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
 from recbole_lcrec.indexing.item_index import save_index  # noqa: E402
 from recbole_lcrec.llm.backbone import Backbone  # noqa: E402
@@ -53,7 +53,7 @@ class LCRecTrainer(Trainer):
         name = f"LCRec-{config['dataset']}-{get_local_time()}"
         self.saved_model_file = _unused(Path(self.checkpoint_dir) / name)
         self.deepspeed = deepspeed_config(config["tuning_deepspeed"], properties_dir() / "deepspeed")
-        self.is_main = int(os.environ.get("RANK", "0")) == 0
+        self.is_main = process_rank() == 0
 
     def fit(
         self,
@@ -68,7 +68,8 @@ class LCRecTrainer(Trainer):
 
         Args:
             train_data: RecBole's loader of the training split; only its data set is read.
-            valid_data: loader of the validation split; without it nothing stops early and every epoch is saved.
+            valid_data: loader of the validation split; without it, or with ``eval_step`` 0, nothing stops early and
+                every epoch is saved in the place of the one before.
             verbose: whether to log each epoch.
             saved: whether to save the best epoch.
             show_progress: whether to draw progress bars.
@@ -76,19 +77,22 @@ class LCRecTrainer(Trainer):
 
         Returns:
             Best validation score and the metrics of that epoch.
+
+        Raises:
+            ValueError: ``epochs``, ``clip_grad_norm`` or ``valid_sample_users`` asks for what there is not.
         """
         self.eval_collector.data_collect(train_data)
         sample = self._sampled_users(valid_data) if valid_data else None
 
         def after_epoch(report: EpochReport) -> bool:
             self._log_epoch(report, verbose)
-            if not sample:
+            if not sample or self.eval_step == 0:
                 self._keep(report, saved, verbose)
                 return False
             if (report.epoch + 1) % self.eval_step:
                 return False
             started = perf_counter()
-            score, result = self._valid_epoch(sample, show_progress=show_progress)
+            score, result = from_first_process(self._valid_epoch(sample, show_progress=show_progress))
             self.best_valid_score, self.cur_step, stop, better = early_stopping(
                 score, self.best_valid_score, self.cur_step, self.stopping_step, self.valid_metric_bigger
             )
@@ -113,10 +117,11 @@ class LCRecTrainer(Trainer):
             self.deepspeed,
             self.device,
             int(self.config["seed"]),
-            float((self.clip_grad_norm or {"max_norm": 1.0}).get("max_norm", 1.0)),
+            _max_norm(self.clip_grad_norm),
             show_progress and self.is_main,
             after_epoch,
         )
+        self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
         self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
         self._add_hparam_to_tensorboard(self.best_valid_score)
         return self.best_valid_score, self.best_valid_result
@@ -158,10 +163,19 @@ class LCRecTrainer(Trainer):
         return interaction, scores, positive_u, positive_i
 
     def _sampled_users(self, valid_data: Any) -> Any:
-        """The validation loader, of ``valid_sample_users`` users drawn by the seed when that is fewer."""
+        """The validation loader, of ``valid_sample_users`` users drawn by the seed when that is fewer.
+
+        Raises:
+            ValueError: fewer are asked for where items are sampled, not ranked in full.
+        """
         dataset, count = valid_data._dataset, self.model.tuning.valid_sample_users
-        if count is None or count >= len(dataset) or not isinstance(valid_data, FullSortEvalDataLoader):
+        if count is None or count >= len(dataset):
             return valid_data
+        if not isinstance(valid_data, FullSortEvalDataLoader):
+            raise ValueError(
+                f"valid_sample_users = {count} is for validation over every item; give eval_args mode: full, or leave "
+                "valid_sample_users out"
+            )
         rng = np.random.default_rng(int(self.config["seed"]))
         chosen = np.sort(rng.choice(len(dataset), size=count, replace=False))
         part = dataset.copy(dataset.inter_feat[chosen])
@@ -216,6 +230,15 @@ class LCRecTrainer(Trainer):
         _replace(partial, final)
         if verbose:
             self.logger.info(set_color("Saving current", "blue") + f": {final}")
+
+
+def _max_norm(clip: dict[str, Any] | None) -> float:
+    """The norm that RecBole's ``clip_grad_norm`` scales gradients down to; 0 where it is None, which leaves them."""
+    if clip is None:
+        return 0.0
+    if set(clip) - {"max_norm", "norm_type"} or "max_norm" not in clip or clip.get("norm_type", 2) != 2:
+        raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}}, of the Euclidean norm, or None")
+    return float(clip["max_norm"])
 
 
 def _unused(folder: Path) -> str:

@@ -163,6 +163,12 @@ def test_values_out_of_range_are_named(model, key, value):
     )
 
 
+def test_a_whole_tuning_of_warm_up_is_refused():
+    assert "tuning_warmup_ratio = 1.0: expected" in error_of(
+        "LCRec", "ml-100k", config_dict={"tuning_warmup_ratio": 1.0}
+    )
+
+
 def test_all_wrong_values_are_in_one_message():
     message = error_of("LCRec", "ml-100k", command_line={"index_levels": 0, "seed": -1, "epochs": -2, "topk": [30]})
     for part in ("index_levels = 0", "seed = -1", "epochs = -2", "topk = [30]", "decoding_beam_size = 20", "NDCG@10"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from recbole_lcrec import Config, create_dataset
+from recbole_lcrec.indexing.text_encoder import resolve_encoder
 from recbole_lcrec.instructions.templates import load_templates
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.settings import TuningSettings
@@ -41,9 +43,8 @@ def test_conflicts_of_a_given_index_are_mended(indexed_shop: Path, tiny: Paramet
     caplog.set_level(logging.INFO)
     dataset = dataset_of(tiny(indexed_shop))
     tokens = dict(zip(dataset.item_ids, dataset.item_index.item_tokens(), strict=True))
-    moved = [item for item in index if list(tokens[item]) != index[item]]
-    assert len(moved) == 1 and moved[0] in {"i2", "i7"}
-    assert tokens[moved[0]][:2] == ("<a_2>", "<b_0>")
+    moved = {item: tokens[item] for item in index if list(tokens[item]) != index[item]}
+    assert moved == {"i7": ("<a_2>", "<b_0>", "<c_2>")}
     assert len(set(tokens.values())) == N_ITEMS
     assert "29 distinct rows, 1 items moved" in caplog.text
 
@@ -61,6 +62,29 @@ def test_rqvae_is_learned_once_and_reused(shop: Path, tiny: Parameters, caplog: 
     caplog.clear()
     dataset_of(tiny(shop, index_epochs=6))
     assert "embeddings reused" in caplog.text and "index made" in caplog.text
+
+
+def test_embeddings_follow_the_files_of_an_encoder_and_the_libraries(
+    shop: Path, tiny: Parameters, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = tmp_path / "encoder"
+    shutil.copytree(resolve_encoder("all-MiniLM-L6-v2"), encoder)
+    parameters = tiny(shop, text_encoder=str(encoder))
+    caplog.set_level(logging.INFO)
+    dataset_of(parameters)
+    (encoder / "note.txt").write_text("trained further")
+    dataset_of(parameters)
+    assert caplog.text.count("embeddings made") == 2
+    monkeypatch.setattr("recbole_lcrec.dataset.version", lambda package: "99.0")
+    dataset_of(parameters)
+    assert caplog.text.count("embeddings made") == 3 and "embeddings reused" not in caplog.text
+
+
+def test_rqvae_on_demand_takes_what_auto_has_learned(shop: Path, tiny: Parameters, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    dataset_of(tiny(shop))
+    dataset_of(tiny(shop, index_method="rqvae"))
+    assert "index reused" in caplog.text
 
 
 def test_rqvae_on_demand_passes_over_a_given_index(indexed_shop: Path, tiny: Parameters) -> None:
@@ -118,7 +142,7 @@ def test_all_texts_empty(shop: Path, tiny: Parameters) -> None:
     path = shop / SHOP / f"{SHOP}.item"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(row.split("\t")[0] + "\t\t" for row in rows)]) + "\n")
-    with pytest.raises(ValueError, match="text"):
+    with pytest.raises(ValueError, match="all 30 items are without text: name columns"):
         dataset_of(tiny(shop))
 
 

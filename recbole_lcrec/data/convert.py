@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["convert_published", "read_json_object"]
+__all__ = ["convert_published", "numbers_first", "read_json_object"]
 
 _TEXT_FIELDS = ("title", "description", "brand", "categories")
 
@@ -67,7 +67,8 @@ def _items(item_ids: Iterable[str], texts: Mapping[str, Any], source: Path | Non
     return pd.DataFrame(rows, columns=["item_id:token", *(f"{name}:token_seq" for name in _TEXT_FIELDS)])
 
 
-def _as_number(item_id: str) -> tuple[int, str]:
+def numbers_first(item_id: str) -> tuple[int, str]:
+    """Sorts item ids: whole numbers by value, then all others by text."""
     return (int(item_id) if item_id.isdecimal() else 2**62, item_id)
 
 
@@ -94,7 +95,7 @@ def convert_published(source: Path, name: str, target: Path) -> dict[str, int]:
     texts = read_json_object(item_file) if item_file.is_file() else {}
     indexed = read_json_object(index_file) if index_file.is_file() else {}
     catalogue = set(interactions["item_id:token"]) | set(texts) | set(indexed)
-    items = _items(sorted(catalogue, key=_as_number), texts, item_file if texts else None)
+    items = _items(sorted(catalogue, key=numbers_first), texts, item_file if texts else None)
     for frame, suffix in ((interactions, "inter"), (items, "item")):
         # RecBole reads atomic files with pandas' default quoting, so pandas' default quoting writes them
         frame.to_csv(target / f"{name}.{suffix}", sep="\t", index=False, encoding="utf-8")

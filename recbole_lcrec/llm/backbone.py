@@ -220,7 +220,8 @@ def load_backbone(
         pretrained = _pretrained(settings.base_model, settings.attention, dtype)
         model, tokenizer = pretrained.model, pretrained.tokenizer
         added = add_index_tokens(tokenizer, index_tokens)
-        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        embeddings: Any = model.get_input_embeddings()
+        if len(tokenizer) > embeddings.num_embeddings:
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 model.resize_token_embeddings(len(tokenizer))

@@ -12,7 +12,8 @@ import math
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -171,6 +172,20 @@ class _Tuner(Trainer):
             self.tokenizer.save_pretrained(folder)
 
 
+@contextmanager
+def _as_saved(model: Any) -> Iterator[None]:
+    """Takes off the half precision that accelerate puts around the forward pass: scores are the saved model's."""
+    wrapped = model.__dict__.get("forward")
+    if not hasattr(model, "_original_forward") or wrapped is None:
+        yield
+        return
+    model.forward = model._original_forward
+    try:
+        yield
+    finally:
+        model.forward = wrapped
+
+
 class _EpochCallback(TrainerCallback):
     """Shows the data set which epoch it is, draws the bar, and hands over to the caller after each epoch."""
 
@@ -200,7 +215,8 @@ class _EpochCallback(TrainerCallback):
         if not math.isfinite(loss):
             raise RuntimeError(f"the training loss of epoch {self.data.epoch} is {loss}; lower the learning rate")
         report = EpochReport(self.data.epoch, loss, perf_counter() - self.started, self.tuner.save)
-        control.should_training_stop |= self.after_epoch(report)
+        with _as_saved(self.tuner.model):
+            control.should_training_stop |= self.after_epoch(report)
 
 
 def _arguments(
@@ -221,7 +237,7 @@ def _arguments(
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.scheduler,
-        warmup_steps=settings.warmup_ratio if settings.warmup_ratio < 1 else 0,
+        warmup_steps=settings.warmup_ratio,
         max_grad_norm=max_grad_norm,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
@@ -298,5 +314,6 @@ def finetune(
         try:
             tuner.train()
         finally:
+            tuner.accelerator.unwrap_model(backbone.model, keep_fp32_wrapper=False)
             if deepspeed is not None:
                 unset_hf_deepspeed_config()

@@ -58,13 +58,17 @@ def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tup
     probes = [f"a {token}, {token}{token}." for token in distinct]
     for token, ids in zip(distinct, tokenizer(probes, add_special_tokens=False)["input_ids"], strict=True):
         if ids.count(vocabulary[token]) != 3:
-            raise ValueError(f"the tokenizer does not keep the index token {token!r} whole within a text")
+            raise ValueError(
+                f"the tokenizer does not keep the index token {token!r} whole within a text; use another base_model"
+            )
     ids = np.array([[vocabulary[token] for token in tokens] for tokens in item_tokens], dtype=np.int64)
     sample = range(0, len(item_tokens), max(len(item_tokens) // 100, 1))
     for row in sample:
         encoded = tokenizer("".join(item_tokens[row]), add_special_tokens=False)["input_ids"]
         if encoded != ids[row].tolist():
-            raise ValueError(f"the tokenizer turns the item index {''.join(item_tokens[row])!r} into {encoded}")
+            raise ValueError(
+                f"the tokenizer turns the index {''.join(item_tokens[row])!r} into {encoded}; use another base_model"
+            )
     return ids
 
 

@@ -17,13 +17,32 @@ from tests.conftest import SHOP
 
 ROOT = Path(__file__).resolve().parents[2]
 Parameters = Callable[..., dict[str, Any]]
+APART = f"""
+import os, sys, time
+rank = int(os.environ["RANK"])
+time.sleep(1.5 * rank)
+sys.path.insert(0, {str(ROOT)!r})
+from recbole_lcrec.quick_start import main
+from recbole_lcrec.trainer import LCRecTrainer
+scored = LCRecTrainer._valid_epoch
+
+def falling(self, *args, **kwargs):
+    score, result = scored(self, *args, **kwargs)
+    return score - rank * len(self.train_loss_dict), result
+
+LCRecTrainer._valid_epoch = falling
+sys.exit(main())
+"""
+"""The command, in processes that would name their folders differently and, on their own, keep different epochs."""
 
 
 def run(folder: Path, parameters: dict[str, Any], processes: int) -> tuple[dict[str, Any], str]:
     """Runs the command under torchrun; returns the saved results and the log."""
     (folder / "run.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [str(ROOT / "run_recbole_lcrec.py"), "--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"]
+    (folder / "apart.py").write_text(APART, encoding="utf-8")
+    program = folder / "apart.py" if processes > 1 else ROOT / "run_recbole_lcrec.py"
+    command = [str(program), "--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*(launcher if processes > 1 else [sys.executable]), *command],

@@ -113,6 +113,26 @@ def test_stopping_and_saving(backbone: Backbone, tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "1").iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
 
 
+def test_half_precision_is_off_while_an_epoch_is_judged_and_afterwards(backbone: Backbone) -> None:
+    ids = torch.tensor([[3, 4, 5]])
+
+    def plain_logits() -> torch.Tensor:
+        with torch.no_grad():
+            return backbone.model.eval().lm_head(backbone.model.model(ids).last_hidden_state)
+
+    judged = []
+
+    def after_epoch(report: EpochReport) -> bool:
+        with torch.no_grad():
+            judged.append(torch.equal(backbone.model.eval()(ids).logits, plain_logits()))
+        return False
+
+    finetune(backbone, Source(), settings(precision="bf16", epochs=2), None, CPU, 5, 1.0, False, after_epoch)
+    assert judged == [True, True]
+    with torch.no_grad():
+        assert torch.equal(backbone.model.eval()(ids).logits, plain_logits())
+
+
 def test_nothing_to_tune_on(backbone: Backbone) -> None:
     class Empty:
         def __len__(self) -> int:

@@ -13,7 +13,7 @@ import torch
 
 from recbole_lcrec import Config, LCRec, create_dataset, load_data_and_model, run_recbole_lcrec
 from recbole_lcrec.data.loading import data_preparation
-from recbole_lcrec.trainer import LCRecTrainer
+from recbole_lcrec.trainer import LCRecTrainer, _max_norm
 from tests.conftest import N_ITEMS, SHOP, shop_index, shop_sequences
 
 Parameters = Callable[..., dict[str, Any]]
@@ -166,6 +166,28 @@ def test_valid_sample_users_scores_fewer(indexed_shop: Path, tiny: Parameters) -
     assert len(part._dataset) == 6
     again = trainer._sampled_users(valid)
     assert torch.equal(part._dataset.inter_feat["user_id"], again._dataset.inter_feat["user_id"])
+
+
+def test_valid_sample_users_is_refused_where_items_are_sampled(indexed_shop: Path, tiny: Parameters) -> None:
+    mode = {"mode": {"valid": "uni10", "test": "uni10"}}
+    config, model, _, valid, _ = built(tiny(indexed_shop, valid_sample_users=6, eval_args=mode))
+    with pytest.raises(ValueError, match="valid_sample_users = 6 is for validation over every item"):
+        LCRecTrainer(config, model)._sampled_users(valid)
+
+
+def test_without_validation_the_last_epoch_is_kept(indexed_shop: Path, tiny: Parameters) -> None:
+    result = run_recbole_lcrec("LCRec", SHOP, config_dict=tiny(indexed_shop, eval_step=0))
+    stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
+    assert (stored["best_epoch"], stored["best_valid_result"]) == (1, {})
+    assert stored["test_result"] == dict(result["test_result"])
+
+
+def test_norm_of_gradients() -> None:
+    assert _max_norm({"max_norm": 5, "norm_type": 2}) == 5.0
+    assert _max_norm(None) == 0.0
+    for wrong in ({"max_norm": 1, "norm_type": 1}, {"norm": 1}):
+        with pytest.raises(ValueError, match=r"clip_grad_norm = .*: expected \{'max_norm': 1.0\}"):
+            _max_norm(wrong)
 
 
 def test_long_histories_lose_their_oldest_items(
