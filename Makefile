@@ -18,7 +18,7 @@ endef
 define make_environment
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Installing into $(1) with Python $(VERSION); this takes some minutes, once."
-	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	$(PYTHON) -m venv $(1)
 endef
 
 .PHONY: demo test test-latest check clean

@@ -7,10 +7,11 @@ configuration is reported in one message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from recbole_lcrec.registry import check_model_name, known_keys
+from recbole_lcrec.value_checks import Check, flag, integer, number, text
 from recbole_lcrec.values import did_you_mean
 
 __all__ = ["check_beams", "check_common_values", "check_history", "deal_out"]
@@ -76,38 +77,9 @@ def _problem_of_key(where: str, target: str, name: str, dataset: str, run: Seque
     return f"unknown parameter {where} of {' and '.join(asked)}{did_you_mean(name, known)}"
 
 
-Check = Callable[[Any], str]
-
-
-def _integer(low: int, high: int | None = None) -> Check:
-    def check(value: Any) -> str:
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= low
-        bound = "" if high is None else f" and at most {high}"
-        return "" if good and (high is None or value <= high) else f"an integer of at least {low}{bound}"
-
-    return check
-
-
-def _number(low: float, above: bool = False) -> Check:
-    def check(value: Any) -> str:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = number and (value > low if above else value >= low) and value < float("inf")
-        return "" if good else f"a number {'above' if above else 'of at least'} {low}"
-
-    return check
-
-
-def _flag(value: Any) -> str:
-    return "" if isinstance(value, bool) else "True or False"
-
-
 def _not_saved(value: Any) -> str:
     """RecBole's pickles of data sets and loaders: every run prepares its data anew, in exact time order."""
     return "nothing (False or None), because prepared data are never saved or reloaded here" if value else ""
-
-
-def _text(value: Any) -> str:
-    return "" if isinstance(value, str) and value.strip() else "a name or a path"
 
 
 def _mapping(value: Any) -> str:
@@ -116,33 +88,33 @@ def _mapping(value: Any) -> str:
 
 def _cutoffs(value: Any) -> str:
     values = value if isinstance(value, (list, tuple)) and value else [value]
-    wrong = any(_integer(1)(k) for k in values) or len(set(values)) < len(values)
+    wrong = any(integer(1)(k) for k in values) or len(set(values)) < len(values)
     return "one or more different positive integers, such as [1, 5, 10]" if wrong else ""
 
 
 _COMMON: dict[str, Check] = {
-    "epochs": _integer(0),
-    "train_batch_size": _integer(1),
-    "eval_batch_size": _integer(1),
-    "learning_rate": _number(0.0, above=True),
-    "weight_decay": _number(0.0),
-    "eval_step": _integer(0),
-    "stopping_step": _integer(0),
-    "seed": _integer(0, 2**32 - 1),
-    "MAX_ITEM_LIST_LENGTH": _integer(1),
+    "epochs": integer(0),
+    "train_batch_size": integer(1),
+    "eval_batch_size": integer(1),
+    "learning_rate": number(0.0, above=True),
+    "weight_decay": number(0.0),
+    "eval_step": integer(0),
+    "stopping_step": integer(0),
+    "seed": integer(0, 2**32 - 1),
+    "MAX_ITEM_LIST_LENGTH": integer(1),
     "topk": _cutoffs,
     "eval_args": _mapping,
-    "mask_history": _flag,
-    "reproducibility": _flag,
-    "repeatable": _flag,
-    "show_progress": _flag,
-    "use_gpu": _flag,
+    "mask_history": flag,
+    "reproducibility": flag,
+    "repeatable": flag,
+    "show_progress": flag,
+    "use_gpu": flag,
     "save_dataset": _not_saved,
     "dataset_save_path": _not_saved,
     "save_dataloaders": _not_saved,
     "dataloaders_save_path": _not_saved,
-    "data_path": _text,
-    "checkpoint_dir": _text,
+    "data_path": text,
+    "checkpoint_dir": text,
 }
 
 
@@ -205,7 +177,7 @@ def check_history(values: Mapping[str, Any]) -> list[str]:
 def check_beams(values: Mapping[str, Any]) -> list[str]:
     """The problem of asking for more items than beams are kept; none when ``max(topk) <= decoding_beam_size``."""
     topk, beams = values["topk"], values["decoding_beam_size"]
-    if _cutoffs(topk) or _integer(1)(beams) or max(_as_list(topk)) <= beams:
+    if _cutoffs(topk) or integer(1)(beams) or max(_as_list(topk)) <= beams:
         return []
     return [
         f"topk = {topk} asks for {max(_as_list(topk))} items a user, but decoding_beam_size = {beams} finds only "

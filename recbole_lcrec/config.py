@@ -25,10 +25,11 @@ from recbole.utils import ModelType  # noqa: E402
 
 from recbole_lcrec import registry, settings  # noqa: E402
 from recbole_lcrec.checks import check_beams, check_common_values, check_history, deal_out  # noqa: E402
+from recbole_lcrec.processes import from_launcher, process_count, process_rank  # noqa: E402
 from recbole_lcrec.resources import properties_dir  # noqa: E402
 from recbole_lcrec.values import parse_value, read_yaml, write_yaml  # noqa: E402
 
-__all__ = ["Config", "from_first_process", "process_count", "process_rank"]
+__all__ = ["Config"]
 
 # What RecBole's Config derives from other keys; a saved configuration leaves them out, so that they are derived anew.
 _DERIVED = frozenset(
@@ -181,7 +182,7 @@ class Config(RecBoleConfig):
         final = self.final_config_dict
         if process_count() > 1:
             wanted = final["use_gpu"] and str(final["gpu_id"]) != "" and torch.cuda.is_available()
-            final["device"] = torch.device("cuda", _from_launcher("LOCAL_RANK")) if wanted else torch.device("cpu")
+            final["device"] = torch.device("cuda", from_launcher("LOCAL_RANK")) if wanted else torch.device("cpu")
             final["single_spec"], final["local_rank"] = True, 0
             if process_rank() != 0:
                 final["state"], final["show_progress"] = "ERROR", False
@@ -211,39 +212,6 @@ class Config(RecBoleConfig):
     def save(self, path: str | Path) -> None:
         """Writes :meth:`to_plain` as a property file that ``config_file_list`` takes."""
         write_yaml(self.to_plain(), path)
-
-
-def process_count() -> int:
-    """How many processes a launcher such as torchrun started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def process_rank() -> int:
-    """The number of this process among those that the launcher started; process 0 writes logs and results.
-
-    Raises:
-        RuntimeError: there are several processes, but the launcher did not number them.
-    """
-    return _from_launcher("RANK") if process_count() > 1 else 0
-
-
-def from_first_process(value: Any) -> Any:
-    """The first process's value, in every process; the others wait until the first one gets there.
-
-    Processes that decide by values of their own (a score rounded otherwise, a name made of the time) part ways, and
-    those that train on wait for ever. The process group must be open already.
-    """
-    if process_count() == 1:
-        return value
-    box = [value]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
-
-
-def _from_launcher(name: str) -> int:
-    if name not in os.environ:
-        raise RuntimeError(f"WORLD_SIZE is {process_count()} but {name} is not set; start the processes with torchrun")
-    return int(os.environ[name])
 
 
 def _named(key: str, value: Any, example: str) -> str:

@@ -106,7 +106,7 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
         texts, store, started = self.item_texts, artifact_store(self.config), perf_counter()
         require_texts(texts)
         encoding = TextSettings.from_config(self.config)
-        device, seed = self.config["device"], int(self.config["seed"])
+        device, seed, shown = self.config["device"], int(self.config["seed"]), bool(self.config["show_progress"])
         encoder = Path(resolve_encoder(encoding.encoder))
         embedded = store.get_or_build(
             "embeddings",
@@ -116,7 +116,7 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
                 "max_length": encoding.max_length,
                 "libraries": _versions("torch", "transformers"),
             },
-            lambda folder: np.save(folder / "embeddings.npy", encode_item_texts(texts, encoding, device)),
+            lambda folder: np.save(folder / "embeddings.npy", encode_item_texts(texts, encoding, device, shown)),
         )
         embeddings = np.load(embedded.path / "embeddings.npy", allow_pickle=False)
         learned = store.get_or_build(
@@ -128,7 +128,9 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
                 "seed": seed,
                 "libraries": _versions("torch", "scipy"),
             },
-            lambda folder: write_learned(learn_item_index(embeddings, settings, seed, device), self.item_ids, folder),
+            lambda folder: write_learned(
+                learn_item_index(embeddings, settings, seed, device, shown), self.item_ids, folder
+            ),
         )
         index = read_index(learned.path, self.item_ids)
         index.require_unique()

@@ -60,6 +60,7 @@ def build_configs(
         for one in models
     ]
     for config in configs[1:]:
+        _require_one_catalogue(configs[0], config)
         for key in _SHARED:
             if config[key] != configs[0][key]:
                 raise ValueError(
@@ -67,6 +68,17 @@ def build_configs(
                     f"({config[key]!r}): models of one run are compared, so set it for all of them with a bare --{key}"
                 )
     return configs
+
+
+def _require_one_catalogue(first: Config, other: Config) -> None:
+    """Models that do not read the item file rank only items that somebody met, which is another catalogue."""
+    reads = [config["load_col"] is None or "item" in config["load_col"] for config in (first, other)]
+    if reads[0] != reads[1]:
+        without = (first, other)[reads[0]]
+        raise ValueError(
+            f"load_col of {without.model} reads no item file, so it would rank another catalogue than the others; add "
+            "an entry item: [item_id] to its load_col"
+        )
 
 
 def _models(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_lcrec import registry
 from recbole_lcrec.command_line import parse_command_line
 from recbole_lcrec.plan import build_configs
+from recbole_lcrec.processes import process_count, process_rank
 from recbole_lcrec.results import result_table
 
 if TYPE_CHECKING:
@@ -75,8 +76,6 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
     Returns:
         Model name -> its result, in the order of ``configs``; under torchrun only those that this process trained.
     """
-    from recbole_lcrec.config import process_count, process_rank
-
     for config in configs:
         _require_inputs(config)
     mine = list(configs)
@@ -149,8 +148,6 @@ def _recbole_log(config: Config) -> Iterator[None]:
     Handlers that were there before are left as they are.
     """
     from recbole.utils import init_logger
-
-    from recbole_lcrec.config import process_rank
 
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
@@ -228,15 +225,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
     """
-    debug = False
+    debug = started = False
     try:
         command = parse_command_line(sys.argv[1:] if argv is None else argv)
         debug = str(command.shared.get("state", "")).upper() == "DEBUG"
         configs = build_configs(command.models, command.dataset or None, command.config_files, None, command.values())
+        started = True
         run_models(configs)
     except (ValueError, FileNotFoundError) as err:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"error: {' '.join(str(err).split())}\n")
+        hint = " (--state=DEBUG shows where)" if started and not debug else ""
+        sys.stderr.write(f"error: {' '.join(str(err).split())}{hint}\n")
         return 2
     return 0

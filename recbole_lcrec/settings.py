@@ -8,10 +8,11 @@ property file alone, so that a key is documented and defaulted in one place.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
+
+from recbole_lcrec.value_checks import Check, flag, integer, list_of, number, one_of, optional, text
 
 __all__ = [
     "BackboneSettings",
@@ -22,64 +23,6 @@ __all__ = [
     "TuningSettings",
     "known_keys",
 ]
-
-Check = Callable[[Any], str | None]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _integer(low: int, high: float = float("inf")) -> Check:
-    def check(value: Any) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            return f"an integer of at least {low}" + ("" if high == float("inf") else f" and at most {high}")
-        return None
-
-    return check
-
-
-def _real(low: float, high: float = float("inf"), above: bool = False) -> Check:
-    def check(value: Any) -> str | None:
-        if not _is_number(value) or not low <= value <= high or (above and value == low):
-            bound = f"a number {'above' if above else 'of at least'} {low}"
-            return bound + ("" if high == float("inf") else f" and at most {high}")
-        return None
-
-    return check
-
-
-def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) and value.strip() else "a name or a path"
-
-
-def _flag(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "True or False"
-
-
-def _one_of(*choices: Any) -> Check:
-    def check(value: Any) -> str | None:
-        if value in choices:
-            return None
-        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return "one of " + ", ".join(repr(c) for c in choices) + hint
-
-    return check
-
-
-def _optional(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
-
-
-def _list_of(check: Check, allow_empty: bool = False) -> Check:
-    def check_list(value: Any) -> str | None:
-        if not isinstance(value, (list, tuple)) or not (value or allow_empty):
-            return "a list" + ("" if allow_empty else " with at least one element")
-        problems = [problem for element in value if (problem := check(element))]
-        return f"a list whose elements are each {problems[0]}" if problems else None
-
-    return check_list
 
 
 def _setting(check: Check, key: str | None = None) -> Any:
@@ -133,11 +76,11 @@ class TextSettings(_Settings):
     """Which fields of the item file are the item's text, and what encodes them (paper III-B1)."""
 
     prefix: ClassVar[str] = "text_"
-    title_fields: tuple[str, ...] = _setting(_list_of(_text))
-    description_fields: tuple[str, ...] = _setting(_list_of(_text, allow_empty=True))
-    encoder: str = _setting(_text)
-    max_length: int = _setting(_integer(1))
-    batch_size: int = _setting(_integer(1))
+    title_fields: tuple[str, ...] = _setting(list_of(text))
+    description_fields: tuple[str, ...] = _setting(list_of(text, allow_empty=True))
+    encoder: str = _setting(text)
+    max_length: int = _setting(integer(1))
+    batch_size: int = _setting(integer(1))
 
 
 @dataclass(frozen=True)
@@ -145,27 +88,27 @@ class IndexSettings(_Settings):
     """How item indices are learned: the RQ-VAE and the uniform semantic mapping (paper III-B, IV-A4)."""
 
     prefix: ClassVar[str] = "index_"
-    method: str = _setting(_one_of("auto", "rqvae"))
-    file: str | None = _setting(_optional(_text))
-    levels: int = _setting(_integer(1, 26))
-    codebook_size: int = _setting(_integer(2))
-    latent_dim: int = _setting(_integer(1))
-    hidden_sizes: tuple[int, ...] = _setting(_list_of(_integer(1), allow_empty=True))
-    beta: float = _setting(_real(0.0))
-    epochs: int = _setting(_integer(1))
-    learning_rate: float = _setting(_real(0.0, above=True))
-    weight_decay: float = _setting(_real(0.0))
-    batch_size: int = _setting(_integer(1))
-    sinkhorn_epsilon: float = _setting(_real(0.0, above=True))
-    sinkhorn_iterations: int = _setting(_integer(1))
+    method: str = _setting(one_of("auto", "rqvae"))
+    file: str | None = _setting(optional(text))
+    levels: int = _setting(integer(1, 26))
+    codebook_size: int = _setting(integer(2))
+    latent_dim: int = _setting(integer(1))
+    hidden_sizes: tuple[int, ...] = _setting(list_of(integer(1), allow_empty=True))
+    beta: float = _setting(number(0.0))
+    epochs: int = _setting(integer(1))
+    learning_rate: float = _setting(number(0.0, above=True))
+    weight_decay: float = _setting(number(0.0))
+    batch_size: int = _setting(integer(1))
+    sinkhorn_epsilon: float = _setting(number(0.0, above=True))
+    sinkhorn_iterations: int = _setting(integer(1))
 
 
 @dataclass(frozen=True)
 class BackboneSettings(_Settings):
     """Which causal language model is tuned."""
 
-    base_model: str = _setting(_text)
-    attention: str = _setting(_one_of("sdpa", "eager"), key="base_model_attention")
+    base_model: str = _setting(text)
+    attention: str = _setting(one_of("sdpa", "eager"), key="base_model_attention")
 
 
 @dataclass(frozen=True)
@@ -173,13 +116,13 @@ class ScratchSettings(_Settings):
     """Sizes of the small LLaMA-architecture model that ``base_model: scratch`` initialises."""
 
     prefix: ClassVar[str] = "scratch_"
-    vocab_size: int = _setting(_integer(300))
-    hidden_size: int = _setting(_integer(8))
-    intermediate_size: int = _setting(_integer(8))
-    layers: int = _setting(_integer(1))
-    heads: int = _setting(_integer(1))
-    dropout: float = _setting(_real(0.0, 0.95))
-    tie_embeddings: bool = _setting(_flag)
+    vocab_size: int = _setting(integer(300))
+    hidden_size: int = _setting(integer(8))
+    intermediate_size: int = _setting(integer(8))
+    layers: int = _setting(integer(1))
+    heads: int = _setting(integer(1))
+    dropout: float = _setting(number(0.0, 0.95))
+    tie_embeddings: bool = _setting(flag)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,22 +138,22 @@ class TuningSettings(_Settings):
     """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
 
     prefix: ClassVar[str] = "tuning_"
-    tasks: tuple[str, ...] = _setting(_list_of(_one_of("seq")))
-    seq_format: str = _setting(_one_of("instruction", "stream"))
-    template_file: str | None = _setting(_optional(_text))
-    max_length: int = _setting(_integer(8))
-    accumulation_steps: int = _setting(_integer(1))
-    scheduler: str = _setting(_one_of("cosine", "linear", "constant", "constant_with_warmup"))
-    warmup_ratio: float = _setting(_real(0.0, 0.99))
-    precision: str = _setting(_one_of("auto", "fp32", "bf16", "fp16"))
-    deepspeed: str | None = _setting(_optional(_text))
-    gradient_checkpointing: bool = _setting(_flag)
-    workers: int = _setting(_integer(0))
-    epochs: int = _setting(_integer(0), key="epochs")
-    batch_size: int = _setting(_integer(1), key="train_batch_size")
-    learning_rate: float = _setting(_real(0.0, above=True), key="learning_rate")
-    weight_decay: float = _setting(_real(0.0), key="weight_decay")
-    valid_sample_users: int | None = _setting(_optional(_integer(1)), key="valid_sample_users")
+    tasks: tuple[str, ...] = _setting(list_of(one_of("seq")))
+    seq_format: str = _setting(one_of("instruction", "stream"))
+    template_file: str | None = _setting(optional(text))
+    max_length: int = _setting(integer(8))
+    accumulation_steps: int = _setting(integer(1))
+    scheduler: str = _setting(one_of("cosine", "linear", "constant", "constant_with_warmup"))
+    warmup_ratio: float = _setting(number(0.0, 0.99))
+    precision: str = _setting(one_of("auto", "fp32", "bf16", "fp16"))
+    deepspeed: str | None = _setting(optional(text))
+    gradient_checkpointing: bool = _setting(flag)
+    workers: int = _setting(integer(0))
+    epochs: int = _setting(integer(1), key="epochs")
+    batch_size: int = _setting(integer(1), key="train_batch_size")
+    learning_rate: float = _setting(number(0.0, above=True), key="learning_rate")
+    weight_decay: float = _setting(number(0.0), key="weight_decay")
+    valid_sample_users: int | None = _setting(optional(integer(1)), key="valid_sample_users")
 
 
 @dataclass(frozen=True)
@@ -218,9 +161,9 @@ class DecodingSettings(_Settings):
     """Trie-constrained beam search (paper III-D2, IV-A4)."""
 
     prefix: ClassVar[str] = "decoding_"
-    beam_size: int = _setting(_integer(1))
-    batch_size: int = _setting(_integer(1))
-    template: int = _setting(_integer(0))
+    beam_size: int = _setting(integer(1))
+    batch_size: int = _setting(integer(1))
+    template: int = _setting(integer(0))
 
 
 STAGES: tuple[type[_Settings], ...] = (

@@ -22,11 +22,12 @@ from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import dict2str, early_stopping, get_local_time, set_color  # noqa: E402
 
-from recbole_lcrec.config import from_first_process, process_rank  # noqa: E402
 from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
 from recbole_lcrec.indexing.item_index import save_index  # noqa: E402
 from recbole_lcrec.llm.backbone import Backbone  # noqa: E402
-from recbole_lcrec.llm.finetune import EpochReport, deepspeed_config, finetune  # noqa: E402
+from recbole_lcrec.llm.finetune import EpochReport, finetune  # noqa: E402
+from recbole_lcrec.llm.launch import deepspeed_config  # noqa: E402
+from recbole_lcrec.processes import from_first_process, process_rank  # noqa: E402
 from recbole_lcrec.resources import properties_dir  # noqa: E402
 
 __all__ = ["LCRecTrainer"]

@@ -6,7 +6,8 @@ import pickle
 import pytest
 import torch
 
-from recbole_lcrec.config import Config, process_rank
+from recbole_lcrec.config import Config
+from recbole_lcrec.processes import process_rank
 from recbole_lcrec.values import write_yaml
 
 

@@ -15,7 +15,7 @@ from recbole_lcrec import settings
 from recbole_lcrec.command_line import parse_command_line
 from recbole_lcrec.config import Config
 from recbole_lcrec.instructions.templates import load_templates
-from recbole_lcrec.llm.finetune import deepspeed_config
+from recbole_lcrec.llm.launch import deepspeed_config
 from recbole_lcrec.registry import recbole_dir
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.values import read_yaml

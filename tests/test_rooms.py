@@ -11,7 +11,7 @@ import recbole_lcrec
 
 PACKAGE = Path(recbole_lcrec.__file__).parent
 ROOMS = (
-    ("values", "resources", "compat", "settings", "artifacts"),
+    ("values", "value_checks", "resources", "processes", "compat", "settings", "artifacts"),
     ("registry", "command_line"),
     ("checks",),
     ("config",),

@@ -43,7 +43,9 @@ class LearnedIndex:
     state: dict[str, Tensor]
 
 
-def learn_item_index(embeddings: np.ndarray, settings: IndexSettings, seed: int, device: torch.device) -> LearnedIndex:
+def learn_item_index(
+    embeddings: np.ndarray, settings: IndexSettings, seed: int, device: torch.device, show_progress: bool = True
+) -> LearnedIndex:
     """Trains an RQ-VAE on the catalogue and builds an index in which no two items are alike (paper III-B).
 
     Args:
@@ -51,6 +53,7 @@ def learn_item_index(embeddings: np.ndarray, settings: IndexSettings, seed: int,
         settings: sizes and training of the RQ-VAE.
         seed: of weights, batches and codebooks; the same on one machine gives the same index.
         device: where the RQ-VAE trains.
+        show_progress: whether to draw a progress bar.
 
     Raises:
         ValueError: no index can be learned from these embeddings; says why.
@@ -60,7 +63,7 @@ def learn_item_index(embeddings: np.ndarray, settings: IndexSettings, seed: int,
     generator = torch.Generator().manual_seed(seed)
     model = _new_model(embeddings.shape[1], settings, generator).to(device)
     inputs = torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32)).to(device)
-    curve = train_rqvae(model, inputs, settings, generator)
+    curve = train_rqvae(model, inputs, settings, generator, show_progress)
     codes = encode_catalogue(model, inputs)
     with torch.no_grad():
         latents = model.latents(inputs)

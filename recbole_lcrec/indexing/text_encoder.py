@@ -52,7 +52,9 @@ def resolve_encoder(name: str) -> str:
     return name
 
 
-def encode_item_texts(texts: ItemTexts, settings: TextSettings, device: torch.device) -> np.ndarray:
+def encode_item_texts(
+    texts: ItemTexts, settings: TextSettings, device: torch.device, show_progress: bool = True
+) -> np.ndarray:
     """Embeds N items: title and description apart, each the masked mean of the last hidden states, then averaged.
 
     Only fields that are not empty count; an item without any text gets the embedding of the empty text, and the log
@@ -62,6 +64,7 @@ def encode_item_texts(texts: ItemTexts, settings: TextSettings, device: torch.de
         texts: N items.
         settings: which encoder, tokens kept of each text, texts at once.
         device: where the encoder runs.
+        show_progress: whether to draw a progress bar.
 
     Returns:
         float32 ``[N, D]``.
@@ -76,7 +79,7 @@ def encode_item_texts(texts: ItemTexts, settings: TextSettings, device: torch.de
     distinct = list(dict.fromkeys(text for parts in fields for text in parts))
     row_of = {text: row for row, text in enumerate(distinct)}
     tokenizer, model = _load(settings.encoder, device)
-    vectors = _encode(distinct, tokenizer, model, settings, device)
+    vectors = _encode(distinct, tokenizer, model, settings, device, show_progress)
     embeddings = np.stack([vectors[[row_of[text] for text in parts]].mean(axis=0) for parts in fields])
     if not np.isfinite(embeddings).all():
         raise ValueError(f"text_encoder = {settings.encoder!r} gives embeddings that are not finite; use another")
@@ -118,13 +121,21 @@ def _load(name: str, device: torch.device) -> tuple[Any, Any]:
 
 
 def _encode(
-    texts: Sequence[str], tokenizer: Any, model: Any, settings: TextSettings, device: torch.device
+    texts: Sequence[str],
+    tokenizer: Any,
+    model: Any,
+    settings: TextSettings,
+    device: torch.device,
+    show_progress: bool,
 ) -> np.ndarray:
     """Vectors ``[T, D]`` of T texts, in their order; batches hold texts of like length, the longest first."""
     rows = _token_rows(texts, tokenizer, settings.max_length)
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     vectors = np.empty((len(rows), model.config.hidden_size), dtype=np.float32)
-    with torch.inference_mode(), tqdm(total=len(rows), desc="item texts", unit="text", leave=False) as progress:
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(rows), desc="item texts", unit="text", leave=False, disable=not show_progress) as progress,
+    ):
         for start in range(0, len(order), settings.batch_size):
             chosen = order[start : start + settings.batch_size]
             ids, mask = _padded([rows[i] for i in chosen], tokenizer.pad_token_id)

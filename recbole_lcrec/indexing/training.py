@@ -42,7 +42,11 @@ class EpochReport:
 
 
 def train_rqvae(
-    model: RQVAE, embeddings: Tensor, settings: IndexSettings, generator: torch.Generator
+    model: RQVAE,
+    embeddings: Tensor,
+    settings: IndexSettings,
+    generator: torch.Generator,
+    show_progress: bool = True,
 ) -> list[EpochReport]:
     """Trains in place by AdamW with a cosine decay to zero (Algorithm 1 is the step; Eq. 5 the loss).
 
@@ -56,6 +60,7 @@ def train_rqvae(
         embeddings: float32 ``[N, D]``.
         settings: epochs, batch size, learning rate, weight decay.
         generator: on the CPU; orders the batches and draws revived codes.
+        show_progress: whether to draw a progress bar.
 
     Returns:
         Reports of some ten epochs, evenly spread, the last one included.
@@ -68,7 +73,8 @@ def train_rqvae(
     every = max(1, settings.epochs // _LOGGED)
     reports: list[EpochReport] = []
     model.train()
-    for epoch in tqdm(range(1, settings.epochs + 1), desc="item index", unit="epoch", leave=False):
+    epochs = range(1, settings.epochs + 1)
+    for epoch in tqdm(epochs, desc="item index", unit="epoch", leave=False, disable=not show_progress):
         losses = _epoch(model, embeddings, settings.batch_size, optimizer, schedule, generator)
         if (settings.epochs - epoch) % every == 0:
             reports.append(_report(model, embeddings, epoch, losses))

@@ -6,11 +6,7 @@ the model, save it and stop. Refuses to know RecBole, metrics and which epoch wa
 
 from __future__ import annotations
 
-import importlib
-import json
 import math
-import os
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,18 +32,11 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from recbole_lcrec.instructions.mixture import InstructionSource
 from recbole_lcrec.llm.backbone import Backbone, quiet
 from recbole_lcrec.llm.collator import EpochInstructions, InstructionCollator
+from recbole_lcrec.llm.launch import prepare_launch, resolve_precision
+from recbole_lcrec.processes import process_count
 from recbole_lcrec.settings import TuningSettings
 
-__all__ = [
-    "AfterEpoch",
-    "EpochReport",
-    "deepspeed_asked",
-    "deepspeed_config",
-    "finetune",
-    "resolve_precision",
-    "weight_dtype",
-    "world_size",
-]
+__all__ = ["AfterEpoch", "EpochReport", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -70,77 +59,6 @@ class EpochReport:
 
 AfterEpoch = Callable[[EpochReport], bool]
 """Called in every process after each epoch; True stops the tuning."""
-
-
-def world_size() -> int:
-    """How many processes the launcher (torchrun, deepspeed) started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; ``auto`` takes bf16 on a GPU that computes in it, else fp32.
-
-    Raises:
-        ValueError: fp16 without a GPU.
-    """
-    if precision == "fp16" and device.type != "cuda":
-        raise ValueError("tuning_precision = 'fp16' needs a GPU; use fp32 or bf16 here")
-    if precision != "auto":
-        return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-
-
-def deepspeed_asked(name: str | None) -> bool:
-    """Whether DeepSpeed trains: when a file is named, or several processes run."""
-    return name is not None or world_size() > 1
-
-
-def weight_dtype(precision: str, device: torch.device, deepspeed: bool) -> torch.dtype:
-    """The number format to load weights in: DeepSpeed keeps its own float32 copies, PyTorch alone trains on float32."""
-    resolved = resolve_precision(precision, device)
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(resolved, torch.float32) if deepspeed else torch.float32
-
-
-def deepspeed_config(name: str | None, folder: Path) -> dict[str, Any] | None:
-    """The DeepSpeed configuration to train with, or None for training without DeepSpeed.
-
-    Args:
-        name: a file, the name of one in ``folder`` (``zero2``), or None: zero2 when several processes run, else none.
-        folder: holds the package's own files.
-
-    Raises:
-        ValueError: there is no such file, or it is no JSON object.
-    """
-    if not deepspeed_asked(name):
-        return None
-    name = name or "zero2"
-    own = folder / f"{name}.json"
-    path = own if own.is_file() else Path(name)
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.json")))
-        raise ValueError(f"tuning_deepspeed = {name!r} is neither a file nor one of {known}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as err:
-        raise ValueError(f"tuning_deepspeed: {path} is not valid JSON: {err}") from err
-    if not isinstance(content, dict):
-        raise ValueError(f"tuning_deepspeed: {path} must hold a JSON object")
-    return content
-
-
-def _prepare_launch(device: torch.device) -> None:
-    """What DeepSpeed reads from the environment: the accelerator, and a rendezvous for a single process."""
-    if device.type != "cuda":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        # DeepSpeed would compile an all-reduce over shared memory for a minute; gloo does as well for a few processes
-        compatible = importlib.import_module("deepspeed.ops").__compatible_ops__
-        compatible.update({name: False for name in compatible if "shm" in name})
-    if "RANK" in os.environ:
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
 
 class _Tuner(Trainer):
@@ -244,7 +162,7 @@ def _arguments(
         dataloader_num_workers=settings.workers,
         deepspeed=deepspeed,
         use_cpu=on_cpu,
-        ddp_backend="gloo" if on_cpu and world_size() > 1 else None,
+        ddp_backend="gloo" if on_cpu and process_count() > 1 else None,
         seed=seed,
         data_seed=seed,
         logging_strategy="no",
@@ -288,13 +206,13 @@ def finetune(
     if not len(source):
         raise ValueError("there is nothing to tune on: no user has two interactions before the held-out ones")
     if deepspeed is not None:
-        _prepare_launch(device)
+        prepare_launch(device)
     precision = resolve_precision(settings.precision, device)
-    rows_per_step = settings.batch_size * settings.accumulation_steps * world_size()
+    rows_per_step = settings.batch_size * settings.accumulation_steps * process_count()
     getLogger().info(
         f"Tuning on {len(source):,} instructions an epoch, {rows_per_step} per optimizer step, {precision}, "
         + (f"DeepSpeed ZeRO-{deepspeed.get('zero_optimization', {}).get('stage', 0)}" if deepspeed else "no DeepSpeed")
-        + f", {world_size()} process(es)"
+        + f", {process_count()} process(es)"
     )
     if settings.gradient_checkpointing:
         backbone.model.gradient_checkpointing_enable()

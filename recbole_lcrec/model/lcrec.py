@@ -29,9 +29,10 @@ from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt  #
 from recbole_lcrec.instructions.templates import Instruction, Templates, load_templates  # noqa: E402
 from recbole_lcrec.llm.backbone import check_base_model, load_backbone, load_saved  # noqa: E402
 from recbole_lcrec.llm.collator import label_batch  # noqa: E402
-from recbole_lcrec.llm.finetune import (  # noqa: E402
+from recbole_lcrec.llm.launch import (  # noqa: E402
     deepspeed_asked,
     deepspeed_config,
+    require_one_gpu,
     resolve_precision,
     weight_dtype,
 )
@@ -51,13 +52,15 @@ def check_inputs(config: Any) -> None:
     """Makes sure that what the model needs beside the data can be had, before any data are read.
 
     Raises:
-        ValueError: base model, template file, template number, DeepSpeed file or precision; says which and what to do.
+        ValueError: base model, template file, template number, DeepSpeed file, precision or GPUs; says which, and what
+            to do.
     """
     check_base_model(config["base_model"])
     tuning = TuningSettings.from_config(config)
     _templates(tuning, DecodingSettings.from_config(config))
     deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")
     resolve_precision(tuning.precision, config["device"])
+    require_one_gpu(config["device"])
 
 
 def _templates(tuning: TuningSettings, decoding: DecodingSettings) -> Templates:

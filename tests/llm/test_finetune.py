@@ -14,7 +14,8 @@ import torch
 from recbole_lcrec.instructions.templates import Instruction
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.collator import InstructionCollator
-from recbole_lcrec.llm.finetune import EpochReport, deepspeed_config, finetune, resolve_precision, weight_dtype
+from recbole_lcrec.llm.finetune import EpochReport, finetune
+from recbole_lcrec.llm.launch import deepspeed_config, resolve_precision, weight_dtype
 from recbole_lcrec.settings import TuningSettings
 
 CPU = torch.device("cpu")

@@ -131,7 +131,7 @@ def test_a_saved_run_evaluates_to_the_same_numbers(indexed_shop: Path, tiny: Par
 
 def test_it_learns_what_follows_what(indexed_shop: Path, tiny: Parameters) -> None:
     """The shop's users walk through the catalogue in order, so a tuned model must put the next item first."""
-    parameters = tiny(indexed_shop, epochs=120, stopping_step=120, learning_rate=0.003)
+    parameters = tiny(indexed_shop, epochs=120, eval_step=40, learning_rate=0.003)
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     assert result["test_result"]["hit@1"] > 0.5
 

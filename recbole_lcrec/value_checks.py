@@ -1,0 +1,79 @@
+"""Checks of single values, told in the words of what was expected.
+
+Knows types and ranges. Refuses to know which parameter a value is for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Check", "flag", "integer", "list_of", "number", "one_of", "optional", "text"]
+
+Check = Callable[[Any], str]
+"""From a value to what was expected instead; empty when the value is right."""
+
+
+def integer(low: int, high: int | None = None) -> Check:
+    """A whole number in a range, both ends included."""
+
+    def check(value: Any) -> str:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= low
+        bound = "" if high is None else f" and at most {high}"
+        return "" if good and (high is None or value <= high) else f"an integer of at least {low}{bound}"
+
+    return check
+
+
+def number(low: float, high: float | None = None, above: bool = False) -> Check:
+    """A finite number from ``low`` (or above it) up to ``high``."""
+
+    def check(value: Any) -> str:
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good = real and (value > low if above else value >= low) and value < float("inf")
+        bound = "" if high is None else f" and at most {high}"
+        expected = f"a number {'above' if above else 'of at least'} {low}{bound}"
+        return "" if good and (high is None or value <= high) else expected
+
+    return check
+
+
+def text(value: Any) -> str:
+    """A name or a path that is not blank."""
+    return "" if isinstance(value, str) and value.strip() else "a name or a path"
+
+
+def flag(value: Any) -> str:
+    """A truth value."""
+    return "" if isinstance(value, bool) else "True or False"
+
+
+def one_of(*choices: Any) -> Check:
+    """One of some values; the nearest is suggested."""
+
+    def check(value: Any) -> str:
+        if value in choices:
+            return ""
+        near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return "one of " + ", ".join(repr(choice) for choice in choices) + hint
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """None, or what the check asks for."""
+    return lambda value: "" if value is None else check(value)
+
+
+def list_of(check: Check, allow_empty: bool = False) -> Check:
+    """A list whose elements each pass the check."""
+
+    def check_list(value: Any) -> str:
+        if not isinstance(value, (list, tuple)) or not (value or allow_empty):
+            return "a list" + ("" if allow_empty else " with at least one element")
+        problems = [problem for element in value if (problem := check(element))]
+        return f"a list whose elements are each {problems[0]}" if problems else ""
+
+    return check_list
