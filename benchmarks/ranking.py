@@ -3,10 +3,9 @@
     python benchmarks/ranking.py --dataset=Industrial_and_Scientific --data_path=../shared/data \
         --models=LCRec,SASRec --seeds=2020,2021,2022 --config_files=benchmarks/industrial.yaml --out=benchmarks/out
 
-Every (model, seed) is one run of the package's own stages; its per-user hits are kept in
-``<out>/<dataset>-<model>-<seed>.npz`` and are not computed again: name another folder after changing a parameter. The
-table gives means over seeds; intervals are 95% percentile bootstrap over users of the per-user metric averaged over
-seeds.
+Every (model, seed) is one run of the package's own stages. Its per-user ranks are kept in
+``<out>/<dataset>-<model>-<seed>-<settings>.npz``, named by its settings, and are not computed again. The table gives
+means over seeds; intervals are 95% percentile bootstrap over users of the per-user metric averaged over seeds.
 """
 
 from __future__ import annotations
@@ -41,27 +40,36 @@ def metric_per_user(hits: np.ndarray, metric: str) -> np.ndarray:
     return top.sum(axis=1) if name == "Hit" else (top / np.log2(np.arange(2, int(k) + 2))).sum(axis=1)
 
 
-def run(model_name: str, seed: int, options: argparse.Namespace) -> Arrays:
+def configuration(model_name: str, seed: int, options: argparse.Namespace) -> Any:
+    """The configuration of one run."""
+    from recbole_lcrec import Config
+
+    given = {"seed": seed, "show_progress": False, "checkpoint_dir": str(options.out)}
+    if options.data_path is not None:
+        given["data_path"] = options.data_path
+    return Config(
+        model_name, options.dataset, config_file_list=options.config_files, config_dict=given, run=options.models
+    )
+
+
+def settings_of(config: Any) -> str:
+    """Eight digits that stand for every setting but the folders."""
+    from recbole_lcrec.artifacts import fingerprint
+
+    folders = {"checkpoint_dir", "data_path", "artifact_dir"}
+    return fingerprint({key: value for key, value in config.to_plain().items() if key not in folders})[:8]
+
+
+def run(config: Any) -> Arrays:
     """Trains and tests one model; returns per-user hits and what the run cost."""
     from recbole.utils import init_logger, init_seed
 
-    from recbole_lcrec import Config, create_dataset
+    from recbole_lcrec import create_dataset
     from recbole_lcrec.data.loading import data_preparation
     from recbole_lcrec.registry import get_model, get_trainer
 
     started = perf_counter()
-    config = Config(
-        model_name,
-        options.dataset,
-        config_file_list=options.config_files,
-        config_dict={
-            **({"data_path": options.data_path} if options.data_path else {}),
-            "seed": seed,
-            "show_progress": False,
-            "checkpoint_dir": str(options.out),
-        },
-        run=options.models,
-    )
+    model_name, seed = config.model, config["seed"]
     init_seed(seed, config["reproducibility"])
     init_logger(config)
     dataset = create_dataset(config)
@@ -126,9 +134,10 @@ def main() -> None:
     results: dict[str, dict[int, Arrays]] = {model: {} for model in options.models}
     for seed in options.seeds:
         for model in options.models:
-            path = options.out / f"{options.dataset}-{model}-{seed}.npz"
+            config = configuration(model, seed, options)
+            path = options.out / f"{options.dataset}-{model}-{seed}-{settings_of(config)}.npz"
             if not path.is_file():
-                np.savez(path, **run(model, seed, options))
+                np.savez(path, **run(config))
                 logging.getLogger().info(f"{model}, seed {seed}: done")
             with np.load(path) as saved:
                 results[model][seed] = {name: saved[name] for name in saved.files}
