@@ -80,7 +80,7 @@ class LCRecTrainer(Trainer):
             Best validation score and the metrics of that epoch.
 
         Raises:
-            ValueError: ``epochs``, ``clip_grad_norm`` or ``valid_sample_users`` asks for what there is not.
+            ValueError: ``clip_grad_norm`` or ``valid_sample_users`` asks for what there is not.
         """
         self.eval_collector.data_collect(train_data)
         sample = self._sampled_users(valid_data) if valid_data else None
@@ -108,8 +108,6 @@ class LCRecTrainer(Trainer):
                 self.logger.info(f"Finished training, best eval result in epoch {best}")
             return stop
 
-        if self.model.tuning.epochs == 0:
-            raise ValueError("epochs = 0: there is nothing to fit; evaluate the model as it is, or raise --epochs")
         started = perf_counter()
         finetune(
             Backbone(self.model.llm, self.model.tokenizer),
