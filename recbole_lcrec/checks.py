@@ -118,6 +118,9 @@ _COMMON: dict[str, Check] = {
 }
 
 
+_WITHOUT_CUTOFF = frozenset({"auc", "gauc", "mae", "rmse", "logloss"})
+
+
 def check_common_values(
     values: Mapping[str, Any], metric_names: Collection[str], skip: Collection[str] = ()
 ) -> list[str]:
@@ -154,6 +157,9 @@ def _check_metrics(values: Mapping[str, Any], metric_names: Collection[str]) -> 
     if not isinstance(valid, str):
         return [f"valid_metric = {valid!r}: expected a metric and a cut-off, such as NDCG@10"]
     name, at, cutoff = valid.partition("@")
+    if not at and name.lower() not in _WITHOUT_CUTOFF:
+        k = max(_as_list(values["topk"]))
+        return [f"valid_metric = {valid!r} needs a cut-off that is one of topk: write {valid}@{k}"]
     if name.lower() not in {metric.lower() for metric in metrics}:
         return [f"valid_metric = {valid!r} is none of metrics = {list(metrics)}: name one of them, or add it there"]
     cutoffs = _as_list(values["topk"])

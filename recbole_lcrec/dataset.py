@@ -18,7 +18,7 @@ import numpy as np
 from recbole_lcrec.data.convert import numbers_first
 from recbole_lcrec.data.item_text import ItemTexts, read_item_texts, require_texts
 from recbole_lcrec.data.loading import ExactTimeOrder, SequentialDataset
-from recbole_lcrec.data.locate import artifact_store, prepare_data_files
+from recbole_lcrec.data.locate import artifact_store, prepare_data_files, require_columns, require_dataset
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
 from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
 from recbole_lcrec.indexing.item_index import ItemIndex, load_index
@@ -28,7 +28,7 @@ from recbole_lcrec.instructions.mixture import InstructionSource, SequentialInst
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.settings import IndexSettings, TextSettings, TuningSettings
 
-__all__ = ["LCRecDataset"]
+__all__ = ["LCRecDataset", "check_inputs"]
 
 
 class LCRecDataset(ExactTimeOrder, SequentialDataset):
@@ -165,6 +165,32 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
         if settings.seq_format == "stream":
             return StreamInstructions(self.sequences(), texts, max_history, seed)
         return SequentialInstructions(self.sequences(), texts, templates, max_history, seed)
+
+
+def check_inputs(config: Any) -> None:
+    """Makes sure, before any data are read, that there is an index or that one can be learned.
+
+    Raises:
+        ValueError: a missing index file, item file, text column or text encoder; says which and what to do.
+    """
+    files, index = require_dataset(config), IndexSettings.from_config(config)
+    if index.file is not None and not Path(index.file).is_file():
+        raise ValueError(f"index_file = {index.file!r}: there is no such file; leave the key out to learn an index")
+    if index.method == "auto" and (index.file or files.index):
+        return
+    text = TextSettings.from_config(config)
+    resolve_encoder(text.encoder)
+    items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
+    if not items.is_file():
+        raise ValueError(
+            f"{items} does not exist, so there are no texts to learn an item index from; put it there, or a published "
+            f"index as {files.folder / (files.name + '.index.json')}"
+        )
+    if files.atomic:
+        columns = (*text.title_fields, *text.description_fields)
+        require_columns(
+            items, columns, config["field_separator"], "text_title_fields and text_description_fields ([] for none)"
+        )
 
 
 def _versions(*packages: str) -> dict[str, str]:

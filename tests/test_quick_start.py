@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -228,3 +229,15 @@ def test_table_by_hand():
     ]
     assert lines[0] == ["model", "Hit@1", "Hit@10", "AUC", "seconds"]
     assert lines[2:] == [["A", "0.5000", "0.2500", "0.7500", "1.3"], ["B", "1.0000", "-", "-", "100.0"]]
+
+
+def test_interactions_without_a_time_are_refused_before_any_work(shop, capsys):
+    path = Path(shop["data_path"]) / "shop" / "shop.inter"
+    path.write_text("user_id:token\titem_id:token\nu\ti\n", encoding="utf-8")
+    assert main(["--model=SASRec,Pop", "--dataset=shop", *flags(shop)]) == 2
+    assert "no column 'timestamp', asked for by USER_ID_FIELD, ITEM_ID_FIELD, TIME_FIELD" in capsys.readouterr().err
+
+
+def test_a_validation_metric_needs_its_cutoff(shop, capsys):
+    assert main(["--model=SASRec,Pop", "--dataset=shop", *flags({**shop, "valid_metric": "NDCG"})]) == 2
+    assert "valid_metric = 'NDCG' needs a cut-off" in capsys.readouterr().err

@@ -5,6 +5,7 @@ Knows folders and file names. Refuses to know what the files hold.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from recbole_lcrec.artifacts import ArtifactStore
 from recbole_lcrec.data.convert import convert_published
 
-__all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_dataset"]
+__all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_columns", "require_dataset"]
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,36 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
     )
 
 
+def require_columns(path: Path, names: Sequence[str], separator: str, asked_by: str) -> None:
+    """Makes sure, by its header alone, that an atomic file has columns.
+
+    Raises:
+        ValueError: it lacks one; names the column, who asks for it, and the columns there are.
+    """
+    with path.open(encoding="utf-8") as lines:
+        header = [column.rsplit(":", 1)[0] for column in lines.readline().rstrip("\r\n").split(separator)]
+    absent = [name for name in names if name not in header]
+    if absent:
+        raise ValueError(
+            f"{path}: no column {', '.join(map(repr, absent))}, asked for by {asked_by}; "
+            f"its columns are {', '.join(header)}"
+        )
+
+
 def require_dataset(config: Any) -> DataFiles:
-    """The files of the configured data set; see :func:`find_data_files` for the error when there are none."""
-    return find_data_files(config["dataset"], Path(config["data_path"]))
+    """The files of the configured data set, with the columns that every model needs.
+
+    Raises:
+        ValueError: there is no such data set (see :func:`find_data_files`), or its interactions lack a column.
+    """
+    files = find_data_files(config["dataset"], Path(config["data_path"]))
+    if files.atomic:
+        fields = ["USER_ID_FIELD", "ITEM_ID_FIELD"]
+        if config["eval_args"]["order"] == "TO":
+            fields.append("TIME_FIELD")
+        names = [config[field] for field in fields]
+        require_columns(files.folder / f"{files.name}.inter", names, config["field_separator"], ", ".join(fields))
+    return files
 
 
 def prepare_data_files(config: Any) -> DataFiles:

@@ -210,7 +210,7 @@ def finetune(
     precision = resolve_precision(settings.precision, device)
     rows_per_step = settings.batch_size * settings.accumulation_steps * process_count()
     getLogger().info(
-        f"Tuning on {len(source):,} instructions an epoch, {rows_per_step} per optimizer step, {precision}, "
+        f"Tuning on {len(source):,} rows an epoch, {rows_per_step} per optimizer step, {precision}, "
         + (f"DeepSpeed ZeRO-{deepspeed.get('zero_optimization', {}).get('stage', 0)}" if deepspeed else "no DeepSpeed")
         + f", {process_count()} process(es)"
     )

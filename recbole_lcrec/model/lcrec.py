@@ -22,6 +22,7 @@ prepare_recbole()
 from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
 from recbole.utils import InputType  # noqa: E402
 
+from recbole_lcrec import dataset as data_stage  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
 from recbole_lcrec.instructions.mixture import InstructionSource  # noqa: E402
@@ -49,13 +50,14 @@ __all__ = ["LCRec", "check_inputs"]
 
 
 def check_inputs(config: Any) -> None:
-    """Makes sure that what the model needs beside the data can be had, before any data are read.
+    """Makes sure that what the model needs can be had, before any data are read.
 
     Raises:
-        ValueError: base model, template file, template number, DeepSpeed file, precision or GPUs; says which, and what
-            to do.
+        ValueError: index, texts, base model, template file, template number, DeepSpeed file, precision or GPUs; says
+            which, and what to do.
     """
     check_base_model(config["base_model"])
+    data_stage.check_inputs(config)
     tuning = TuningSettings.from_config(config)
     _templates(tuning, DecodingSettings.from_config(config))
     deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")

@@ -220,6 +220,9 @@ def test_template_number_out_of_range(indexed_shop: Path, tiny: Parameters) -> N
     ("change", "message"),
     [
         ({"base_model": "./nowhere"}, "there is no such folder"),
+        ({"index_file": "no.json"}, "index_file = 'no.json'"),
+        ({"text_encoder": "./nowhere"}, "text_encoder"),
+        ({"text_title_fields": ["nam"]}, "no column 'nam', asked for by text_title_fields"),
         ({"decoding_template": 99}, "decoding_template = 99"),
         ({"tuning_template_file": "no.yaml"}, "no.yaml"),
         ({"tuning_deepspeed": "zero9"}, "'zero9' is neither a file nor one of zero2, zero3"),
