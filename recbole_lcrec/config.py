@@ -147,6 +147,8 @@ class Config(RecBoleConfig):
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL and "repeatable" not in self.external_config_dict:
             final["repeatable"] = not final["mask_history"]
         own = self.model in registry.OWN_MODELS
+        if own and final["learning_rate"] is None:
+            final["learning_rate"] = settings.default_learning_rate(final["base_model"])
         problems = check_common_values(final, set(metric_types), skip=settings.known_keys() if own else ())
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             problems += check_history(final)

@@ -15,12 +15,14 @@ from typing import Any, ClassVar, Self
 from recbole_lcrec.value_checks import Check, flag, integer, list_of, number, one_of, optional, text
 
 __all__ = [
+    "SCRATCH",
     "BackboneSettings",
     "DecodingSettings",
     "IndexSettings",
     "ScratchSettings",
     "TextSettings",
     "TuningSettings",
+    "default_learning_rate",
     "known_keys",
 ]
 
@@ -28,6 +30,10 @@ __all__ = [
 def _setting(check: Check, key: str | None = None) -> Any:
     """A dataclass field with its check; ``key`` is the full key where it does not follow the prefix."""
     return field(metadata={"check": check, "key": key})
+
+
+SCRATCH = "scratch"
+"""The ``base_model`` that is initialised small instead of loaded."""
 
 
 class _Settings:
@@ -164,6 +170,11 @@ class DecodingSettings(_Settings):
     beam_size: int = _setting(integer(1))
     batch_size: int = _setting(integer(1))
     template: int = _setting(integer(0))
+
+
+def default_learning_rate(base_model: str) -> float:
+    """AdamW's peak rate where none is given: the paper's for a pretrained model, a higher one for one from nothing."""
+    return 0.002 if base_model == SCRATCH else 0.00005
 
 
 STAGES: tuple[type[_Settings], ...] = (

@@ -229,3 +229,11 @@ def test_under_a_launcher_each_process_takes_its_own_device(monkeypatch):
     monkeypatch.delenv("RANK")
     with pytest.raises(RuntimeError, match="RANK is not set"):
         Config("Pop", "ml-100k")
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [({}, 0.002), ({"base_model": "gpt2"}, 0.00005), ({"learning_rate": 0.01}, 0.01), ({"learning_rate": None}, 0.002)],
+)
+def test_the_learning_rate_follows_the_base_model(given, rate):
+    assert Config("LCRec", "shop", config_dict=given)["learning_rate"] == rate

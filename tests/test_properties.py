@@ -81,7 +81,9 @@ def test_every_key_of_lcrec_is_read() -> None:
 
 
 def test_the_defaults_are_in_range() -> None:
-    settings.check_all(read_yaml(PROPERTIES / "model/LCRec.yaml"))
+    values = read_yaml(PROPERTIES / "model/LCRec.yaml")
+    assert values["learning_rate"] is None
+    settings.check_all({**values, "learning_rate": settings.default_learning_rate(values["base_model"])})
 
 
 @pytest.mark.parametrize("name", [name for name in YAMLS if name.startswith("instructions/")])

@@ -28,11 +28,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import logging as hf_logging
 
 from recbole_lcrec.llm.tokens import add_index_tokens
-from recbole_lcrec.settings import BackboneSettings, ScratchSettings
+from recbole_lcrec.settings import SCRATCH, BackboneSettings, ScratchSettings
 
-__all__ = ["SCRATCH", "Backbone", "check_base_model", "load_backbone", "load_saved", "quiet", "train_tokenizer"]
+__all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "quiet", "train_tokenizer"]
 
-SCRATCH = "scratch"
 CONTEXT = 2048
 """Tokens that a model from scratch can read; rotary positions cost nothing."""
 
