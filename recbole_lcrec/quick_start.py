@@ -84,11 +84,13 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
         mine = [config for config in mine if process_rank() == 0 or config.model in registry.OWN_MODELS]
     results: dict[str, Result] = {}
     with _recbole_log(configs[0]):
-        for config in mine:
-            results[config.model] = _run_model(config, saved)
-        results = {config.model: results[config.model] for config in configs if config.model in results}
-        if process_rank() == 0:
-            logging.getLogger().info("Results on the test users:\n" + table_of(configs, results))
+        try:
+            for config in mine:
+                results[config.model] = _run_model(config, saved)
+        finally:  # when a later model fails, the table of those that are done is not lost
+            results = {config.model: results[config.model] for config in configs if config.model in results}
+            if results and process_rank() == 0:
+                logging.getLogger().info("Results on the test users:\n" + table_of(configs, results))
     return results
 
 

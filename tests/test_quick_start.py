@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_lcrec import load_data_and_model, objective_function, run_recbole_lcrec
+from recbole_lcrec import load_data_and_model, objective_function, quick_start, run_recbole_lcrec
 from recbole_lcrec.plan import build_configs
 from recbole_lcrec.quick_start import main, run_models
 from recbole_lcrec.registry import get_trainer
@@ -241,3 +241,18 @@ def test_interactions_without_a_time_are_refused_before_any_work(shop, capsys):
 def test_a_validation_metric_needs_its_cutoff(shop, capsys):
     assert main(["--model=SASRec,Pop", "--dataset=shop", *flags({**shop, "valid_metric": "NDCG"})]) == 2
     assert "valid_metric = 'NDCG' needs a cut-off" in capsys.readouterr().err
+
+
+def test_a_late_failure_keeps_the_table_of_the_finished_models(shop, caplog, monkeypatch):
+    run_model = quick_start._run_model
+
+    def failing(config, saved):
+        if config.model == "SASRec":
+            raise ValueError("broke late")
+        return run_model(config, saved)
+
+    monkeypatch.setattr(quick_start, "_run_model", failing)
+    with caplog.at_level(logging.INFO), pytest.raises(ValueError, match="broke late"):
+        run_recbole_lcrec(["Pop", "SASRec"], "shop", config_dict=shop)
+    (shown,) = (record.message for record in caplog.records if "Results on the test users" in record.message)
+    assert shown.count("Pop |") == 1 and "SASRec" not in shown
