@@ -1,19 +1,20 @@
 """Artifacts: folders named by a fingerprint of everything they depend on, whole or absent.
 
-Knows how to fingerprint parts, build a folder once under a lock, prove that it is whole, and throw torn ones away.
-Refuses to know what is inside: each stage writes its own arrays (.npy without pickle), safetensors and JSON, never
-pickles, and reads them back.
+Knows how to build a folder once under a lock, alone or part by part with other processes, prove that it is whole, and
+throw torn ones away. Refuses to know what is inside: each stage writes its own arrays (.npy without pickle),
+safetensors and JSON, never pickles, and reads them back.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import errno
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -22,28 +23,15 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-__all__ = ["Artifact", "ArtifactStore", "fingerprint"]
+from recbole_lcrec.fingerprints import fingerprint, folder_listing
+from recbole_lcrec.processes import process_count, process_rank
+
+__all__ = ["Artifact", "ArtifactStore", "DiskFullError", "fingerprint"]
 
 _MANIFEST = "manifest.json"
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 _TEMPORARY = ".building"
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """Hashes named parts, the same for the same content in any process and on any day.
-
-    Values may be None, booleans, numbers, strings, bytes, lists and tuples (alike), mappings with string keys (in any
-    order), dataclasses (their fields), NumPy arrays (dtype, shape, bytes) and scalars, and paths (a file's content; a
-    folder's files with their relative names), nested at will.
-
-    Returns:
-        64 hexadecimal digits of SHA-256.
-
-    Raises:
-        ValueError: a value of another kind, a NaN or infinite float, or a path that is not there; named by its place.
-    """
-    text = json.dumps(_canonical(parts, "parts"), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+_SHORT_WRITE = re.compile(r"No space left on device|^\d+ requested and \d+ written$")
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,10 @@ class Artifact:
 
     path: Path
     reused: bool
+
+
+class DiskFullError(OSError):
+    """There is no space left for an artifact; says where, and what to do."""
 
 
 class ArtifactStore:
@@ -80,39 +72,130 @@ class ArtifactStore:
         Raises:
             ValueError: a kind that is no word, or parts that cannot be fingerprinted.
             RuntimeError: ``build`` wrote nothing.
+            DiskFullError: there is no space left; what was half written is gone.
         """
+        name, digest = self._begin(kind, parts)
+        with _locked(self._lock(name), name):
+            return self._get_or_build(name, digest, parts, build)
+
+    def get_or_build_in_parts(
+        self,
+        kind: str,
+        parts: Mapping[str, Any],
+        count: int,
+        build_part: Callable[[int, Path], None],
+        join: Callable[[list[Path], Path], None],
+    ) -> Artifact:
+        """As ``get_or_build``, with the work cut into parts that a launcher's processes share through the root alone.
+
+        Process r of W makes the parts r, r + W, ..., then those that nobody has begun, each an artifact of its own; who
+        is ready first joins them, waiting for those at work and making what a dead process left. So the content does
+        not depend on W, an interrupted run goes on with the parts that it has, and a process that comes late finds the
+        whole. The parts go once the whole is there; a single part never gets a name.
+
+        Args:
+            kind: as in ``get_or_build``.
+            parts: what the whole depends on, as in ``get_or_build``; the number of processes is not among it.
+            count: how many parts.
+            build_part: writes part i into the empty folder that it is given.
+            join: takes the parts' folders, in order, and writes the whole into the empty folder that it is given.
+
+        Raises:
+            ValueError: as in ``get_or_build``, or no part.
+            RuntimeError, DiskFullError: as in ``get_or_build``.
+        """
+        if count < 1:
+            raise ValueError(f"{kind} in {count} parts: there must be at least one")
+        name, digest = self._begin(kind, parts)
+        names = [f"{kind}_part-{digest[:16]}-{i:05d}" for i in range(count)] if count > 1 else []
+
+        def make_part(i: int) -> Path:
+            key = {"whole": digest, "part": i, "of": count}
+            return self._get_or_build(names[i], fingerprint(key), key, lambda folder: build_part(i, folder)).path
+
+        def build(folder: Path) -> None:
+            made = []
+            for i, part in enumerate(names):
+                with _locked(self._lock(part), part):
+                    made.append(make_part(i))
+            if names:
+                return join(made, folder)
+            alone = folder / ".part"
+            alone.mkdir()
+            build_part(0, alone)
+            join([alone], folder)
+            shutil.rmtree(alone)
+
+        if names and not self._found(name, digest):
+            for i in _own_first(count, process_rank(), process_count()):
+                with suppress(Timeout), self._lock(names[i]).acquire(timeout=0):  # held: another process is at it
+                    if not (self.root / name).exists() and not (self.root / names[i]).exists():
+                        make_part(i)
+        with _locked(self._lock(name), name):
+            artifact = self._get_or_build(name, digest, parts, build)
+        self._remove(names)
+        return artifact
+
+    def _begin(self, kind: str, parts: Mapping[str, Any]) -> tuple[str, str]:
+        """Name and fingerprint of an artifact, in a root that is there and swept."""
         if not _KIND.fullmatch(kind):
             raise ValueError(f"kind = {kind!r} must be a word of letters, digits and underscores")
         digest = fingerprint(parts)
         name = f"{kind}-{digest[:16]}"
         self.root.mkdir(parents=True, exist_ok=True)
         self._sweep(except_for=name)
-        with _locked(self._lock(name), name):
-            shutil.rmtree(self._temporary(name), ignore_errors=True)
-            final = self.root / name
-            problem = _problem(final, digest)
-            if problem is None:
-                return Artifact(final, reused=True)
-            if final.exists():
-                getLogger().warning(f"artifact {final} is torn ({problem}); it is built again")
-                shutil.rmtree(final)
-            self._build(final, digest, parts, build)
-            return Artifact(final, reused=False)
+        return name, digest
+
+    def _found(self, name: str, digest: str) -> bool:
+        """Whether the artifact is there and whole, as far as nobody is building it at this moment."""
+        try:
+            with self._lock(name).acquire(timeout=0):
+                return _problem(self.root / name, digest) is None
+        except Timeout:
+            return False
+
+    def _get_or_build(
+        self, name: str, digest: str, parts: Mapping[str, Any], build: Callable[[Path], None]
+    ) -> Artifact:
+        """The artifact of this name, whose lock the caller holds."""
+        shutil.rmtree(self._temporary(name), ignore_errors=True)
+        final = self.root / name
+        problem = _problem(final, digest)
+        if problem is None:
+            return Artifact(final, reused=True)
+        if final.exists():
+            getLogger().warning(f"artifact {final} is torn ({problem}); it is built again")
+            shutil.rmtree(final)
+        self._build(final, digest, parts, build)
+        return Artifact(final, reused=False)
 
     def _build(self, final: Path, digest: str, parts: Mapping[str, Any], build: Callable[[Path], None]) -> None:
         temporary = self._temporary(final.name)
-        temporary.mkdir()
         try:
+            temporary.mkdir()
             build(temporary)
-            files = _listing(temporary)
+            files = _content(temporary)
             if not files:
                 raise RuntimeError(f"the builder of {final.name} wrote no file")
             manifest = {"fingerprint": digest, "files": files, "parts": _summary(parts)}
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             os.replace(temporary, final)
-        except BaseException:
+        except BaseException as err:
             shutil.rmtree(temporary, ignore_errors=True)
+            if _disk_is_full(err):
+                raise DiskFullError(
+                    errno.ENOSPC,
+                    f"no space left in {self.root} for {final.name} ({err}); nothing half written stays there: free "
+                    "some space, or name a folder on another disk by artifact_dir",
+                ) from err
             raise
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Removes parts and their locks, once the whole is there; one that is held is its holder's to remove."""
+        for name in names:
+            with suppress(Timeout), self._lock(name).acquire(timeout=0):
+                shutil.rmtree(self.root / name, ignore_errors=True)
+                Path(self._lock(name).lock_file).unlink(missing_ok=True)
 
     def _sweep(self, except_for: str) -> None:
         """Removes what processes that died have left: a temporary folder whose lock is free has no owner."""
@@ -142,6 +225,18 @@ def _locked(lock: FileLock, name: str) -> Any:
         return lock.acquire()
 
 
+def _own_first(count: int, rank: int, world: int) -> list[int]:
+    """The parts in the order in which a process takes them: its own, then the others' from the end."""
+    return [*range(rank, count, world), *(i for i in reversed(range(count)) if i % world != rank)]
+
+
+def _disk_is_full(err: BaseException) -> bool:
+    """By the error's number, or by its words: NumPy and safetensors tell it without one."""
+    if isinstance(err, DiskFullError):
+        return False  # told already, by the builder of a part
+    return getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or bool(_SHORT_WRITE.search(str(err)))
+
+
 def _problem(folder: Path, digest: str) -> str | None:
     """Why the folder is not a whole artifact of this fingerprint, or None when it is."""
     if not folder.is_dir():
@@ -153,60 +248,13 @@ def _problem(folder: Path, digest: str) -> str | None:
         return f"manifest unreadable: {err}"
     if found_digest != digest:
         return "made from other parts"
-    found = _listing(folder)
+    found = _content(folder)
     torn = sorted(name for name, entry in listed.items() if found.get(name) != entry)
     return f"files missing or changed: {', '.join(torn)}" if torn else None
 
 
-def _listing(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _MANIFEST)
-    return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _file_digest(path)}
-        for path in files
-    }
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _canonical(value: Any, place: str) -> Any:
-    """A JSON value that differs wherever the content does; every container carries its kind."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        if not np.isfinite(value):
-            raise ValueError(f"{place} = {value} cannot be fingerprinted: it must be finite")
-        return value
-    if isinstance(value, bytes):
-        return ["bytes", hashlib.sha256(value).hexdigest()]
-    if isinstance(value, np.ndarray):
-        if value.dtype.hasobject:
-            return ["objects", list(value.shape), _canonical(value.reshape(-1).tolist(), place)]
-        data = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest() if value.size else ""
-        return ["array", value.dtype.str, list(value.shape), data]
-    if isinstance(value, os.PathLike):
-        return _canonical_path(Path(value), place)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise ValueError(f"{place} has keys that are not strings: {list(value)[:5]}")
-        return ["mapping", [[key, _canonical(value[key], f"{place}.{key}")] for key in sorted(value)]]
-    if isinstance(value, (list, tuple)):
-        return ["sequence", [_canonical(element, f"{place}[{i}]") for i, element in enumerate(value)]]
-    raise ValueError(f"{place} of type {type(value).__name__} cannot be fingerprinted: {value!r:.100}")
-
-
-def _canonical_path(path: Path, place: str) -> Any:
-    if path.is_file():
-        return ["file", _file_digest(path)]
-    if path.is_dir():
-        return ["folder", [[name, entry["sha256"]] for name, entry in sorted(_listing(path).items())]]
-    raise ValueError(f"{place} = {path} cannot be fingerprinted: there is no such file or folder")
+def _content(folder: Path) -> dict[str, dict[str, Any]]:
+    return {name: entry for name, entry in folder_listing(folder).items() if name != _MANIFEST}
 
 
 def _summary(value: Any) -> Any:
