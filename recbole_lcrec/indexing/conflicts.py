@@ -1,25 +1,28 @@
 """Conflicts: items that share one index get indices of their own (paper III-B3, the mapping of Eq. 6 at construction).
 
-Knows codes, latent vectors and codebooks as arrays. Refuses to know how they were learned. Every function is
-deterministic: ties go to the lowest row and the lowest code.
+Knows codes, latent vectors and codebooks as arrays, and in which order the tree of indices is settled: prefixes first,
+then what is too much for them, node by node towards the root. Refuses to know how codes and vectors were learned.
+Every function is deterministic: equal choices go to the lowest row and the lowest code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+
+from recbole_lcrec.indexing.leaf_assignment import LeafAssignment
+from recbole_lcrec.indexing.leaf_tree import LeafTree, by_node, free_leaves, number_leaves, sharing, with_taken
 
 __all__ = ["Resolution", "resolve_conflicts", "resolve_without_embeddings"]
 
-Preference = Callable[[int, int, tuple[int, ...]], np.ndarray]
-"""(row, level, codes above) -> the K codes of the level, the most wanted first."""
+Settle = Callable[[np.ndarray, int, int, np.ndarray], np.ndarray]
+"""(rows, depth, node, taken leaves) -> the rows' leaves below the node, -1 for those beyond its room."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Resolution:
     """Codes without a conflict, and what they cost.
 
@@ -28,64 +31,79 @@ class Resolution:
         moved: items whose codes changed.
         added_distance: mean over the moved items of the squared distance between latent vector and its quantization,
             after minus before; 0 when none moved.
+        spilled: those of the moved items that left their prefix, because it has more items than codes.
     """
 
     codes: np.ndarray
     moved: int
     added_distance: float
+    spilled: int = 0
 
 
-def resolve_conflicts(codes: np.ndarray, latents: np.ndarray, codebooks: np.ndarray) -> Resolution:
+def resolve_conflicts(
+    codes: np.ndarray, latents: np.ndarray, codebooks: np.ndarray, occupied: np.ndarray | None = None
+) -> Resolution:
     """Solves each prefix's conflicting items together, one item per code, at the least total distance.
 
     Items that share all codes are in conflict. Those of one prefix (the codes of all levels but the last) are assigned
     to the codes that no other item of the prefix holds: the optimum of Eq. 6 with one item per code, an exact linear
-    assignment. A prefix with more such items than codes keeps those that would lose most elsewhere; the surplus goes,
-    in row order, to the nearest code of the level above whose subtree has room, from there down by the same rule, and
-    one level further up where all those are full.
+    assignment. Only a prefix with more such items than codes lets items go: as many as are too many, to the nearest
+    free indices of its region, the highest node above it with at most 65,536 indices below; in a small codebook that is
+    the whole tree. Who stays and who goes where is the joint optimum of the region's overfull prefixes, and where that
+    is too large for one assignment, those stay that would lose most elsewhere and the others go some hundred at a
+    time. What is too much for a region goes to the nearest code of the level above whose subtree has room, from there
+    down by the same rule, and one level further up where all those are full.
+
+    Time and memory grow with the items in conflict; nothing of size N x N is built and no copy of the latents made.
 
     Args:
         codes: int64 ``[N, H]``.
-        latents: ``[N, d]``, the vectors that were quantized.
-        codebooks: ``[H, K, d]``.
+        latents: finite ``[N, d]``, the vectors that were quantized.
+        codebooks: finite ``[H, K, d]``.
+        occupied: int64 ``[E, H]``, distinct codes of other items, which keep them; an item that shares them is in
+            conflict even if it is the only one.
 
     Raises:
-        ValueError: N > K^H, or arrays that do not fit one another.
+        ValueError: N + E > K^H, or arrays that do not fit one another or are not finite.
     """
-    levels, size, _ = codebooks.shape
-    codes = _checked(codes, [size] * levels)
-    if latents.shape != (len(codes), codebooks.shape[2]):
-        raise ValueError(
-            f"latents of shape {list(latents.shape)} do not fit {len(codes)} items and d = {codebooks.shape[2]}"
-        )
-    latents, codebooks = latents.astype(np.float64), codebooks.astype(np.float64)
-    resolved = codes.copy()
-    surplus: list[int] = []
-    for rows, free in _conflicting_prefixes(codes, size):
-        kept, assigned, left = _assign_within(rows, free, codes, latents, codebooks)
-        resolved[kept, -1] = assigned
-        surplus.extend(left.tolist())
-    if surplus:
+    levels, size, dim = codebooks.shape
+    codes, others = _checked(codes, occupied, [size] * levels)
+    if latents.shape != (len(codes), dim):
+        raise ValueError(f"latents of shape {list(latents.shape)} do not fit {len(codes)} items and d = {dim}")
+    region = LeafAssignment.region_depth(levels, size)
+    tree, leaves, taken = number_leaves(codes, others, [size] * levels, region)
+    assignment = LeafAssignment(tree, latents, codebooks)
+    prefixes = leaves // size
+    in_conflict, _ = sharing(leaves, taken)
+    resolved = _settled(
+        tree,
+        leaves,
+        np.flatnonzero(in_conflict),
+        taken,
+        [levels - 1, *range(min(region, levels - 2), tree.trunk - 1, -1)],
+        lambda rows, depth, node, held: assignment.settle(rows, prefixes[rows], depth, node, held),
+    )
+    moved = np.flatnonzero(resolved != leaves)
+    added = assignment.squared_error(moved, resolved[moved]) - assignment.squared_error(moved, leaves[moved])
+    mean = float(np.ldexp(added.mean(), 2 * assignment.exponent)) if len(moved) else 0.0
+    result = codes.copy()
+    result[moved] = tree.codes(resolved[moved])
+    return Resolution(result, len(moved), mean, int((resolved[moved] // size != prefixes[moved]).sum()))
 
-        def nearest_first(row: int, level: int, above: tuple[int, ...]) -> np.ndarray:
-            residual = latents[row] - sum(codebooks[h, code] for h, code in enumerate(above))
-            return np.argsort(((residual - codebooks[level]) ** 2).sum(axis=1), kind="stable")
 
-        _move(resolved, sorted(surplus), [size] * levels, nearest_first)
-    moved = np.flatnonzero((resolved != codes).any(axis=1))
-    added = _error(resolved, moved, latents, codebooks) - _error(codes, moved, latents, codebooks)
-    return Resolution(resolved, len(moved), float(added.mean()) if len(moved) else 0.0)
-
-
-def resolve_without_embeddings(codes: np.ndarray, codebook_sizes: Sequence[int]) -> tuple[np.ndarray, int]:
+def resolve_without_embeddings(
+    codes: np.ndarray, codebook_sizes: Sequence[int], occupied: np.ndarray | None = None
+) -> tuple[np.ndarray, int]:
     """Separates conflicting items by codes alone, for an index that came without embeddings.
 
     Within a conflict the lowest row keeps its codes; the others take, in row order, the lowest free code of their
-    prefix, and where the prefix is full the lowest code of the level above whose subtree has room.
+    prefix. Once every prefix has served its own items, what was too much for it takes, in row order, the lowest free
+    codes under the node above, and so on towards the root.
 
     Args:
         codes: int64 ``[N, H]``.
         codebook_sizes: codes per level, H of them.
+        occupied: int64 ``[E, H]``, distinct codes of other items, which keep them.
 
     Returns:
         Distinct codes int64 ``[N, H]``, and how many items moved.
@@ -93,123 +111,61 @@ def resolve_without_embeddings(codes: np.ndarray, codebook_sizes: Sequence[int])
     Raises:
         ValueError: there are more items than codes can tell apart, or codes out of range.
     """
-    codes = _checked(codes, codebook_sizes)
-    resolved = codes.copy()
-    first = np.unique(codes, axis=0, return_index=True)[1]
-    movers = np.setdiff1d(np.arange(len(codes)), first).tolist()
-    in_order = [np.arange(size) for size in codebook_sizes]
-    _move(resolved, movers, codebook_sizes, lambda row, level, above: in_order[level])
-    return resolved, len(movers)
+    codes, others = _checked(codes, occupied, codebook_sizes)
+    tree, leaves, taken = number_leaves(codes, others, codebook_sizes, len(codebook_sizes))
+    shared, keeps = sharing(leaves, taken)
+    movers = np.flatnonzero(shared & ~keeps)
+
+    def lowest_first(rows: np.ndarray, depth: int, node: int, held: np.ndarray) -> np.ndarray:
+        span = tree.span(depth)
+        free = free_leaves(held, node * span, span, len(rows))
+        return np.concatenate([free, np.full(len(rows) - len(free), -1)])
+
+    depths = range(len(codebook_sizes) - 1, tree.trunk - 1, -1)
+    resolved = _settled(tree, leaves, movers, taken, depths, lowest_first)
+    result = codes.copy()
+    result[movers] = tree.codes(resolved[movers])
+    return result, len(movers)
 
 
-def _checked(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+def _settled(
+    tree: LeafTree, leaves: np.ndarray, movers: np.ndarray, taken: np.ndarray, depths: Iterable[int], settle: Settle
+) -> np.ndarray:
+    """Leaves ``[N]``, all distinct: movers are settled under their node of each depth in turn until none is left."""
+    resolved = leaves.copy()
+    taken = with_taken(taken, np.delete(leaves, movers))
+    for depth in depths:
+        resolved[movers] = -1
+        for node, rows in by_node(movers, leaves[movers] // tree.span(depth)):
+            resolved[rows] = settle(rows, depth, node, taken)
+        left = resolved[movers] < 0
+        taken = with_taken(taken, resolved[movers[~left]])
+        movers = movers[left]
+        if not len(movers):
+            break
+    return resolved
+
+
+def _checked(codes: np.ndarray, occupied: np.ndarray | None, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    codes = _codes("codes", codes, sizes)
+    others = _codes("occupied", codes[:0] if occupied is None else occupied, sizes)
+    room = math.prod(sizes)
+    if len(codes) + len(others) > room:
+        beside = f" beside {len(others)} existing ones" if len(others) else ""
+        remedy = "learn the whole index anew with a higher" if len(others) else "raise"
+        raise ValueError(
+            f"{len(codes)} items{beside} cannot have distinct indices: codebooks of {list(sizes)} codes make {room}; "
+            f"{remedy} index_levels or index_codebook_size"
+        )
+    if len(np.unique(others, axis=0)) < len(others):
+        raise ValueError("occupied holds the same codes twice; resolve the conflicts of the existing items first")
+    return codes, others
+
+
+def _codes(name: str, codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     codes = np.asarray(codes, dtype=np.int64)
     if codes.ndim != 2 or codes.shape[1] != len(sizes):
-        raise ValueError(f"codes of shape {list(codes.shape)} do not fit {len(sizes)} codebooks")
+        raise ValueError(f"{name} of shape {list(codes.shape)} do not fit {len(sizes)} codebooks")
     if len(codes) and ((codes < 0) | (codes >= np.array(sizes))).any():
-        raise ValueError(f"codes span [{codes.min()}, {codes.max()}], outside codebooks of {list(sizes)} codes")
-    if len(codes) > math.prod(sizes):
-        raise ValueError(
-            f"{len(codes)} items cannot have distinct indices: codebooks of {list(sizes)} codes make "
-            f"{math.prod(sizes)}; raise index_levels or index_codebook_size"
-        )
+        raise ValueError(f"{name} span [{codes.min()}, {codes.max()}], outside codebooks of {list(sizes)} codes")
     return codes
-
-
-def _conflicting_prefixes(codes: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each prefix with a conflict: the conflicting rows, ascending, and the last codes that no other row holds."""
-    order = np.lexsort(codes.T[::-1])
-    ordered = codes[order]
-    differs = ordered[1:] != ordered[:-1]
-    starts_prefix = np.concatenate([[True], differs[:, :-1].any(axis=1)])
-    starts_row = np.concatenate([[True], differs.any(axis=1)])
-    group = np.cumsum(starts_row) - 1
-    in_conflict = np.bincount(group)[group] > 1
-    bounds = np.append(np.flatnonzero(starts_prefix), len(codes))
-    prefix = np.cumsum(starts_prefix) - 1
-    for chosen in np.unique(prefix[in_conflict]):
-        span = slice(bounds[chosen], bounds[chosen + 1])
-        rows, conflicting = order[span], in_conflict[span]
-        free = np.setdiff1d(np.arange(size), codes[rows[~conflicting], -1])
-        yield np.sort(rows[conflicting]), free
-
-
-def _assign_within(
-    rows: np.ndarray, free: np.ndarray, codes: np.ndarray, latents: np.ndarray, codebooks: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows that stay under their prefix, their last codes, and the surplus rows."""
-    above = codes[rows[0], :-1]
-    residual = latents[rows] - codebooks[np.arange(len(above)), above].sum(axis=0)
-    cost = _distances(residual, codebooks[-1, free])
-    if len(rows) > len(free):
-        cost = cost - _nearest_elsewhere(residual, above, codebooks)[:, None]
-    picked, columns = linear_sum_assignment(cost)
-    return rows[picked], free[columns], np.delete(rows, picked)
-
-
-def _nearest_elsewhere(residual: np.ndarray, above: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
-    """Squared distance ``[n]`` that each row would have under the nearest other code of the level above."""
-    level = len(above) - 1
-    wider = residual + codebooks[level, above[-1]]
-    others = _distances(wider, codebooks[level])
-    others[:, above[-1]] = np.inf
-    moved = wider - codebooks[level, others.argmin(axis=1)]
-    return _distances(moved, codebooks[-1]).min(axis=1)
-
-
-def _distances(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances ``[n, K]``."""
-    cross = vectors @ codebook.T
-    return np.maximum((vectors**2).sum(axis=1)[:, None] - 2 * cross + (codebook**2).sum(axis=1), 0.0)
-
-
-def _error(codes: np.ndarray, rows: np.ndarray, latents: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
-    """Squared distance ``[n]`` of the rows' latents to what their codes decode to."""
-    decoded = sum((codebooks[level, codes[rows, level]] for level in range(len(codebooks))), np.zeros((len(rows), 1)))
-    return ((latents[rows] - decoded) ** 2).sum(axis=1)
-
-
-def _move(codes: np.ndarray, movers: Sequence[int], sizes: Sequence[int], preference: Preference) -> None:
-    """Gives each mover, in the order given, a free index as near to its own as the preference has it; in place.
-
-    All other rows are distinct and stay. A node of the tree is the mixed-radix number of its codes; ``taken[t]`` counts
-    the items below each node of depth t, and a node has room as long as they are fewer than its leaves.
-    """
-    if not movers:
-        return
-    settled = np.ones(len(codes), dtype=bool)
-    settled[list(movers)] = False
-    taken = _taken(codes[settled], sizes)
-    leaves = [math.prod(sizes[depth:]) for depth in range(len(sizes) + 1)]
-    for row in movers:
-        path = tuple(codes[row].tolist())
-        depth = next(t for t in range(len(sizes) - 1, -1, -1) if taken[t].get(_node(path[:t], sizes), 0) < leaves[t])
-        path = path[:depth]
-        for level in range(depth, len(sizes)):
-            base, below = _node(path, sizes) * sizes[level], taken[level + 1]
-            wanted = preference(row, level, path).tolist()
-            path += (next(code for code in wanted if below.get(base + code, 0) < leaves[level + 1]),)
-        for t in range(len(sizes) + 1):
-            node = _node(path[:t], sizes)
-            taken[t][node] = taken[t].get(node, 0) + 1
-        codes[row] = path
-
-
-def _node(path: Sequence[int], sizes: Sequence[int]) -> int:
-    number = 0
-    for code, size in zip(path, sizes, strict=False):
-        number = number * size + code
-    return number
-
-
-def _taken(codes: np.ndarray, sizes: Sequence[int]) -> list[dict[int, int]]:
-    """Items below each node, by depth 0 to H; nodes are exact whole numbers however many codes there are."""
-    kind = np.int64 if math.prod(sizes) < 2**62 else object
-    nodes = np.zeros(len(codes), dtype=kind)
-    taken = []
-    for depth in range(len(sizes) + 1):
-        distinct, counts = np.unique(nodes, return_counts=True)
-        taken.append(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
-        if depth < len(sizes):
-            nodes = nodes * sizes[depth] + codes[:, depth]
-    return taken
