@@ -1,0 +1,180 @@
+"""Writing the index report: what it is made from, its summary, and one file that is whole or absent.
+
+Knows the inputs and their checks. Refuses to know what made them: embeddings, curves and labels come from elsewhere,
+and what is missing leaves its section out with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_lcrec.indexing.item_index import ItemIndex, index_token
+from recbole_lcrec.indexing.purity import PrefixPurity
+from recbole_lcrec.indexing.report.meaning import map_section, neighbours_section, purity_section
+from recbole_lcrec.indexing.report.page import Section, Table, render
+from recbole_lcrec.indexing.report.shape import codes_section, training_section, tree_section
+
+__all__ = ["IndexReport", "write_report"]
+
+_EXPLAINED = {
+    "conflict_rate_before": (
+        "conflict rate before resolution",
+        "(items - distinct indices) / items with every item at its nearest codes",
+    ),
+    "conflict_rate_after": (
+        "conflict rate after resolution",
+        "the same of the finished index; 0 means that every item has an index of its own",
+    ),
+    "moved_items": ("items moved", "items that got other codes so that no two share an index"),
+    "moved_added_distance": (
+        "added distance of moved items",
+        "mean growth of the squared distance between latent vector and codes, the price of being distinct",
+    ),
+    "reconstruction_loss": (
+        "reconstruction loss",
+        "mean squared error of what the codes give back, per element of the scaled embeddings",
+    ),
+    "reconstruction_error": (
+        "reconstruction error",
+        "mean squared error of what the codes give back, per element of the embeddings",
+    ),
+    "variance_lost": (
+        "variance lost",
+        "that error as a share of the embeddings' variance; 0% keeps all, 100% nothing",
+    ),
+    "training_seconds": ("seconds of training", "wall clock"),
+    "resolution_seconds": ("seconds of conflict resolution", "wall clock"),
+    "seconds": ("seconds", "wall clock, the whole construction"),
+}
+_SHARES = {"conflict_rate_before", "conflict_rate_after", "variance_lost"}
+_SHOWN_ELSEWHERE = {"method", "items", "levels", "codebook_size", "codebook_sizes", "codes_used", "perplexity"}
+
+
+@dataclass(frozen=True, eq=False)
+class IndexReport:
+    """What the report is made from.
+
+    Attributes:
+        dataset: name of the data set.
+        method: name of the method that made the index, such as ``rqvae``.
+        item_ids: N original item ids, in row order.
+        index: the finished index of the N items.
+        titles: N titles, or None where the data set has none.
+        numbers: name -> number, text, None or list of these; known names get an explanation, others stand as they are.
+        curve: one mapping per epoch, in order, of ``epoch``, ``reconstruction_loss``, ``quantization_loss``,
+            ``codes_used`` and ``perplexity`` (per trained level), ``conflict_rate`` and ``marginal_error`` (None where
+            not measured); empty where nothing was trained by epochs.
+        embeddings: ``[N, D]``, finite, or None.
+        purity: label field -> records of ``prefix_purity`` for this index; empty where no labels were named.
+        random_purity: likewise for an index by the method ``random``, for any of the same fields.
+        seed: of the items that are drawn as examples and onto the map.
+
+    Raises:
+        ValueError: rows that do not fit one another, or numbers that are not flat.
+    """
+
+    dataset: str
+    method: str
+    item_ids: Sequence[str]
+    index: ItemIndex
+    titles: Sequence[str] | None = None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    curve: Sequence[Mapping[str, Any]] = ()
+    embeddings: np.ndarray | None = None
+    purity: Mapping[str, Sequence[PrefixPurity]] = field(default_factory=dict)
+    random_purity: Mapping[str, Sequence[PrefixPurity]] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.index.n_items:
+            raise ValueError("an index of no items: there is nothing to report")
+        for name, rows in (("item_ids", self.item_ids), ("titles", self.titles), ("embeddings", self.embeddings)):
+            if rows is not None and len(rows) != self.index.n_items:
+                raise ValueError(f"{name} has {len(rows)} rows for {self.index.n_items} items; give one per item")
+        if self.embeddings is not None and (self.embeddings.ndim != 2 or not self.embeddings.shape[1]):
+            raise ValueError(f"embeddings must be [N, D], got shape {list(self.embeddings.shape)}")
+        nested = [name for name, value in self.numbers.items() if not _flat(value)]
+        if nested:
+            raise ValueError(f"numbers must be flat, but {nested} hold mappings or lists of lists; take them out")
+
+
+def write_report(path: Path, data: IndexReport) -> None:
+    """Writes one self-contained HTML file, atomically; the same data give the same bytes.
+
+    Args:
+        path: the file, in an existing folder; replaced if it is there.
+        data: what it shows.
+
+    Raises:
+        OSError: the file cannot be written; nothing half written is left behind.
+    """
+    codes, sizes = data.index.codes, data.index.codebook_sizes
+    names = data.titles if data.titles is not None else data.item_ids
+    sections = (
+        _summary(data),
+        training_section(data.curve, sizes),
+        codes_section(codes, sizes),
+        tree_section(codes, sizes),
+        map_section(codes, data.embeddings, names, data.seed),
+        neighbours_section(codes, data.embeddings, data.item_ids, data.titles, data.seed),
+        purity_section(data.purity, data.random_purity),
+    )
+    text = render(f"Item index of {data.dataset} ({data.method})", sections)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    getLogger().info(f"index report: {path}")
+
+
+def _summary(data: IndexReport) -> Section:
+    index = data.index
+    sizes = index.codebook_sizes
+    codes = f"{sizes[0]:,}" if len(set(sizes)) == 1 else ", ".join(f"{size:,}" for size in sizes)
+    example = "".join(index_token(level, int(code)) for level, code in enumerate(index.codes[0]))
+    rows = [
+        ("method", data.method, "how the index was made (index_method)"),
+        ("items", f"{index.n_items:,}", "items that have an index"),
+        ("levels", str(index.levels), "codes per index"),
+        ("codes per level", codes, "from which each level chooses"),
+        ("distinct indices", f"{index.n_items - index.n_conflicts():,}", "as many as items when no two share one"),
+        *(_number(name, value) for name, value in data.numbers.items() if name not in _SHOWN_ELSEWHERE),
+    ]
+    lead = (
+        f"An item index names an item by a short sequence of codes, one per level, such as {example}. A good index "
+        "gives every item a sequence of its own, uses its codes evenly, and lets items of like content share their "
+        "first codes (a prefix). This page shows how far that is so."
+    )
+    return Section("summary", "Summary", lead, tables=(Table(("", "value", "meaning"), tuple(rows)),))
+
+
+def _number(name: str, value: Any) -> tuple[str, str, str]:
+    label, meaning = _EXPLAINED.get(name, (name.replace("_", " "), ""))
+    if name in _SHARES and value is not None:
+        return label, f"{value:.2%}", meaning
+    return label, _spelt(value), meaning
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_spelt, value))
+    if value is None:
+        return "-"
+    if isinstance(value, (bool, str)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:,.4g}"
+
+
+def _flat(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return not any(isinstance(part, (list, tuple, Mapping)) for part in value)
+    return not isinstance(value, (Mapping, np.ndarray))
