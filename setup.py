@@ -21,7 +21,11 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=[*find_packages(include=["recbole_lcrec", "recbole_lcrec.*"]), PROPERTIES],
     package_dir={PROPERTIES: "properties"},
-    package_data={PROPERTIES: ["**/*.yaml", "**/*.json"], "recbole_lcrec": ["py.typed"]},
+    package_data={
+        PROPERTIES: ["**/*.yaml", "**/*.json"],
+        "recbole_lcrec": ["py.typed"],
+        "recbole_lcrec.indexing.report": ["*.jinja"],
+    },
     install_requires=[
         # Its own requirement of ray <= 2.6.3 has no wheel for Python 3.12: see constraints/without-ray.txt.
         "recbole~=1.2.1",
@@ -37,6 +41,11 @@ setup(
         "numpy>=1.26,<3",
         "pandas>=2,<4",
         "scipy>=1.11",
+        "scikit-learn>=1.3",
+        "plotly>=5.20",
+        "jinja2>=3.1",
+        "markupsafe>=2.1",
+        "sentence-transformers>=5",
         "filelock>=3.12",
         "pyyaml>=6",
         "tabulate>=0.9",

@@ -2,10 +2,14 @@
 
     python benchmarks/ranking.py --dataset=Industrial_and_Scientific --data_path=../shared/data \
         --models=LCRec,SASRec --seeds=2020,2021,2022 --config_files=benchmarks/industrial.yaml --out=benchmarks/out
+    python benchmarks/ranking.py --dataset=Industrial_and_Scientific --data_path=../shared/data --models=LCRec \
+        --vary=index_method=rqvae,rqkmeans,random,supplement,vanilla --config_files benchmarks/index_methods.yaml
 
 Every (model, seed) is one run of the package's own stages. Its per-user ranks are kept in
 ``<out>/<dataset>-<model>-<seed>-<settings>.npz``, named by its settings, and are not computed again. The table gives
-means over seeds; intervals are 95% percentile bootstrap over users of the per-user metric averaged over seeds.
+means over seeds; intervals are 95% percentile bootstrap over users of the per-user metric averaged over seeds. With
+``--vary`` each model is run once for each value of one parameter. LCRec's index, and how pure its prefixes are where
+``index_label_field`` names labels, is kept beside the ranks.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import argparse
 import logging
 import platform
 import sys
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -40,11 +46,11 @@ def metric_per_user(hits: np.ndarray, metric: str) -> np.ndarray:
     return top.sum(axis=1) if name == "Hit" else (top / np.log2(np.arange(2, int(k) + 2))).sum(axis=1)
 
 
-def configuration(model_name: str, seed: int, options: argparse.Namespace) -> Any:
+def configuration(model_name: str, seed: int, varied: Mapping[str, Any], options: argparse.Namespace) -> Any:
     """The configuration of one run."""
     from recbole_lcrec import Config
 
-    given = {"seed": seed, "show_progress": False, "checkpoint_dir": str(options.out)}
+    given = {"seed": seed, "show_progress": False, "checkpoint_dir": str(options.out), **varied}
     if options.data_path is not None:
         given["data_path"] = options.data_path
     return Config(
@@ -88,7 +94,21 @@ def run(config: Any) -> Arrays:
         if abs(reported - mine) > 6e-5:
             raise RuntimeError(f"{model_name}: RecBole's {metric} is {reported}, per-user mean is {mine}")
     seconds = perf_counter() - started
-    return {"hits": hits, "valid": np.array(valid_score), "seconds": np.array(seconds)}
+    return {"hits": hits, "valid": np.array(valid_score), "seconds": np.array(seconds), **index_of(config, dataset)}
+
+
+def index_of(config: Any, dataset: Any) -> Arrays:
+    """The codes [N, H] of LCRec's index, and per depth the purity of its prefixes where labels are named."""
+    if not hasattr(dataset, "item_index"):
+        return {}
+    codes = dataset.item_index.codes
+    if not config["index_label_field"]:
+        return {"codes": codes}
+    from recbole_lcrec.indexing.purity import prefix_purity
+
+    # none where every item is alone under its prefix
+    depths = prefix_purity(codes, dataset.item_labels(config["index_label_field"]), seed=0)
+    return {"codes": codes, "purity": np.array([[d.items, d.purity, d.chance] for d in depths], dtype=float)}
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -112,7 +132,19 @@ def report(results: dict[str, dict[int, Arrays]]) -> str:
         for seed, arrays in seeds.items():
             values = [f"{metric_per_user(arrays['hits'], metric).mean():.4f}" for metric in METRICS]
             rows.append([f"{model}, seed {seed}", *values, f"{arrays['valid']:.4f}", f"{arrays['seconds']:.0f}"])
-    return tabulate(rows, ["model", *METRICS, "valid NDCG@10", "seconds"], tablefmt="pipe", disable_numparse=True)
+    table = tabulate(rows, ["model", *METRICS, "valid NDCG@10", "seconds"], tablefmt="pipe", disable_numparse=True)
+    return f"{table}\n\n{purity_report(results)}"
+
+
+def purity_report(results: dict[str, dict[int, Arrays]]) -> str:
+    """One row per model and depth: items under a shared prefix, purity and chance, means over seeds."""
+    rows = []
+    for model, seeds in results.items():
+        measured = [arrays["purity"] for arrays in seeds.values() if "purity" in arrays]
+        for depth, (items, purity, chance) in enumerate(np.nanmean(measured, axis=0) if measured else [], start=1):
+            rows.append([model, str(depth), f"{items:.0f}", f"{purity:.3f}", f"{chance:.3f}"])
+    header = ["model", "prefix depth", "items counted", "purity", "chance"]
+    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True) if rows else ""
 
 
 def main() -> None:
@@ -124,6 +156,7 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[2020, 2021, 2022]
     )
+    parser.add_argument("--vary", default="", metavar="KEY=A,B,...", help="run each model with each of these values")
     parser.add_argument("--config_files", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     options = parser.parse_args()
@@ -131,16 +164,19 @@ def main() -> None:
     if not folder.is_dir() and (options.data_path or options.dataset != "ml-100k"):
         sys.exit(f"skipped: {folder} is not there")
     options.out.mkdir(parents=True, exist_ok=True)
-    results: dict[str, dict[int, Arrays]] = {model: {} for model in options.models}
+    key, _, values = options.vary.partition("=")
+    variants = [{key: value} for value in values.split(",")] if values else [{}]
+    results: dict[str, dict[int, Arrays]] = {}
     for seed in options.seeds:
-        for model in options.models:
-            config = configuration(model, seed, options)
+        for model, varied in product(options.models, variants):
+            label = " ".join([model, *varied.values()])
+            config = configuration(model, seed, varied, options)
             path = options.out / f"{options.dataset}-{model}-{seed}-{settings_of(config)}.npz"
             if not path.is_file():
                 np.savez(path, **run(config))
-                logging.getLogger().info(f"{model}, seed {seed}: done")
+                logging.getLogger().info(f"{label}, seed {seed}: done")
             with np.load(path) as saved:
-                results[model][seed] = {name: saved[name] for name in saved.files}
+                results.setdefault(label, {})[seed] = {name: saved[name] for name in saved.files}
     sys.stdout.write(f"{platform.machine()}, Python {platform.python_version()}\n{report(results)}\n")
 
 

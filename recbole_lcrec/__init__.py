@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from recbole_lcrec.config import Config
     from recbole_lcrec.data.loading import create_dataset, data_preparation
     from recbole_lcrec.dataset import LCRecDataset
+    from recbole_lcrec.index_command import make_index
     from recbole_lcrec.model.lcrec import LCRec
+    from recbole_lcrec.new_items import index_new_items
     from recbole_lcrec.quick_start import load_data_and_model, objective_function, run_recbole_lcrec
     from recbole_lcrec.trainer import LCRecTrainer
 
@@ -26,7 +28,9 @@ __all__ = [
     "LCRecTrainer",
     "create_dataset",
     "data_preparation",
+    "index_new_items",
     "load_data_and_model",
+    "make_index",
     "objective_function",
     "run_recbole_lcrec",
 ]
@@ -38,7 +42,9 @@ _DEFINED_IN = {
     "LCRecTrainer": "trainer",
     "create_dataset": "data.loading",
     "data_preparation": "data.loading",
+    "index_new_items": "new_items",
     "load_data_and_model": "quick_start",
+    "make_index": "index_command",
     "objective_function": "quick_start",
     "run_recbole_lcrec": "quick_start",
 }

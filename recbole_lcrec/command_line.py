@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 
 from recbole_lcrec.values import parse_value
 
-__all__ = ["Command", "parse_command_line", "split_names"]
+__all__ = ["Command", "IndexCommand", "parse_command_line", "parse_index_command", "split_names"]
 
 _PROGRAM = "run_recbole_lcrec.py"
 _FREE = re.compile(r"--(?:(?P<model>\w+)\.)?(?P<key>[A-Za-z_][\w-]*)=(?P<value>.*)", re.DOTALL)
 _LAUNCHER = re.compile(r"--local[_-]rank=\d+")
+_DESCRIPTION = "Train LC-Rec and RecBole's models on one data set and rank them with RecBole's evaluator."
 _EPILOG = f"""\
 Every other flag has the form --key=value and sets one parameter: a bare key reaches each model of the list that knows
 it, --Model.key=value reaches that model alone. The command line beats property files, and these beat the defaults in
@@ -31,6 +32,20 @@ examples:
   python {_PROGRAM} --model=LCRec,SASRec --dataset=Games --data_path=dataset --epochs=20 --LCRec.epochs=4
   python {_PROGRAM} --model=LCRec --dataset=Games --base_model=/models/my-llm --topk=[5,10] --valid_metric=NDCG@10
   torchrun --nproc_per_node=8 {_PROGRAM} --model=LCRec --dataset=Games --base_model=/models/my-llm
+"""
+_INDEX_PROGRAM = "python -m recbole_lcrec.indexing"
+_INDEX_DESCRIPTION = "Learn the item index of a data set, without any language model, and report on it."
+_INDEX_EPILOG = f"""\
+Every other flag has the form --key=value and sets one parameter of LCRec; properties/model/LCRec.yaml says what each
+means. The index, what is needed to index new items, and a page of figures go to saved/index-<dataset>-<time>/. A run of
+LCRec with the same parameters takes the same index; --index_file=<file> gives it any other.
+
+examples:
+  {_INDEX_PROGRAM} --dataset=ml-100k
+  {_INDEX_PROGRAM} --dataset=Games --index_method=rqkmeans --index_embedding_file=games.npy
+  {_INDEX_PROGRAM} --dataset=Games --index_file=their.index.json
+  {_INDEX_PROGRAM} --run=saved/LCRec-Games-Nov-21-2026_10-00-00
+  torchrun --nproc_per_node=8 -m recbole_lcrec.indexing --dataset=Games --text_encoder=/models/my-llm
 """
 
 
@@ -58,6 +73,19 @@ class Command:
         return {**self.shared, **own}
 
 
+@dataclass(frozen=True)
+class IndexCommand:
+    """What a command line about an index says.
+
+    Attributes:
+        command: data set, property files and values; no models.
+        run: folder of a saved run that new items are added to; empty when an index is to be made.
+    """
+
+    command: Command
+    run: str
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; --help shows how flags are written")
@@ -75,8 +103,28 @@ def parse_command_line(argv: Sequence[str]) -> Command:
         ValueError: a flag that is not of the form ``--key=value``, one key with two values, or a name given twice.
         SystemExit: ``--help`` was asked for; the help text has been printed.
     """
-    parser = _parser()
+    named, free = _parser(_PROGRAM, _DESCRIPTION, _EPILOG, models=True).parse_known_args(list(argv))
+    return _command(named, free)
+
+
+def parse_index_command(argv: Sequence[str]) -> IndexCommand:
+    """Reads the flags of ``python -m recbole_lcrec.indexing``; raises as :func:`parse_command_line` does."""
+    parser = _parser(_INDEX_PROGRAM, _INDEX_DESCRIPTION, _INDEX_EPILOG, models=False)
+    parser.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a saved run whose data set has new items: they get indices, nothing else changes",
+    )
     named, free = parser.parse_known_args(list(argv))
+    run = _only(named.run, "--run")
+    if bool(run) == bool(_only(named.dataset, "--dataset")):
+        raise ValueError("give either --dataset=NAME, to make an index, or --run=FOLDER, to add new items to one")
+    return IndexCommand(_command(named, free), run)
+
+
+def _command(named: argparse.Namespace, free: Sequence[str]) -> Command:
     shared: dict[str, str] = {}
     per_model: dict[str, dict[str, str]] = {}
     for flag in free:
@@ -90,7 +138,7 @@ def parse_command_line(argv: Sequence[str]) -> Command:
         if values.setdefault(key, text) != text:
             raise ValueError(f"--{f'{model}.' if model else ''}{key} is given twice: {values[key]!r} and {text!r}")
     return Command(
-        models=split_names(_only(named.model, "--model")),
+        models=split_names(_only(getattr(named, "model", []), "--model")),
         dataset=_only(named.dataset, "--dataset").strip(),
         config_files=tuple(_only(named.config_files, "--config_files").split()),
         shared={key: parse_value(text) for key, text in shared.items()},
@@ -123,22 +171,23 @@ def _only(given: list[str], flag: str) -> str:
     return given[0] if given else ""
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str, description: str, epilog: str, models: bool) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=_PROGRAM,
-        description="Train LC-Rec and RecBole's models on one data set and rank them with RecBole's evaluator.",
-        epilog=_EPILOG,
+        prog=program,
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "-m",
-        "--model",
-        action="append",
-        default=[],
-        metavar="NAMES",
-        help="LCRec or any model of RecBole, or several with commas between them",
-    )
+    if models:
+        parser.add_argument(
+            "-m",
+            "--model",
+            action="append",
+            default=[],
+            metavar="NAMES",
+            help="LCRec or any model of RecBole, or several with commas between them",
+        )
     parser.add_argument(
         "-d",
         "--dataset",

@@ -5,9 +5,7 @@ Knows the Config and calls three rooms: data, indexing, instructions. Refuses to
 
 from __future__ import annotations
 
-import dataclasses
-from functools import cached_property
-from importlib.metadata import version
+import shutil
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -15,15 +13,25 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.data.catalogue import ItemCatalogue
 from recbole_lcrec.data.convert import numbers_first
-from recbole_lcrec.data.item_text import ItemTexts, read_item_texts, require_texts
-from recbole_lcrec.data.loading import ExactTimeOrder, SequentialDataset
-from recbole_lcrec.data.locate import artifact_store, prepare_data_files, require_columns, require_dataset
+from recbole_lcrec.data.locate import artifact_store, require_columns, require_dataset
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
 from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
-from recbole_lcrec.indexing.item_index import ItemIndex, load_index
-from recbole_lcrec.indexing.learn import learn_item_index, read_index, write_learned
-from recbole_lcrec.indexing.text_encoder import encode_item_texts, resolve_encoder
+from recbole_lcrec.indexing.embeddings import check_embedding_inputs, item_embeddings
+from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_index, save_index
+from recbole_lcrec.indexing.learn import learn_item_index, require_room
+from recbole_lcrec.indexing.methods import METHODS, random_codes
+from recbole_lcrec.indexing.purity import prefix_purity
+from recbole_lcrec.indexing.report import IndexReport, write_report
+from recbole_lcrec.indexing.saved import (
+    METHOD_FILE,
+    PAGE_FILE,
+    REPORT_FILE,
+    STATE_FILE,
+    read_report,
+    saved_codebook_sizes,
+)
 from recbole_lcrec.instructions.mixture import InstructionSource, SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.settings import IndexSettings, TextSettings, TuningSettings
@@ -31,12 +39,13 @@ from recbole_lcrec.settings import IndexSettings, TextSettings, TuningSettings
 __all__ = ["LCRecDataset", "check_inputs"]
 
 
-class LCRecDataset(ExactTimeOrder, SequentialDataset):
+class LCRecDataset(ItemCatalogue):
     """A sequential data set whose items have indices.
 
     Attributes:
-        item_ids: the N original item ids; row r is RecBole's item id r + 1.
-        item_index: the item indices, one row per item.
+        item_index: the item indices, one row per item of ``item_ids``.
+        index_folder: folder with the index and all that made it (``indexing/saved.py``): an artifact, or a saved run;
+            None where the index was given alone.
     """
 
     def __init__(self, config: Any) -> None:
@@ -48,99 +57,123 @@ class LCRecDataset(ExactTimeOrder, SequentialDataset):
         Raises:
             ValueError: the data set, its texts or its index are missing or damaged, or the catalogue is too small.
         """
-        files = prepare_data_files(config)
-        self.given_index = Path(config["index_file"]) if config["index_file"] else files.index
         super().__init__(config)
-        self.item_ids = tuple(str(token) for token in self.field2id_token[self.iid_field][1:])
         _check_catalogue(len(self.item_ids), max(config["topk"]))
-        self.item_index = self._make_index(IndexSettings.from_config(config))
-
-    @cached_property
-    def item_texts(self) -> ItemTexts:
-        """Titles and descriptions of the items, in the order of ``item_ids``."""
-        settings = TextSettings.from_config(self.config)
-        path = Path(self.dataset_path) / f"{self.dataset_name}.item"
-        return read_item_texts(
-            path if path.is_file() else None,
-            self.item_ids,
-            self.iid_field,
-            settings.title_fields,
-            settings.description_fields,
-            self.config["field_separator"],
-        )
+        settings = IndexSettings.from_config(config)
+        given = Path(settings.file) if settings.file else self.files.index
+        self.index_folder: Path | None = None
+        self._embeddings: np.ndarray | None = None
+        self.item_index = self._given(given) if settings.method == "auto" and given else self._learned(settings)
 
     def tokenizer_texts(self, templates: Templates) -> list[str]:
         """What a tokenizer from scratch learns from: templates, and the items' texts where there are any."""
-        has_texts = (Path(self.dataset_path) / f"{self.dataset_name}.item").is_file()
-        if not has_texts:
+        if not self._has_texts():
             return templates.texts()
-        try:
-            texts = self.item_texts
-        except ValueError as err:
-            getLogger().warning(f"The tokenizer learns from the templates alone: {err}")
-            return templates.texts()
+        texts = self.item_texts
         return [*templates.texts(), *(text for text in (*texts.titles, *texts.descriptions) if text)]
 
-    def _make_index(self, settings: IndexSettings) -> ItemIndex:
-        if settings.method == "auto" and self.given_index is not None:
-            return self._load_given(self.given_index)
-        return self._learn(settings)
+    def _has_texts(self) -> bool:
+        """Whether titles can be read; an item file without the columns that the settings name is told in the log."""
+        if self.item_file is None:
+            return False
+        try:
+            return len(self.item_texts) > 0
+        except ValueError as err:
+            getLogger().warning(f"There are no item texts for tokenizer and report: {err}")
+            return False
 
-    def _load_given(self, path: Path) -> ItemIndex:
-        index = load_index(path, self.item_ids)
-        conflicts = index.n_conflicts()
-        moved = 0
+    def _given(self, path: Path) -> ItemIndex:
+        sizes = saved_codebook_sizes(path.parent)
+        if sizes is not None:
+            self.index_folder = path.parent
+            known = set(indexed_items(path))
+            new = [item for item in self.item_ids if item not in known]
+            if new:
+                raise ValueError(
+                    f"{path}: {len(new)} of {len(self.item_ids)} items of the catalogue are newer than the index, "
+                    f"first {new[:5]}; give them indices with: python -m recbole_lcrec.indexing --run={path.parent}"
+                )
+        index = load_index(path, self.item_ids, sizes)
+        conflicts, moved = index.n_conflicts(), 0
         if conflicts:
             order = np.array(sorted(range(len(self.item_ids)), key=lambda row: numbers_first(self.item_ids[row])))
-            sizes = [index.codebook_size] * index.levels
-            codes, moved = resolve_without_embeddings(index.codes[order], sizes)
-            index = ItemIndex(codes[np.argsort(order)], index.codebook_size)
+            codes, moved = resolve_without_embeddings(index.codes[order], index.codebook_sizes)
+            index = ItemIndex(codes[np.argsort(order)], index.codebook_sizes)
         index.require_unique()
         getLogger().info(
-            f"Item index: given in {path}, {index.n_items:,} items, {index.levels} levels x {index.codebook_size} "
-            f"codes; {index.n_items - conflicts:,} distinct rows, {moved} items moved to free codes"
+            f"Item index: given in {path}, {index.n_items:,} items, {index.sizes_in_words()}; "
+            f"{index.n_items - conflicts:,} distinct rows, {moved} items moved to free codes"
         )
         return index
 
-    def _learn(self, settings: IndexSettings) -> ItemIndex:
-        texts, store, started = self.item_texts, artifact_store(self.config), perf_counter()
-        require_texts(texts)
-        encoding = TextSettings.from_config(self.config)
-        device, seed, shown = self.config["device"], int(self.config["seed"]), bool(self.config["show_progress"])
-        encoder = Path(resolve_encoder(encoding.encoder))
-        embedded = store.get_or_build(
-            "embeddings",
-            {
-                "texts": texts,
-                "encoder": encoder if encoder.is_dir() else encoding.encoder,
-                "max_length": encoding.max_length,
-                "libraries": _versions("torch", "transformers"),
-            },
-            lambda folder: np.save(folder / "embeddings.npy", encode_item_texts(texts, encoding, device, shown)),
+    def _learned(self, given: IndexSettings) -> ItemIndex:
+        settings = given.resolved()
+        started, config, store = perf_counter(), self.config, artifact_store(self.config)
+        require_room(len(self.item_ids), settings)
+        device, seed, shown = config["device"], int(config["seed"]), bool(config["show_progress"])
+        text = TextSettings.from_config(config)
+        embedded = None
+        if METHODS[settings.method].needs_embeddings:
+            embedded = item_embeddings(lambda: self.item_texts, self.item_ids, text, settings, store, device, shown)
+            self._embeddings = embedded.vectors
+        learned = learn_item_index(
+            self.item_ids,
+            self._embeddings,
+            settings,
+            text if embedded and settings.embedding_file is None else None,
+            store,
+            seed,
+            device,
+            shown,
         )
-        embeddings = np.load(embedded.path / "embeddings.npy", allow_pickle=False)
-        learned = store.get_or_build(
-            "index",
-            {
-                "embeddings": embeddings,
-                "items": self.item_ids,
-                "settings": dataclasses.replace(settings, method="rqvae", file=None),  # auto learns the same index
-                "seed": seed,
-                "libraries": _versions("torch", "scipy"),
-            },
-            lambda folder: write_learned(
-                learn_item_index(embeddings, settings, seed, device, shown), self.item_ids, folder
-            ),
-        )
-        index = read_index(learned.path, self.item_ids)
-        index.require_unique()
-        verbs = {True: "reused", False: "made"}
+        self.index_folder, index, verbs = learned.folder, learned.index, {True: "reused", False: "made"}
+        embeddings = f"embeddings {verbs[embedded.reused]} ({embedded.folder}), " if embedded else ""
         getLogger().info(
-            f"Item index: {index.n_items:,} items, {index.levels} levels x {index.codebook_size} codes, all distinct; "
-            f"embeddings {verbs[embedded.reused]} ({embedded.path}), index {verbs[learned.reused]} ({learned.path}), "
-            f"{perf_counter() - started:.1f} s"
+            f"Item index: {index.n_items:,} items, {index.sizes_in_words()}, all distinct; {embeddings}"
+            f"index {verbs[learned.reused]} ({learned.folder}), {perf_counter() - started:.1f} s"
         )
         return index
+
+    def save_index(self, folder: Path, before: Path | None = None) -> None:
+        """Writes the index in the published form, what is needed to index new items, and the report's page.
+
+        Args:
+            folder: an existing folder.
+            before: a folder that this has been written to already; its page is copied and not made again.
+        """
+        save_index(self.item_index, self.item_ids, folder / f"{self.dataset_name}.index.json")
+        for name in (METHOD_FILE, STATE_FILE, REPORT_FILE):
+            if self.index_folder is not None and (self.index_folder / name).is_file():
+                shutil.copyfile(self.index_folder / name, folder / name)
+        if not IndexSettings.from_config(self.config).report:
+            return
+        if before is not None and (before / PAGE_FILE).is_file():
+            shutil.copyfile(before / PAGE_FILE, folder / PAGE_FILE)
+        else:
+            write_report(folder / PAGE_FILE, self._report())
+
+    def _report(self) -> IndexReport:
+        settings, seed, index = IndexSettings.from_config(self.config), int(self.config["seed"]), self.item_index
+        numbers = read_report(self.index_folder) if self.index_folder else {}
+        purity, by_lot = {}, {}
+        if settings.label_field:
+            labels = self.item_labels(settings.label_field)
+            purity[settings.label_field] = prefix_purity(index.codes, labels, seed)
+            drawn = random_codes(index.n_items, index.codebook_sizes, seed)
+            by_lot[settings.label_field] = prefix_purity(drawn, labels, seed)
+        return IndexReport(
+            dataset=self.dataset_name,
+            method=numbers.pop("method", "given"),
+            item_ids=self.item_ids,
+            index=index,
+            titles=self.item_texts.titles if self._has_texts() else None,
+            curve=numbers.pop("curve", ()),
+            numbers=numbers,
+            embeddings=self._embeddings,
+            purity=purity,
+            random_purity=by_lot,
+            seed=seed,
+        )
 
     def sequences(self) -> UserSequences:
         """The users' sequences of this split; meant for the training split that :meth:`build` returns first."""
@@ -171,16 +204,24 @@ def check_inputs(config: Any) -> None:
     """Makes sure, before any data are read, that there is an index or that one can be learned.
 
     Raises:
-        ValueError: a missing index file, item file, text column or text encoder; says which and what to do.
+        ValueError: a missing index file, item file, text column, embedding file or text encoder; says which and what
+            to do.
     """
     files, index = require_dataset(config), IndexSettings.from_config(config)
     if index.file is not None and not Path(index.file).is_file():
         raise ValueError(f"index_file = {index.file!r}: there is no such file; leave the key out to learn an index")
+    items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
+    separator = config["field_separator"]
+    if index.label_field and items.is_file() and files.atomic:
+        require_columns(items, [index.label_field], separator, "index_label_field")
     if index.method == "auto" and (index.file or files.index):
         return
-    text = TextSettings.from_config(config)
-    resolve_encoder(text.encoder)
-    items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
+    text, method = TextSettings.from_config(config), index.resolved().method
+    if not METHODS[method].needs_embeddings:
+        return
+    check_embedding_inputs(text, index)
+    if index.embedding_file is not None:
+        return
     if not items.is_file():
         raise ValueError(
             f"{items} does not exist, so there are no texts to learn an item index from; put it there, or a published "
@@ -188,13 +229,7 @@ def check_inputs(config: Any) -> None:
         )
     if files.atomic:
         columns = (*text.title_fields, *text.description_fields)
-        require_columns(
-            items, columns, config["field_separator"], "text_title_fields and text_description_fields ([] for none)"
-        )
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    return {package: version(package) for package in packages}
+        require_columns(items, columns, separator, "text_title_fields and text_description_fields ([] for none)")
 
 
 def _check_catalogue(n_items: int, k: int) -> None:

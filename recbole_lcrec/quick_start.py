@@ -7,11 +7,12 @@ begins, so that ``--help`` and wrong flags answer at once.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +27,7 @@ from recbole_lcrec.results import result_table
 if TYPE_CHECKING:
     from recbole_lcrec.config import Config
 
-__all__ = ["load_data_and_model", "main", "objective_function", "run_recbole_lcrec"]
+__all__ = ["load_data_and_model", "main", "objective_function", "reported", "run_log", "run_recbole_lcrec"]
 
 Result = dict[str, Any]
 
@@ -83,7 +84,7 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
         mine.sort(key=lambda config: config.model not in registry.OWN_MODELS)
         mine = [config for config in mine if process_rank() == 0 or config.model in registry.OWN_MODELS]
     results: dict[str, Result] = {}
-    with _recbole_log(configs[0]):
+    with run_log(configs[0]):
         try:
             for config in mine:
                 results[config.model] = _run_model(config, saved)
@@ -144,7 +145,7 @@ def _run_model(config: Config, saved: bool) -> Result:
 
 
 @contextmanager
-def _recbole_log(config: Config) -> Iterator[None]:
+def run_log(config: Config) -> Iterator[None]:
     """RecBole's logger, to the screen and to a file under ``log/``, in process 0; the others log errors alone.
 
     Handlers that were there before are left as they are.
@@ -212,7 +213,7 @@ def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, 
         raise ValueError(f"model_file = {str(path)!r} does not exist; give a folder or .pth file that a run saved")
     config, restore = load_folder(path) if path.is_dir() else load_pickle(path)
     _require_inputs(config)
-    with _recbole_log(config):
+    with run_log(config):
         model, dataset, loaders = _build(config)
         restore(model)
     return config, model, dataset, *loaders
@@ -227,14 +228,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
     """
-    debug = started = False
-    try:
-        command = parse_command_line(sys.argv[1:] if argv is None else argv)
-        debug = str(command.shared.get("state", "")).upper() == "DEBUG"
+    flags = sys.argv[1:] if argv is None else argv
+
+    def prepare() -> Callable[[], Any]:
+        command = parse_command_line(flags)
         configs = build_configs(command.models, command.dataset or None, command.config_files, None, command.values())
+        return lambda: run_models(configs)
+
+    return reported(prepare, flags)
+
+
+def reported(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) -> int:
+    """Does a command's work and tells a mistake in one line; ``--state=DEBUG`` among the flags adds a traceback.
+
+    Args:
+        prepare: reads and checks the flags, and returns the work itself.
+        flags: of the command.
+
+    Returns:
+        0, or 2 after a mistake.
+    """
+    debug = any(flag.upper() == "--STATE=DEBUG" for flag in flags)
+    started = False
+    try:
+        work = prepare()
         started = True
-        run_models(configs)
-    except (ValueError, FileNotFoundError) as err:
+        work()
+    except (ValueError, OSError) as err:
+        if isinstance(err, OSError) and err.errno not in (errno.ENOENT, errno.ENOSPC, errno.EDQUOT):
+            raise
         if debug:
             traceback.print_exc()
         hint = " (--state=DEBUG shows where)" if started and not debug else ""

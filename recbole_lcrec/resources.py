@@ -1,4 +1,4 @@
-"""Where the property files are, in an installed wheel and in a source checkout.
+"""Where the property files are, in an installed wheel and in a source checkout, and names for a run's folders.
 
 Knows the two places in which the package's ``properties`` folder can stand. Refuses to know what is in the files and
 who reads them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["properties_dir"]
+__all__ = ["properties_dir", "unused_path"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -33,3 +33,12 @@ def properties_dir(package: Path = _PACKAGE) -> Path:
         f"the property files of recbole_lcrec are in neither {places[0]} nor {places[1]}; "
         "install the package again (pip install --force-reinstall .)"
     )
+
+
+def unused_path(path: Path) -> Path:
+    """The path, with a number behind it when another run that began in the same second has taken it."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate

@@ -7,7 +7,7 @@ and models are built.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from recbole_lcrec.config import Config
 from recbole_lcrec.values import read_yaml
 
-__all__ = ["load_folder", "load_pickle"]
+__all__ = ["load_config", "load_folder", "load_pickle"]
 
 Restore = Callable[[Any], None]
 
@@ -30,18 +30,33 @@ def load_folder(folder: Path) -> tuple[Config, Restore]:
     Raises:
         ValueError: a file is missing.
     """
-    values = read_yaml(_present(folder / "config.yaml"))
-    if not values.get("dataset"):
-        raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
-    index = _present(folder / f"{values['dataset']}.index.json")
+    config, _ = load_config(folder, {"base_model": str(folder)})
     _present(folder / "config.json")
     _present(folder / "tokenizer_config.json")
     if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
         raise ValueError(f"{folder} holds no model.safetensors; the run that saved it may have been interrupted")
-    given = {"base_model": str(folder), "index_method": "auto", "index_file": str(index)}
-    return Config(config_file_list=[folder / "config.yaml"], command_line=given), lambda model: model.load_weights(
-        folder
-    )
+    return config, lambda model: model.load_weights(folder)
+
+
+def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[Config, Path]:
+    """Reads the configuration of a saved run, with the run's item index as the given one.
+
+    Args:
+        folder: with ``config.yaml`` and ``<dataset>.index.json``.
+        values: parameters that differ from the run's.
+
+    Returns:
+        The configuration, and the file of the item index.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    saved = read_yaml(_present(folder / "config.yaml"))
+    if not saved.get("dataset"):
+        raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
+    index = _present(folder / f"{saved['dataset']}.index.json")
+    given = {**(values or {}), "index_method": "auto", "index_file": str(index)}
+    return Config(config_file_list=[folder / "config.yaml"], command_line=given), index
 
 
 def load_pickle(path: Path) -> tuple[Config, Restore]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 from recbole_lcrec.value_checks import Check, flag, integer, list_of, number, one_of, optional, text
 
 __all__ = [
+    "INDEX_METHODS",
     "SCRATCH",
     "BackboneSettings",
     "DecodingSettings",
@@ -34,6 +35,9 @@ def _setting(check: Check, key: str | None = None) -> Any:
 
 SCRATCH = "scratch"
 """The ``base_model`` that is initialised small instead of loaded."""
+
+INDEX_METHODS = ("rqvae", "rqkmeans", "vanilla", "random", "supplement")
+"""The ways to learn or draw an item index; ``auto`` takes a given one, else the first of these."""
 
 
 class _Settings:
@@ -87,15 +91,20 @@ class TextSettings(_Settings):
     encoder: str = _setting(text)
     max_length: int = _setting(integer(1))
     batch_size: int = _setting(integer(1))
+    precision: str = _setting(one_of("auto", "fp32", "bf16"))
 
 
 @dataclass(frozen=True)
 class IndexSettings(_Settings):
-    """How item indices are learned: the RQ-VAE and the uniform semantic mapping (paper III-B, IV-A4)."""
+    """How items get their indices: the RQ-VAE with uniform semantic mapping (paper III-B, IV-A4) and its rivals."""
 
     prefix: ClassVar[str] = "index_"
-    method: str = _setting(one_of("auto", "rqvae"))
+    method: str = _setting(one_of("auto", *INDEX_METHODS))
     file: str | None = _setting(optional(text))
+    embedding_file: str | None = _setting(optional(text))
+    embedding_ids: str | None = _setting(optional(text))
+    label_field: str | None = _setting(optional(text))
+    report: bool = _setting(flag)
     levels: int = _setting(integer(1, 26))
     codebook_size: int = _setting(integer(2))
     latent_dim: int = _setting(integer(1))
@@ -107,6 +116,10 @@ class IndexSettings(_Settings):
     batch_size: int = _setting(integer(1))
     sinkhorn_epsilon: float = _setting(number(0.0, above=True))
     sinkhorn_iterations: int = _setting(integer(1))
+
+    def resolved(self) -> IndexSettings:
+        """The same with ``auto`` put in words, for a data set without a given index."""
+        return dataclasses.replace(self, method=INDEX_METHODS[0]) if self.method == "auto" else self
 
 
 @dataclass(frozen=True)

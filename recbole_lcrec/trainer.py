@@ -23,12 +23,12 @@ from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import dict2str, early_stopping, get_local_time, set_color  # noqa: E402
 
 from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
-from recbole_lcrec.indexing.item_index import save_index  # noqa: E402
+from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.llm.backbone import Backbone  # noqa: E402
 from recbole_lcrec.llm.finetune import EpochReport, finetune  # noqa: E402
 from recbole_lcrec.llm.launch import deepspeed_config  # noqa: E402
 from recbole_lcrec.processes import from_first_process, process_rank  # noqa: E402
-from recbole_lcrec.resources import properties_dir  # noqa: E402
+from recbole_lcrec.resources import properties_dir, unused_path  # noqa: E402
 
 __all__ = ["LCRecTrainer"]
 
@@ -52,7 +52,7 @@ class LCRecTrainer(Trainer):
         self.best_valid_score: float
         self.cur_step: int
         name = f"LCRec-{config['dataset']}-{get_local_time()}"
-        self.saved_model_file = _unused(Path(self.checkpoint_dir) / name)
+        self.saved_model_file = str(unused_path(Path(self.checkpoint_dir) / name))
         self.deepspeed = deepspeed_config(config["tuning_deepspeed"], properties_dir() / "deepspeed")
         self.is_main = process_rank() == 0
 
@@ -88,7 +88,7 @@ class LCRecTrainer(Trainer):
         def after_epoch(report: EpochReport) -> bool:
             self._log_epoch(report, verbose)
             if not sample or self.eval_step == 0:
-                self._keep(report, saved, verbose)
+                self._keep(report, train_data._dataset, saved, verbose)
                 return False
             if (report.epoch + 1) % self.eval_step:
                 return False
@@ -100,7 +100,7 @@ class LCRecTrainer(Trainer):
             self._log_validation(report.epoch, score, result, perf_counter() - started, verbose)
             if better:
                 self.best_valid_result = result
-                self._keep(report, saved, verbose)
+                self._keep(report, train_data._dataset, saved, verbose)
             if callback_fn:
                 callback_fn(report.epoch, score)
             if stop and verbose:
@@ -202,7 +202,7 @@ class LCRecTrainer(Trainer):
         self.tensorboard.add_scalar("Valid_score", score, epoch)
         self.wandblogger.log_metrics({**result, "valid_step": epoch}, head="valid")
 
-    def _keep(self, report: EpochReport, saved: bool, verbose: bool) -> None:
+    def _keep(self, report: EpochReport, dataset: LCRecDataset, saved: bool, verbose: bool) -> None:
         """Saves this epoch as the best one: written beside, then put in the place of the last."""
         if not saved:
             return
@@ -214,7 +214,7 @@ class LCRecTrainer(Trainer):
         report.save(partial)
         if not self.is_main:
             return
-        save_index(self.model.index, self.model.item_ids, partial / f"{self.config['dataset']}.index.json")
+        dataset.save_index(partial, before=final)
         self.config.save(partial / "config.yaml")
         _write_results(
             partial,
@@ -238,15 +238,6 @@ def _max_norm(clip: dict[str, Any] | None) -> float:
     if set(clip) - {"max_norm", "norm_type"} or "max_norm" not in clip or clip.get("norm_type", 2) != 2:
         raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}}, of the Euclidean norm, or None")
     return float(clip["max_norm"])
-
-
-def _unused(folder: Path) -> str:
-    """The folder, with a number behind it when another run began in the same second."""
-    candidate, number = folder, 1
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return str(candidate)
 
 
 def _replace(partial: Path, final: Path) -> None:

@@ -80,6 +80,7 @@ TINY: dict[str, Any] = {
     "index_latent_dim": 8,
     "index_hidden_sizes": [32],
     "index_epochs": 5,
+    "index_report": False,
     "MAX_ITEM_LIST_LENGTH": 6,
     "state": "INFO",
 }

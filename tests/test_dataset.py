@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from recbole_lcrec import Config, create_dataset
-from recbole_lcrec.indexing.text_encoder import resolve_encoder
+from recbole_lcrec.indexing.encoder_models import resolve_encoder
 from recbole_lcrec.instructions.templates import load_templates
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.settings import TuningSettings
@@ -75,7 +75,7 @@ def test_embeddings_follow_the_files_of_an_encoder_and_the_libraries(
     (encoder / "note.txt").write_text("trained further")
     dataset_of(parameters)
     assert caplog.text.count("embeddings made") == 2
-    monkeypatch.setattr("recbole_lcrec.dataset.version", lambda package: "99.0")
+    monkeypatch.setattr("recbole_lcrec.indexing.embeddings.version", lambda package: "99.0")
     dataset_of(parameters)
     assert caplog.text.count("embeddings made") == 3 and "embeddings reused" not in caplog.text
 
@@ -89,7 +89,7 @@ def test_rqvae_on_demand_takes_what_auto_has_learned(shop: Path, tiny: Parameter
 
 def test_rqvae_on_demand_passes_over_a_given_index(indexed_shop: Path, tiny: Parameters) -> None:
     dataset = dataset_of(tiny(indexed_shop, index_method="rqvae"))
-    assert dataset.item_index.codebook_size == 8
+    assert dataset.item_index.codebook_sizes == (8, 8, 8)
 
 
 def test_interrupted_index_training_leaves_nothing_and_the_rerun_is_clean(

@@ -57,7 +57,8 @@ def test_a_build_from_the_source_distribution_holds_code_and_property_files(unpa
     settings = {
         path.relative_to(ROOT) for path in (ROOT / "properties").rglob("*") if path.suffix in {".yaml", ".json"}
     }
-    assert built == code | {f"recbole_lcrec/{path}" for path in settings} | {"recbole_lcrec/py.typed"}
+    others = {"recbole_lcrec/py.typed", "recbole_lcrec/indexing/report/page.html.jinja"}
+    assert built == code | {f"recbole_lcrec/{path}" for path in settings} | others
     for path in settings:
         assert (tmp_path / "recbole_lcrec" / path).read_bytes() == (ROOT / path).read_bytes()
     assert properties_dir(tmp_path / "recbole_lcrec") == tmp_path / "recbole_lcrec" / "properties"

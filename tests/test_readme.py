@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import recbole_lcrec
-from recbole_lcrec.command_line import parse_command_line
+from recbole_lcrec.command_line import parse_command_line, parse_index_command
 from recbole_lcrec.data.item_text import read_item_texts
 from recbole_lcrec.plan import build_configs
 from recbole_lcrec.values import read_yaml
@@ -44,6 +44,12 @@ def flags_of_runs() -> list[list[str]]:
     in_text = re.findall(r"`((?:python|torchrun)[^`]*run_recbole_lcrec\.py [^`]*)`", "".join(map(text_of, DOCUMENTS)))
     lines = [shlex.split(line, comments=True) for line in [*bash_lines(), *in_text] if "run_recbole_lcrec.py" in line]
     return [words[words.index("run_recbole_lcrec.py") + 1 :] for words in lines]
+
+
+def flags_of_index_commands() -> list[list[str]]:
+    """The flags of every command line in the documents that makes an index."""
+    lines = re.findall(r"^.*-m recbole_lcrec\.indexing .*$", "\n".join(map(text_of, DOCUMENTS)), re.MULTILINE)
+    return [shlex.split(line.partition("recbole_lcrec.indexing")[2]) for line in lines if "`" not in line]
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +170,14 @@ def test_the_rooms_in_contributing_are_those_of_the_package() -> None:
     expected = {path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py"}
     expected |= {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
     assert rooms == expected
+
+
+@pytest.mark.parametrize("flags", flags_of_index_commands(), ids=" ".join)
+def test_index_commands_parse_and_name_known_keys(flags: list[str]) -> None:
+    index = parse_index_command(flags)
+    if not index.run:
+        build_configs("LCRec", index.command.dataset, None, None, index.command.values())
+
+
+def test_some_index_commands_are_there() -> None:
+    assert len(flags_of_index_commands()) >= 3

@@ -11,7 +11,7 @@ import recbole_lcrec
 
 PACKAGE = Path(recbole_lcrec.__file__).parent
 ROOMS = (
-    ("values", "value_checks", "resources", "processes", "compat", "settings", "artifacts"),
+    ("values", "value_checks", "resources", "processes", "compat", "settings", "fingerprints", "artifacts"),
     ("registry", "command_line"),
     ("checks",),
     ("config",),
@@ -24,10 +24,14 @@ ROOMS = (
     ("model",),
     ("trainer",),
     ("plan", "results", "restore"),
-    ("quick_start",),
+    ("new_items", "quick_start"),
+    ("index_command",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
-LATE = {("data.loading", "dataset")}  # create_dataset looks its data set class up when it is called
+LATE = {
+    ("data.loading", "dataset"),  # create_dataset looks its data set class up when it is called
+    ("indexing.__main__", "index_command"),  # the door of a command
+}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
 
 

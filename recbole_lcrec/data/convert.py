@@ -18,7 +18,7 @@ import pandas as pd
 
 __all__ = ["convert_published", "numbers_first", "read_json_object"]
 
-_TEXT_FIELDS = ("title", "description", "brand", "categories")
+_TEXT_FIELDS = {"title": "token_seq", "description": "token_seq", "brand": "token", "categories": "token_seq"}
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _items(item_ids: Iterable[str], texts: Mapping[str, Any], source: Path | Non
         if not isinstance(features, Mapping):
             raise ValueError(f"{source}: item {item_id!r} must have an object of texts, but has {features!r:.80}")
         rows.append([item_id, *(_flat(features.get(name, "")) for name in _TEXT_FIELDS)])
-    return pd.DataFrame(rows, columns=["item_id:token", *(f"{name}:token_seq" for name in _TEXT_FIELDS)])
+    return pd.DataFrame(rows, columns=["item_id:token", *(f"{name}:{kind}" for name, kind in _TEXT_FIELDS.items())])
 
 
 def numbers_first(item_id: str) -> tuple[int, str]:

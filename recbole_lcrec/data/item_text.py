@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_lcrec.data.item_table import read_item_table
+
 __all__ = ["ItemTexts", "clean_text", "read_item_texts", "require_texts"]
 
 _HIDDEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
@@ -47,6 +49,11 @@ class ItemTexts:
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    def rows(self, rows: Sequence[int]) -> ItemTexts:
+        """The texts of some of the items."""
+        columns = (self.item_ids, self.titles, self.descriptions)
+        return ItemTexts(*(tuple(column[row] for row in rows) for column in columns))
 
 
 def clean_text(raw: Any) -> str:
@@ -111,16 +118,9 @@ def read_item_texts(
             "the data set has no item file, hence no item texts: put <dataset>.item (or <dataset>.item.json) beside "
             "the interactions, or give a finished index by index_file"
         )
-    table = _read_table(item_file, separator)
-    _require_columns(table, item_file, [item_id_field], "ITEM_ID_FIELD")
-    _require_columns(table, item_file, title_fields, "text_title_fields")
-    _require_columns(table, item_file, description_fields, "text_description_fields")
-    table = table.set_index(item_id_field, drop=False)
-    if table.index.has_duplicates:
-        twins = table.index[table.index.duplicated()].unique().tolist()
-        raise ValueError(f"{item_file}: {len(twins)} item(s) have several rows, first {twins[:_NAMED]}; keep one each")
     ids = tuple(str(item) for item in item_ids)
-    table = table.reindex(ids)
+    wanted = {"text_title_fields": title_fields, "text_description_fields": description_fields}
+    table = read_item_table(item_file, ids, item_id_field, wanted, separator).columns
     texts = ItemTexts(ids, _column(table, title_fields), _column(table, description_fields))
     _report_blank(texts, item_file)
     return texts
@@ -136,25 +136,6 @@ def require_texts(texts: ItemTexts) -> None:
         raise ValueError(
             f"all {len(texts)} items are without text: name columns that hold text by text_title_fields and "
             "text_description_fields, or give a finished index by index_file"
-        )
-
-
-def _read_table(item_file: Path, separator: str) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(item_file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError as err:
-        raise ValueError(f"{item_file}: no such item file") from err
-    except (ValueError, pd.errors.ParserError) as err:
-        raise ValueError(f"{item_file}: not a readable table with a header of name:type ({err})") from err
-    return table.rename(columns=lambda name: str(name).rsplit(":", 1)[0])
-
-
-def _require_columns(table: pd.DataFrame, item_file: Path, names: Sequence[str], key: str) -> None:
-    absent = [name for name in names if name not in table.columns]
-    if absent:
-        raise ValueError(
-            f"{item_file}: no column {', '.join(map(repr, absent))}, asked for by {key}; "
-            f"its columns are {', '.join(map(str, table.columns))}"
         )
 
 

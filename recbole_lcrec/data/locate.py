@@ -114,7 +114,7 @@ def prepare_data_files(config: Any) -> DataFiles:
     counts: dict[str, int] = {}
     artifact = artifact_store(config).get_or_build(
         "atomic",
-        {"name": files.name, "form": 1, **sources},
+        {"name": files.name, "form": 2, **sources},
         lambda folder: counts.update(convert_published(files.folder, files.name, folder)),
     )
     if counts:

@@ -8,6 +8,7 @@ what a language model makes of the tokens.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,7 +18,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_LEVELS", "ItemIndex", "index_token", "load_index", "save_index"]
+__all__ = [
+    "MAX_LEVELS",
+    "ItemIndex",
+    "conflict_rate",
+    "index_token",
+    "indexed_items",
+    "load_index",
+    "perplexities",
+    "save_index",
+]
 
 MAX_LEVELS = 26
 _TOKEN = re.compile(r"<([a-z])_(0|[1-9][0-9]{0,6})>")
@@ -36,14 +46,14 @@ class ItemIndex:
 
     Attributes:
         codes: int64 ``[N, H]``, read-only, row order = the order of the item ids it was made for.
-        codebook_size: K, codes per level; every code is in ``[0, K)``.
+        codebook_sizes: codes of each level, H numbers; mostly the same K. Every code is below its level's.
 
     Raises:
         ValueError: codes that are not a two-dimensional integer array, are out of range, or have no or too many levels.
     """
 
     codes: np.ndarray
-    codebook_size: int
+    codebook_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
         codes = np.asarray(self.codes)
@@ -53,16 +63,20 @@ class ItemIndex:
             raise ValueError(
                 f"codes have {codes.shape[1]} levels; an index has 1 to {MAX_LEVELS} (one letter per level)"
             )
-        if self.codebook_size < 1:
-            raise ValueError(f"codebook_size = {self.codebook_size} must be at least 1")
-        if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size:
+        sizes = tuple(int(size) for size in self.codebook_sizes)
+        if len(sizes) != codes.shape[1] or min(sizes) < 1:
             raise ValueError(
-                f"codes span [{codes.min()}, {codes.max()}], outside [0, {self.codebook_size}); "
-                "codebook_size must exceed the largest code"
+                f"codebook_sizes = {list(sizes)} must be {codes.shape[1]} numbers of at least 1, one per level"
+            )
+        if codes.size and (codes.min() < 0 or (codes.max(axis=0) >= np.array(sizes)).any()):
+            raise ValueError(
+                f"codes span [{codes.min()}, {codes.max()}], outside codebooks of {list(sizes)} codes; "
+                "a codebook's size must exceed its largest code"
             )
         frozen = np.array(codes, dtype=np.int64, order="C")
         frozen.setflags(write=False)
         object.__setattr__(self, "codes", frozen)
+        object.__setattr__(self, "codebook_sizes", sizes)
 
     @property
     def n_items(self) -> int:
@@ -74,9 +88,15 @@ class ItemIndex:
         """H, codes per item."""
         return int(self.codes.shape[1])
 
+    def sizes_in_words(self) -> str:
+        """The codebooks for a log line: ``4 levels x 256 codes``, or each level's where they differ."""
+        sizes = self.codebook_sizes
+        alike = len(set(sizes)) == 1
+        return f"{self.levels} level{'s' * (self.levels > 1)} x {sizes[0] if alike else list(sizes)} codes"
+
     def tokens_by_level(self) -> tuple[tuple[str, ...], ...]:
-        """All K index tokens of each of the H levels, used by an item or not."""
-        return tuple(tuple(index_token(h, k) for k in range(self.codebook_size)) for h in range(self.levels))
+        """All index tokens of each of the H levels, used by an item or not."""
+        return tuple(tuple(index_token(h, k) for k in range(size)) for h, size in enumerate(self.codebook_sizes))
 
     def item_tokens(self) -> list[tuple[str, ...]]:
         """The H index tokens of each item, in row order."""
@@ -85,7 +105,7 @@ class ItemIndex:
 
     def n_conflicts(self) -> int:
         """N - distinct rows: how many items would have to move for all indices to differ."""
-        return self.n_items - len(np.unique(self.codes, axis=0))
+        return self.n_items - _n_distinct(self.codes)
 
     def require_unique(self) -> None:
         """Checks that no two items share one index.
@@ -103,6 +123,28 @@ class ItemIndex:
             f"{self.n_conflicts()} of {self.n_items} items lack an index of their own, first among them rows {rows}, "
             f"all {''.join(self.item_tokens()[rows[0]])}; resolve the conflicts first (indexing/conflicts.py)"
         )
+
+
+def conflict_rate(codes: np.ndarray) -> float:
+    """(N - distinct rows) / N for ``codes [N, H]``."""
+    return (len(codes) - _n_distinct(codes)) / len(codes)
+
+
+def _n_distinct(codes: np.ndarray) -> int:
+    """Distinct rows of ``codes [N, H]``, by one sort of mixed-radix numbers where they fit 63 bits."""
+    sizes = [int(size) for size in codes.max(axis=0, initial=0) + 1]
+    if math.prod(sizes) >= 2**62:
+        return len(np.unique(codes, axis=0))
+    return len(np.unique(np.ravel_multi_index(tuple(codes.T), sizes)))
+
+
+def perplexities(codes: np.ndarray) -> list[float]:
+    """How many codes of each level are in even use: exp of the entropy of the codes' shares, for ``codes [N, H]``."""
+    values = []
+    for level in codes.T:
+        shares = np.unique(level, return_counts=True)[1] / len(level)
+        values.append(float(np.exp(-(shares * np.log(shares)).sum())))
+    return values
 
 
 def save_index(index: ItemIndex, item_ids: Sequence[str], path: Path) -> None:
@@ -128,15 +170,17 @@ def save_index(index: ItemIndex, item_ids: Sequence[str], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_index(path: Path, item_ids: Sequence[str]) -> ItemIndex:
+def load_index(path: Path, item_ids: Sequence[str], codebook_sizes: Sequence[int] | None = None) -> ItemIndex:
     """Reads an index in the published JSON form.
 
-    H is the length of the rows. K is the largest code + 1, rounded up to the next power of two (at least 2), for the
-    file does not hold it: codebooks have such sizes, and a code that no item uses costs one token only.
+    H is the length of the rows. The file does not hold the codebooks' size: where it is not given, K of all levels is
+    the largest code + 1, rounded up to the next power of two (at least 2), for codebooks have such sizes, and a code
+    that no item uses costs one token only.
 
     Args:
         path: the file.
         item_ids: N distinct original item ids; they give the row order.
+        codebook_sizes: codes of each level, where they are known.
 
     Returns:
         The index of these N items, conflicts and all.
@@ -163,7 +207,16 @@ def load_index(path: Path, item_ids: Sequence[str]) -> ItemIndex:
     codes = np.array([_codes_of(path, item, rows[item], levels) for item in ids], dtype=np.int64)
     codes = codes.reshape(len(ids), levels)
     largest = int(codes.max()) if codes.size else 0
-    return ItemIndex(codes, codebook_size=max(2, 1 << largest.bit_length()))
+    return ItemIndex(codes, tuple(codebook_sizes or [max(2, 1 << largest.bit_length())] * levels))
+
+
+def indexed_items(path: Path) -> list[str]:
+    """The item ids of an index in the published JSON form, in the file's order.
+
+    Raises:
+        ValueError: the file is no such index.
+    """
+    return list(_read_rows(path))
 
 
 def _checked_ids(item_ids: Sequence[str]) -> list[str]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recbole_lcrec.indexing.sinkhorn import scaled_cost, sinkhorn
+from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkhorn
 
 __all__ = ["Quantized", "ResidualQuantizer", "squared_distances"]
+
+_TOLERANCE = 0.01
 
 
 def squared_distances(vectors: Tensor, codebook: Tensor) -> Tensor:
@@ -31,12 +33,14 @@ class Quantized:
         codes: int64 ``[B, H]``.
         loss: scalar of Eq. 4, squared norms summed over levels, mean over the batch.
         residuals: ``[H, B, d]`` without gradient, what each level was given to quantize.
+        marginal_error: largest relative deviation of a code's share in the plan of Eq. 6 from 1/K; None without it.
     """
 
     vectors: Tensor
     codes: Tensor
     loss: Tensor
     residuals: Tensor
+    marginal_error: Tensor | None = None
 
 
 class ResidualQuantizer(nn.Module):
@@ -48,7 +52,7 @@ class ResidualQuantizer(nn.Module):
         dim: d.
         beta: weight of the commitment term in Eq. 4.
         sinkhorn_epsilon: entropy weight of the uniform semantic mapping.
-        sinkhorn_iterations: Sinkhorn-Knopp rounds per batch.
+        sinkhorn_iterations: Sinkhorn-Knopp rounds per batch at most; they end when all codes' shares are within 1%.
     """
 
     initialised: Tensor
@@ -87,11 +91,16 @@ class ResidualQuantizer(nn.Module):
         self._require_initialised()
         residual, total = latents, torch.zeros_like(latents)
         loss = latents.new_zeros(())
-        codes, residuals = [], []
+        codes, residuals, marginal_error = [], [], None
         for level, codebook in enumerate(self.codebooks):
             with torch.no_grad():
                 residuals.append(residual.detach())
-                chosen = self._chosen(residual, codebook, uniform and level == self.levels - 1)
+                distances = squared_distances(residual, codebook)
+                if uniform and level == self.levels - 1:
+                    plan = self._plan(distances)
+                    chosen, marginal_error = plan.argmax(dim=1), marginal_errors(plan)[1]
+                else:
+                    chosen = distances.argmin(dim=1)
             vectors = codebook[chosen]
             codebook_loss = (residual.detach() - vectors).square().sum(dim=1).mean()
             commitment = (residual - vectors.detach()).square().sum(dim=1).mean()
@@ -100,7 +109,7 @@ class ResidualQuantizer(nn.Module):
             total = total + vectors.detach()
             residual = residual - vectors.detach()
         straight_through = latents + (total - latents).detach()
-        return Quantized(straight_through, torch.stack(codes, dim=1), loss, torch.stack(residuals))
+        return Quantized(straight_through, torch.stack(codes, dim=1), loss, torch.stack(residuals), marginal_error)
 
     @torch.no_grad()
     def encode(self, latents: Tensor) -> Tensor:
@@ -122,11 +131,9 @@ class ResidualQuantizer(nn.Module):
         levels = torch.arange(self.levels, device=codes.device)
         return self.codebooks[levels, codes].sum(dim=1)
 
-    def _chosen(self, residual: Tensor, codebook: Tensor, uniform: bool) -> Tensor:
-        distances = squared_distances(residual, codebook)
-        if not uniform:
-            return distances.argmin(dim=1)
-        return sinkhorn(scaled_cost(distances), self.sinkhorn_epsilon, self.sinkhorn_iterations).argmax(dim=1)
+    def _plan(self, distances: Tensor) -> Tensor:
+        cost = scaled_cost(distances)
+        return sinkhorn(cost, self.sinkhorn_epsilon, self.sinkhorn_iterations, tolerance=_TOLERANCE)
 
     def _require_initialised(self) -> None:
         if not self.initialised:

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from recbole_lcrec.indexing.quantizer import Quantized, ResidualQuantizer
 
-__all__ = ["RQVAE", "RQVAELoss"]
+__all__ = ["ROWS_AT_ONCE", "RQVAE", "RQVAELoss"]
+
+ROWS_AT_ONCE = 16384
+"""Rows of a catalogue that are worked on together wherever all of it is gone through."""
 
 _CONSTANT = 1e-12
 
@@ -68,14 +71,21 @@ class RQVAE(nn.Module):
         square of 1. The start is the best linear autoencoder, where a deep bottleneck needs hundreds of epochs to come;
         the paper says nothing of its start. Where a hidden layer is narrower than 2d the weights stay random.
         """
-        self.mean.copy_(embeddings.mean(dim=0))
-        scale = (embeddings - self.mean).square().mean().sqrt()
-        self.scale.copy_(scale if scale > _CONSTANT else torch.ones_like(scale))
-        components, values = _principal_components(self.scaled(embeddings), self.quantizer.codebooks.shape[-1])
-        spread = values.mean().sqrt()
+        chunks = embeddings.split(ROWS_AT_ONCE)
+        mean = torch.stack([self._double(chunk).sum(dim=0) for chunk in chunks]).sum(dim=0) / len(embeddings)
+        covariance = mean.new_zeros(len(mean), len(mean))
+        for chunk in chunks:
+            centred = self._double(chunk) - mean
+            covariance += centred.T @ centred / len(embeddings)
+        scale = covariance.diagonal().mean().sqrt()
+        scale = scale if scale > _CONSTANT else torch.ones_like(scale)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+        components, variances = _principal_components(covariance / scale**2, self.quantizer.codebooks.shape[-1])
+        spread = variances.mean().sqrt()
         if spread > _CONSTANT:
-            _start_linear(self.encoder, components / spread)
-            _start_linear(self.decoder, components.T * spread)
+            _start_linear(self.encoder, (components / spread).to(self.mean))
+            _start_linear(self.decoder, (components.T * spread).to(self.mean))
 
     def scaled(self, embeddings: Tensor) -> Tensor:
         """Centred and scaled embeddings ``[B, D]``, what encoder and losses work on."""
@@ -84,6 +94,9 @@ class RQVAE(nn.Module):
     def latents(self, embeddings: Tensor) -> Tensor:
         """Latent vectors ``[B, d]`` of raw ``embeddings [B, D]``."""
         return self.encoder(self.scaled(embeddings))
+
+    def _double(self, embeddings: Tensor) -> Tensor:
+        return embeddings.to(device=self.mean.device, dtype=torch.float64)
 
     def loss(self, embeddings: Tensor, uniform: bool = False) -> RQVAELoss:
         """Eq. 3-5 for raw ``embeddings [B, D]``; ``uniform`` as in ``ResidualQuantizer.forward``."""
@@ -94,15 +107,14 @@ class RQVAE(nn.Module):
         return RQVAELoss(reconstruction + quantization, reconstruction, quantization, quantized)
 
 
-def _principal_components(scaled: Tensor, d: int) -> tuple[Tensor, Tensor]:
-    """The d leading components ``[d, D]`` of centred ``[N, D]`` and their variances ``[d]``; zeros beyond D."""
-    inputs = scaled.double()
-    values, vectors = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
+def _principal_components(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
+    """The d leading eigenvectors ``[d, D]`` of ``[D, D]`` and their eigenvalues ``[d]``; zeros beyond D."""
+    values, vectors = torch.linalg.eigh(covariance)
     kept = min(d, len(values))
-    components, variances = inputs.new_zeros(d, inputs.shape[1]), inputs.new_zeros(d)
+    components, variances = covariance.new_zeros(d, len(values)), covariance.new_zeros(d)
     components[:kept] = vectors.T.flip(0)[:kept]
     variances[:kept] = values.flip(0)[:kept].clamp_min(0)
-    return components.to(scaled), variances.to(scaled)
+    return components, variances
 
 
 def _start_linear(mlp: nn.Sequential, matrix: Tensor) -> None:

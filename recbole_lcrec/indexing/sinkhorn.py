@@ -10,9 +10,10 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["scaled_cost", "sinkhorn"]
+__all__ = ["marginal_errors", "scaled_cost", "sinkhorn"]
 
 _ABSORB_ABOVE = 1e30
+_ROUNDS_BETWEEN_LOOKS = 10
 
 
 def scaled_cost(distances: Tensor) -> Tensor:
@@ -34,18 +35,22 @@ def scaled_cost(distances: Tensor) -> Tensor:
     return (distances - (low + high) / 2) / amplitude
 
 
-def sinkhorn(cost: Tensor, epsilon: float, iterations: int) -> Tensor:
+def sinkhorn(cost: Tensor, epsilon: float, iterations: int, tolerance: float = 0.0) -> Tensor:
     """Solves Eq. 6 with an entropy term by Sinkhorn-Knopp rounds, whatever the size of cost / epsilon.
 
     The plan minimises ``<plan, cost> - epsilon * entropy(plan)`` with rows summing to 1/B (each item is mapped once)
-    and columns to 1/K (codes are used alike). A round normalises columns, then rows, so the rows are exact after any
-    number of rounds and the columns converge. The potentials live in log space; between two renewals of the kernel a
-    round is two matrix-vector products, which gives the same numbers as two log-sum-exps at a small part of their time.
+    and columns to 1/K (codes are used alike). A round normalises the columns (codes) first and the rows (items) last,
+    so the rows are exact after any number of rounds and the columns converge. The authors' released code goes the
+    other way about, rows first and columns last; both converge to the same plan, and this one never gives an item more
+    than its share. The potentials live in log space; between two renewals of the kernel a round is two matrix-vector
+    products, which gives the same numbers as two log-sum-exps at a small part of their time.
 
     Args:
         cost: ``[B, K]``, finite; see ``scaled_cost``.
         epsilon: weight of the entropy, above 0; the smaller, the nearer to a hard assignment.
         iterations: rounds, at least 1.
+        tolerance: relative deviation of the column sums from 1/K, looked at every few rounds, at which the rounds end
+            before ``iterations``; 0 for all of them.
 
     Returns:
         float64 plan ``[B, K]``, finite and non-negative, total mass 1.
@@ -58,11 +63,15 @@ def sinkhorn(cost: Tensor, epsilon: float, iterations: int) -> Tensor:
     if cost.ndim != 2 or not cost.numel() or not bool(torch.isfinite(cost).all()):
         raise ValueError(f"cost of shape {list(cost.shape)} must be a finite matrix [B, K] that is not empty")
     scores = -cost.double() / epsilon
-    potential, kernel = _renewed(scores, scores.new_zeros(len(scores)))
-    row_scale, column_scale = scores.new_ones(scores.shape[0]), scores.new_ones(scores.shape[1])
-    for _ in range(iterations - 1):
-        columns = 1 / (kernel.shape[1] * (row_scale @ kernel))
-        rows = 1 / (kernel.shape[0] * (kernel @ columns))
+    n_rows, n_columns = scores.shape
+    potential, kernel = _renewed(scores, scores.new_zeros(n_rows))
+    row_scale, column_scale = scores.new_ones(n_rows), scores.new_ones(n_columns)
+    for done in range(1, iterations):
+        shares = n_columns * (row_scale @ kernel)
+        if tolerance and done % _ROUNDS_BETWEEN_LOOKS == 0 and (shares * column_scale - 1).abs().max() <= tolerance:
+            break
+        columns = 1 / shares
+        rows = 1 / (n_rows * (kernel @ columns))
         if _moderate(columns) and _moderate(rows):
             row_scale, column_scale = rows, columns
         else:
@@ -71,13 +80,22 @@ def sinkhorn(cost: Tensor, epsilon: float, iterations: int) -> Tensor:
     return row_scale[:, None] * kernel * column_scale
 
 
+def marginal_errors(plan: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest relative deviations of a plan ``[B, K]``: its row sums from 1/B and its column sums from 1/K, scalars."""
+    rows = (plan.sum(dim=1) * plan.shape[0] - 1).abs().max()
+    columns = (plan.sum(dim=0) * plan.shape[1] - 1).abs().max()
+    return rows, columns
+
+
 def _renewed(scores: Tensor, row_potential: Tensor) -> tuple[Tensor, Tensor]:
     """One round in log space: the row potential ``[B]`` after it and the plan ``[B, K]`` that it gives."""
     n_rows, n_columns = scores.shape
     column_potential = -math.log(n_columns) - torch.logsumexp(scores + row_potential[:, None], dim=0)
-    row_potential = -math.log(n_rows) - torch.logsumexp(scores + column_potential, dim=1)
-    return row_potential, torch.exp(scores + row_potential[:, None] + column_potential)
+    shifted = scores + column_potential
+    row_potential = -math.log(n_rows) - torch.logsumexp(shifted, dim=1)
+    return row_potential, torch.softmax(shifted, dim=1) / n_rows
 
 
 def _moderate(scale: Tensor) -> bool:
-    return bool(((scale < _ABSORB_ABOVE) & (scale > 1 / _ABSORB_ABOVE)).all())
+    low, high = scale.aminmax()
+    return bool((high < _ABSORB_ABOVE) & (low > 1 / _ABSORB_ABOVE))

@@ -62,7 +62,7 @@ def test_counts_and_catalogue(tmp_path):
         "item_id:token",
         "title:token_seq",
         "description:token_seq",
-        "brand:token_seq",
+        "brand:token",
         "categories:token_seq",
     ]
     assert [line.split("\t")[0] for line in lines[1:]] == ["1", "2", "3", "10", "20", "21", "30"]

@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 
 from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
-from recbole_lcrec.indexing.item_index import ItemIndex, load_index, save_index
+from recbole_lcrec.indexing.item_index import (
+    ItemIndex,
+    conflict_rate,
+    indexed_items,
+    load_index,
+    perplexities,
+    save_index,
+)
 
 GAMES = Path(__file__).resolve().parents[2] / "../shared/data/Games/Games.index.json"
 
 
 def test_tokens():
-    index = ItemIndex(np.array([[0, 2], [1, 0]]), codebook_size=3)
+    index = ItemIndex(np.array([[0, 2], [1, 0]]), (3, 3))
     assert (index.n_items, index.levels) == (2, 2)
     assert index.tokens_by_level() == (("<a_0>", "<a_1>", "<a_2>"), ("<b_0>", "<b_1>", "<b_2>"))
     assert index.item_tokens() == [("<a_0>", "<b_2>"), ("<a_1>", "<b_0>")]
@@ -21,55 +28,73 @@ def test_tokens():
 
 def test_codes_are_a_read_only_copy():
     codes = np.array([[1, 2]], dtype=np.int32)
-    index = ItemIndex(codes, 4)
+    index = ItemIndex(codes, (4, 4))
     codes[0, 0] = 3
     assert index.codes.dtype == np.int64 and index.codes.tolist() == [[1, 2]]
     with pytest.raises(ValueError, match="read-only"):
         index.codes[0, 0] = 0
 
 
+def test_levels_may_differ_in_size():
+    index = ItemIndex(np.array([[0, 2], [1, 0]]), (2, 3))
+    assert index.tokens_by_level() == (("<a_0>", "<a_1>"), ("<b_0>", "<b_1>", "<b_2>"))
+    assert index.sizes_in_words() == "2 levels x [2, 3] codes"
+    assert ItemIndex(np.array([[5]]), (9,)).sizes_in_words() == "1 level x 9 codes"
+
+
+def test_conflict_rate_and_perplexity_by_hand():
+    codes = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
+    assert conflict_rate(codes) == 0.5
+    assert conflict_rate(np.repeat(codes, 13, axis=1) * 250) == 0.5  # too large for one number a row
+    assert perplexities(codes) == pytest.approx([2.0, 1.0])
+    assert perplexities(np.array([[0], [0], [0], [1]])) == pytest.approx([4 / 3**0.75])
+
+
 def test_conflicts_are_counted_and_named():
-    index = ItemIndex(np.array([[0, 0], [1, 1], [0, 0], [0, 0], [1, 1]]), 2)
+    index = ItemIndex(np.array([[0, 0], [1, 1], [0, 0], [0, 0], [1, 1]]), (2, 2))
     assert index.n_conflicts() == 3
     with pytest.raises(ValueError, match=r"3 of 5 items .* rows \[0, 2, 3\], all <a_0><b_0>"):
         index.require_unique()
-    ItemIndex(np.array([[0, 0], [0, 1]]), 2).require_unique()
+    ItemIndex(np.array([[0, 0], [0, 1]]), (2, 2)).require_unique()
 
 
 @pytest.mark.parametrize(
-    ("codes", "size", "message"),
+    ("codes", "sizes", "message"),
     [
-        (np.zeros(3, dtype=int), 4, r"integers \[N, H\]"),
-        (np.zeros((3, 2)), 4, r"integers \[N, H\], got float64"),
-        (np.zeros((3, 0), dtype=int), 4, "0 levels"),
-        (np.zeros((3, 27), dtype=int), 4, "27 levels"),
-        (np.array([[4]]), 4, r"outside \[0, 4\)"),
-        (np.array([[-1]]), 4, r"outside \[0, 4\)"),
-        (np.zeros((3, 2), dtype=int), 0, "at least 1"),
+        (np.zeros(3, dtype=int), (4,), r"integers \[N, H\]"),
+        (np.zeros((3, 2)), (4, 4), r"integers \[N, H\], got float64"),
+        (np.zeros((3, 0), dtype=int), (), "0 levels"),
+        (np.zeros((3, 27), dtype=int), (4,) * 27, "27 levels"),
+        (np.array([[0, 4]]), (9, 4), r"outside codebooks of \[9, 4\] codes"),
+        (np.array([[-1]]), (4,), r"outside codebooks of \[4\] codes"),
+        (np.zeros((3, 2), dtype=int), (1, 0), "at least 1"),
+        (np.zeros((3, 2), dtype=int), (4,), "must be 2 numbers"),
     ],
 )
-def test_bad_codes(codes, size, message):
+def test_bad_codes(codes, sizes, message):
     with pytest.raises(ValueError, match=message):
-        ItemIndex(codes, size)
+        ItemIndex(codes, sizes)
 
 
 def test_round_trip_in_any_order(tmp_path):
     codes = np.random.default_rng(0).integers(0, 200, size=(50, 3))
     ids = [f"item {i}" for i in range(50)]
     path = tmp_path / "x.index.json"
-    save_index(ItemIndex(codes, 200), ids, path)
+    save_index(ItemIndex(codes, (200,) * 3), ids, path)
     assert json.loads(path.read_text())["item 7"] == [f"<{'abc'[h]}_{codes[7, h]}>" for h in range(3)]
+    assert indexed_items(path) == ids
     order = np.random.default_rng(1).permutation(50)
     loaded = load_index(path, [ids[i] for i in order])
     np.testing.assert_array_equal(loaded.codes, codes[order])
-    assert loaded.codebook_size == 256
+    assert loaded.codebook_sizes == (256,) * 3
+    assert load_index(path, ids, (200, 201, 202)).codebook_sizes == (200, 201, 202)
     assert [file.name for file in tmp_path.iterdir()] == ["x.index.json"]
 
 
 @pytest.mark.parametrize(("largest", "size"), [(0, 2), (1, 2), (2, 4), (3, 4), (4, 8), (255, 256), (256, 512)])
 def test_codebook_size_is_the_next_power_of_two(tmp_path, largest, size):
     (tmp_path / "i.json").write_text(json.dumps({"x": [f"<a_{largest}>"]}))
-    assert load_index(tmp_path / "i.json", ["x"]).codebook_size == size
+    assert load_index(tmp_path / "i.json", ["x"]).codebook_sizes == (size,)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +131,7 @@ def test_bad_files_are_named_with_item_and_remedy(tmp_path, content, message):
 def test_missing_file_and_bad_ids(tmp_path):
     with pytest.raises(ValueError, match="no such index file"):
         load_index(tmp_path / "none.json", ["1"])
-    index = ItemIndex(np.array([[0], [1]]), 2)
+    index = ItemIndex(np.array([[0], [1]]), (2,))
     with pytest.raises(ValueError, match="1 item ids for an index of 2"):
         save_index(index, ["1"], tmp_path / "i.json")
     with pytest.raises(ValueError, match="appear twice"):
@@ -118,9 +143,9 @@ def test_missing_file_and_bad_ids(tmp_path):
 def test_the_published_games_index_becomes_conflict_free():
     published = json.loads(GAMES.read_text())
     index = load_index(GAMES, list(published))
-    assert (index.n_items, index.levels, index.codebook_size) == (16859, 4, 256)
+    assert (index.n_items, index.codebook_sizes) == (16859, (256,) * 4)
     assert index.n_items - index.n_conflicts() == 16717
-    codes, moved = resolve_without_embeddings(index.codes, [index.codebook_size] * index.levels)
+    codes, moved = resolve_without_embeddings(index.codes, index.codebook_sizes)
     ItemIndex(codes, 256).require_unique()
     assert moved == 142
     assert (codes[:, :3] == index.codes[:, :3]).all()

@@ -1,27 +1,33 @@
-"""From embeddings to an index without conflicts, whatever the embeddings; nothing half written."""
+"""From embeddings to an index without conflicts, by each method and whatever the embeddings; nothing half written."""
 
-import dataclasses
+import json
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from recbole_lcrec.artifacts import ArtifactStore
-from recbole_lcrec.indexing.learn import INDEX_FILE, STATE_FILE, learn_item_index, read_index, write_learned
-from recbole_lcrec.indexing.quantizer import ResidualQuantizer
-from recbole_lcrec.indexing.rqvae import RQVAE
-from recbole_lcrec.settings import IndexSettings
+from recbole_lcrec.indexing.learn import learn_item_index
+from recbole_lcrec.indexing.saved import INDEX_FILE, REPORT_FILE, load_method, saved_codebook_sizes
+from recbole_lcrec.settings import INDEX_METHODS
+from tests.indexing.plain_settings import index_settings
 
-SETTINGS = IndexSettings(
-    method="rqvae", file=None, levels=3, codebook_size=16, latent_dim=8, hidden_sizes=(32,), beta=0.25, epochs=3,
-    learning_rate=1e-3, weight_decay=1e-4, batch_size=256, sinkhorn_epsilon=0.01, sinkhorn_iterations=20,
-)  # fmt: skip
+CPU = torch.device("cpu")
 
 
-def learn(embeddings, seed=0, **changes):
-    return learn_item_index(embeddings, dataclasses.replace(SETTINGS, **changes), seed, torch.device("cpu"))
+def learn(root, embeddings, seed=0, n_items=None, **changes):
+    n_items = len(embeddings) if n_items is None else n_items
+    ids = [f"i{n}" for n in range(n_items)]
+    return learn_item_index(ids, embeddings, index_settings(**changes), None, ArtifactStore(root), seed, CPU, False)
+
+
+def report_of(learned):
+    return json.loads((learned.folder / REPORT_FILE).read_text())
 
 
 def random_embeddings(n=400, dim=24, duplicates=0.05, seed=0):
@@ -32,6 +38,7 @@ def random_embeddings(n=400, dim=24, duplicates=0.05, seed=0):
     return embeddings
 
 
+@pytest.mark.parametrize("method", ["rqvae", "rqkmeans", "random"])
 @pytest.mark.parametrize(
     ("embeddings", "changes"),
     [
@@ -43,80 +50,140 @@ def random_embeddings(n=400, dim=24, duplicates=0.05, seed=0):
         (np.full((100, 6), 3.0, dtype=np.float32), {}),
         (random_embeddings().astype(np.float64), {"hidden_sizes": ()}),
     ],
-    ids=[
-        "5% duplicates",
-        "all drawn again",
-        "every leaf taken",
-        "fewer items than codes",
-        "two items",
-        "constant",
-        "linear",
-    ],
+    ids=["5% duplicates", "all drawn again", "every leaf taken", "fewer items than codes", "two", "constant", "linear"],
 )
-def test_distinct_rows_equal_items(embeddings, changes, caplog):
+def test_distinct_rows_equal_items(tmp_path, method, embeddings, changes, caplog):
     with caplog.at_level(logging.INFO):
-        learned = learn(embeddings, **changes)
+        learned = learn(tmp_path, embeddings, method=method, **changes)
     assert len({tuple(row) for row in learned.index.codes.tolist()}) == len(embeddings)
-    assert learned.report["conflict_rate_after"] == 0
-    assert "before and 0.0000 after reassignment" in caplog.text
+    assert learned.index.codebook_sizes == (changes.get("codebook_size", 16),) * changes.get("levels", 3)
+    assert report_of(learned)["conflict_rate_after"] == 0
+    assert f"item index by {method}" in caplog.text and "and 0.0000 after reassignment" in caplog.text
 
 
-def test_report_agrees_with_the_saved_model(tmp_path):
+def test_supplement_tells_items_of_one_index_apart_by_a_further_level(tmp_path):
+    embeddings = random_embeddings(n=120)
+    embeddings[:40] = embeddings[0]
+    learned = learn(tmp_path, embeddings, method="supplement")
+    codes = learned.index.codes
+    assert codes.shape == (120, 4) and learned.index.codebook_sizes == (16, 16, 16, max(16, codes[:, 3].max() + 1))
+    groups = {}
+    for row in codes.tolist():
+        groups.setdefault(tuple(row[:3]), []).append(row[3])
+    assert all(numbers == list(range(len(numbers))) for numbers in groups.values())
+    assert len(groups[tuple(codes[0, :3])]) >= 40
+    plain = load_method(learned.folder, CPU).method.assign(embeddings, range(120)).codes
+    np.testing.assert_array_equal(codes[:, :3], plain)
+
+
+def test_vanilla_is_one_token_an_item_and_needs_no_embeddings(tmp_path):
+    learned = learn(tmp_path, None, n_items=300, method="vanilla")
+    assert learned.index.codes.tolist() == [[n] for n in range(300)]
+    assert learned.index.codebook_sizes == (300,)
+
+
+def test_random_needs_no_embeddings_and_follows_the_seed(tmp_path):
+    first, again, other = (
+        learn(tmp_path / str(i), None, seed, 300, method="random") for i, seed in enumerate((0, 0, 1))
+    )
+    np.testing.assert_array_equal(first.index.codes, again.index.codes)
+    assert (first.index.codes != other.index.codes).any(axis=1).mean() > 0.9
+    assert all(abs(np.bincount(level, minlength=16) - 300 / 16).max() < 20 for level in first.index.codes.T)
+
+
+@pytest.mark.parametrize("method", ["rqvae", "rqkmeans"])
+def test_report_agrees_with_the_saved_method(tmp_path, method):
     embeddings = random_embeddings()
-    learned = learn(embeddings)
-    ids = [f"i{n}" for n in range(len(embeddings))]
-    write_learned(learned, ids, tmp_path)
-    model = RQVAE(24, (32,), ResidualQuantizer(3, 16, 8), torch.Generator())
-    model.load_state_dict(load_file(tmp_path / STATE_FILE))
-    with torch.no_grad():
-        inputs = torch.from_numpy(embeddings)
-        codes = model.quantizer.encode(model.latents(inputs))
-        lost = (model.decoder(model.quantizer.decode(codes)) - model.scaled(inputs)).square().mean().item()
-    assert learned.report["reconstruction_loss"] == pytest.approx(lost, rel=1e-4)
+    learned = learn(tmp_path, embeddings, method=method)
+    saved = load_method(learned.folder, CPU).method
+    state = saved.state()
+    mean = torch.from_numpy(embeddings).mean(dim=0)
+    if method == "rqvae":
+        model = saved.model
+        with torch.no_grad():
+            inputs = torch.from_numpy(embeddings)
+            codes = model.quantizer.encode(model.latents(inputs))
+            decoded = model.decoder(model.quantizer.decode(codes)) * model.scale + model.mean
+    else:
+        residual, decoded = torch.from_numpy(embeddings) - mean, mean.repeat(400, 1)
+        codes = torch.empty(400, 3, dtype=torch.long)
+        for level, book in enumerate(state["codebooks"]):
+            codes[:, level] = torch.cdist(residual, book).argmin(dim=1)
+            residual, decoded = residual - book[codes[:, level]], decoded + book[codes[:, level]]
+    error = (decoded - torch.from_numpy(embeddings)).square().mean().item()
+    report = report_of(learned)
+    assert report["reconstruction_error"] == pytest.approx(error, rel=1e-4)
+    assert report["variance_lost"] == pytest.approx(error / embeddings.var(axis=0).mean(), rel=1e-4)
     distinct = len({tuple(row) for row in codes.tolist()})
-    assert learned.report["conflict_rate_before"] == pytest.approx((400 - distinct) / 400)
-    assert learned.report["moved_items"] == int((codes.numpy() != learned.index.codes).any(axis=1).sum())
-    assert learned.report["codes_used"] == [len(set(level)) for level in learned.index.codes.T.tolist()]
+    assert report["conflict_rate_before"] == pytest.approx((400 - distinct) / 400)
+    assert report["moved_items"] == int((codes.numpy() != learned.index.codes).any(axis=1).sum())
+    assert report["codes_used"] == [len(set(level)) for level in learned.index.codes.T.tolist()]
+    assert len(report["curve"]) == (3 if method == "rqvae" else 0)
 
 
-def test_round_trip_keeps_the_trained_codebook_size(tmp_path):
-    learned = learn(random_embeddings(n=6), codebook_size=100)
-    ids = list("abcdef")
-    write_learned(learned, ids, tmp_path)
-    again = read_index(tmp_path, ids[::-1])
-    np.testing.assert_array_equal(again.codes, learned.index.codes[::-1])
-    assert again.codebook_size == 100
+def test_the_trained_codebook_size_is_kept(tmp_path):
+    learned = learn(tmp_path, random_embeddings(n=6), codebook_size=100)
+    assert learned.index.codebook_sizes == saved_codebook_sizes(learned.folder) == (100,) * 3
 
 
-def test_same_seed_same_index_whatever_the_global_seed():
+@pytest.mark.parametrize("method", ["rqvae", "rqkmeans"])
+def test_same_seed_same_index_whatever_the_global_seed(tmp_path, method):
     embeddings = random_embeddings()
     torch.manual_seed(1)
-    first = learn(embeddings, seed=4)
+    first = learn(tmp_path / "1", embeddings, seed=4, method=method)
     torch.manual_seed(2)
-    np.testing.assert_array_equal(first.index.codes, learn(embeddings, seed=4).index.codes)
-    assert (first.index.codes != learn(embeddings, seed=5).index.codes).any()
+    again = learn(tmp_path / "2", embeddings, seed=4, method=method)
+    np.testing.assert_array_equal(first.index.codes, again.index.codes)
+    assert (first.index.codes != learn(tmp_path / "3", embeddings, seed=5, method=method).index.codes).any()
+
+
+def test_every_named_method_is_there(tmp_path):
+    rows = {name: learn(tmp_path, random_embeddings(n=40), method=name).index.codes.shape for name in INDEX_METHODS}
+    assert rows == {
+        "rqvae": (40, 3), "rqkmeans": (40, 3), "vanilla": (40, 1), "random": (40, 3), "supplement": (40, 4)
+    }  # fmt: skip
 
 
 def test_an_interrupted_training_leaves_no_half_artifact(tmp_path, monkeypatch):
-    embeddings = random_embeddings()
-    ids = [str(n) for n in range(len(embeddings))]
-
-    def build(folder):
-        write_learned(learn(embeddings), ids, folder)
-
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    store = ArtifactStore(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("recbole_lcrec.indexing.learn.save_file", interrupted)
+        patch.setattr("recbole_lcrec.indexing.learn.save_index", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            store.get_or_build("index", {"seed": 0}, build)
-    assert not list(tmp_path.rglob(INDEX_FILE))
-    artifact = store.get_or_build("index", {"seed": 0}, build)
-    assert not artifact.reused
-    read_index(artifact.path, ids).require_unique()
-    assert store.get_or_build("index", {"seed": 0}, build).reused
+            learn(tmp_path, random_embeddings())
+    assert not list(tmp_path.rglob(INDEX_FILE)) and len(list(tmp_path.glob("indexer-*"))) == 1
+    assert not learn(tmp_path, random_embeddings()).reused
+    assert learn(tmp_path, random_embeddings()).reused
+
+
+def test_parts_give_the_index_of_the_whole(tmp_path, monkeypatch):
+    """Quantization cut into parts, and shared by two processes, ends in the same codes."""
+    embeddings = random_embeddings(n=300)
+    whole = learn(tmp_path / "whole", embeddings).index.codes
+    monkeypatch.setattr("recbole_lcrec.indexing.learn._ITEMS_PER_PART", 64)
+    np.testing.assert_array_equal(learn(tmp_path / "parts", embeddings).index.codes, whole)
+    script = (
+        "import numpy as np\n"
+        "import recbole_lcrec.indexing.learn as room\n"
+        "from pathlib import Path\n"
+        "from tests.indexing.test_learn import learn, random_embeddings\n"
+        "room._ITEMS_PER_PART = 64\n"
+        f"print(learn(Path({str(tmp_path / 'shared')!r}), random_embeddings(n=300)).index.codes.tolist())\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "PYTHONPATH": str(root)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate()[0].strip().splitlines()[-1] for process in processes]
+    assert outputs == [str(whole.tolist())] * 2
+    assert not list((tmp_path / "shared").glob("*_part-*"))
 
 
 def with_nan():
@@ -135,6 +202,7 @@ def with_nan():
         (np.zeros(4), {}, r"must be \[N, D\]"),
     ],
 )
-def test_bad_embeddings(embeddings, changes, message):
+def test_bad_embeddings(tmp_path, embeddings, changes, message):
     with pytest.raises(ValueError, match=message):
-        learn(embeddings, **changes)
+        learn(tmp_path, embeddings, **changes)
+    assert not list(tmp_path.rglob(INDEX_FILE))

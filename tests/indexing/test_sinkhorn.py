@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_lcrec.indexing.sinkhorn import scaled_cost, sinkhorn
+from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkhorn
 
 
 def textbook(cost, epsilon, iterations):
@@ -39,17 +39,58 @@ def test_finite_with_exact_rows_at_every_epsilon(epsilon):
     torch.testing.assert_close(plan.sum(dim=1), torch.full((60,), 1 / 60, dtype=torch.float64), rtol=1e-9, atol=0)
 
 
-def test_both_marginals_when_converged():
-    plan = sinkhorn(random_cost(1024, 256), 0.05, 500)
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e6, 1e30])
+@pytest.mark.parametrize("epsilon", [1e-4, 1e-2, 10.0])
+def test_finite_with_exact_rows_at_every_scale_of_cost(scale, epsilon):
+    plan = sinkhorn(scale * torch.rand(60, 16, generator=torch.Generator().manual_seed(2)), epsilon, 50)
+    assert torch.isfinite(plan).all() and (plan >= 0).all()
+    assert marginal_errors(plan)[0] < 1e-9
+
+
+def catalogues():
+    """Costs of 1024 items and 256 codes: by lot, skewed, and distances in clusters, to sampled and to crowded codes."""
+    generator = torch.Generator().manual_seed(3)
+    uniform = torch.rand(1024, 256, generator=generator)
+    centres = torch.randn(10, 32, generator=generator)
+    items = centres[torch.randint(10, (1024,), generator=generator)] + torch.randn(1024, 32, generator=generator)
+    crowded = items[:256].clone()
+    crowded[100:] = crowded[0] + 0.01 * crowded[100:]
+    distances = [torch.cdist(items, codes).square() for codes in (items[:256], crowded)]
+    return [uniform, uniform**8, *distances]
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_both_marginals_within_five_hundred_rounds(kind):
+    plan = sinkhorn(scaled_cost(catalogues()[kind]), 0.05, 500)
     torch.testing.assert_close(plan.sum(dim=0), torch.full((256,), 1 / 256, dtype=torch.float64), rtol=1e-3, atol=0)
-    torch.testing.assert_close(plan.sum(dim=1), torch.full((1024,), 1 / 1024, dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(plan.sum(dim=1), torch.full((1024,), 1 / 1024, dtype=torch.float64), rtol=1e-3, atol=0)
 
 
-def test_a_round_ends_on_the_rows():
-    cost = torch.tensor([[-1.0, 1.0], [-1.0, 0.0], [-1.0, 1.0]])
-    plan = sinkhorn(cost, 0.5, 1)
-    torch.testing.assert_close(plan.sum(dim=1), torch.full((3,), 1 / 3, dtype=torch.float64), rtol=1e-12, atol=0)
-    assert (plan.sum(dim=0) - 0.5).abs().max() > 0.01
+def test_a_round_normalises_columns_first_and_rows_last():
+    """By hand, epsilon 1: the kernel [[1, 1/2], [1, 1]] has column sums 2 and 3/2.
+
+    Columns to 1/2: [[1/4, 1/6], [1/4, 1/3]], with row sums 5/12 and 7/12. Rows to 1/2: [[3/10, 1/5], [3/14, 2/7]].
+    Rows first would end at [[2/7, 1/5], [3/14, 3/10]].
+    """
+    cost = torch.tensor([[0.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+    cost[0, 1] = torch.log(cost[0, 1])
+    expected = torch.tensor([[3 / 10, 1 / 5], [3 / 14, 2 / 7]], dtype=torch.float64)
+    torch.testing.assert_close(sinkhorn(cost, 1.0, 1), expected, rtol=1e-12, atol=0)
+
+
+def test_marginal_errors_by_hand():
+    rows, columns = marginal_errors(torch.tensor([[0.3, 0.2], [0.3, 0.3]], dtype=torch.float64))
+    assert rows.item() == pytest.approx(0.2) and columns.item() == pytest.approx(0.2)
+    rows, columns = marginal_errors(torch.tensor([[0.6, 0.4]], dtype=torch.float64))
+    assert rows.item() == pytest.approx(0) and columns.item() == pytest.approx(0.2)
+
+
+def test_a_tolerance_ends_the_rounds_early():
+    cost = scaled_cost(catalogues()[2])
+    early, late = sinkhorn(cost, 0.05, 500, tolerance=0.01), sinkhorn(cost, 0.05, 500)
+    assert marginal_errors(late)[1] < marginal_errors(early)[1] <= 0.01
+    assert marginal_errors(early)[0] < 1e-12
+    assert torch.equal(sinkhorn(cost, 0.05, 3, tolerance=0.01), sinkhorn(cost, 0.05, 3))
 
 
 def test_small_epsilon_spreads_items_evenly_where_nearest_would_crowd():

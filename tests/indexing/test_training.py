@@ -1,27 +1,24 @@
-"""Training: k-means on hostile inputs, revival of dead codes, determinism, and a loss that falls."""
+"""Training: revival of dead codes, determinism, what the reports say, and a loss that falls."""
 
-import dataclasses
+import logging
 
 import numpy as np
 import pytest
 import torch
 
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
-from recbole_lcrec.indexing.rqvae import RQVAE
+from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE, RQVAE
+from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkhorn
 from recbole_lcrec.indexing.training import (
     _revive,
     conflict_rate,
     encode_catalogue,
     initialise_codebooks,
-    kmeans,
     train_rqvae,
 )
-from recbole_lcrec.settings import IndexSettings
+from tests.indexing.plain_settings import index_settings
 
-SETTINGS = IndexSettings(
-    method="rqvae", file=None, levels=3, codebook_size=8, latent_dim=4, hidden_sizes=(16,), beta=0.25, epochs=20,
-    learning_rate=1e-3, weight_decay=1e-4, batch_size=64, sinkhorn_epsilon=0.01, sinkhorn_iterations=20,
-)  # fmt: skip
+SMALL = {"codebook_size": 8, "latent_dim": 4, "hidden_sizes": (16,), "epochs": 20, "batch_size": 64}
 
 
 def clusters(n=150, dim=12, seed=0):
@@ -31,32 +28,14 @@ def clusters(n=150, dim=12, seed=0):
     ).float()
 
 
-def trained(data, seed=0, **changes):
-    settings = dataclasses.replace(SETTINGS, **changes)
-    quantizer = ResidualQuantizer(settings.levels, settings.codebook_size, settings.latent_dim, settings.beta, 0.01, 20)
-    model = RQVAE(data.shape[1], settings.hidden_sizes, quantizer, torch.Generator().manual_seed(seed))
-    return model, train_rqvae(model, data, settings, torch.Generator().manual_seed(seed))
+def made(data, seed=0):
+    quantizer = ResidualQuantizer(3, 8, 4, sinkhorn_epsilon=0.01, sinkhorn_iterations=20)
+    return RQVAE(data.shape[1], (16,), quantizer, torch.Generator().manual_seed(seed))
 
 
-def test_kmeans_finds_the_centres_of_separate_clusters():
-    rng = np.random.default_rng(0)
-    true = 100 * rng.normal(size=(5, 3))
-    points = np.repeat(true, 40, axis=0) + 0.01 * rng.normal(size=(200, 3))
-    centres = kmeans(points, 5, seed=1)
-    distances = np.linalg.norm(true[:, None] - centres[None], axis=2)
-    assert distances.min(axis=1).max() < 0.1
-    np.testing.assert_array_equal(centres, kmeans(points, 5, seed=1))
-
-
-@pytest.mark.parametrize("n", [1, 3, 8, 9, 20])
-@pytest.mark.parametrize("spread", [0.0, 1.0])
-def test_kmeans_with_few_points_and_duplicates(n, spread):
-    points = spread * np.random.default_rng(0).normal(size=(n, 2)) + 4
-    centres = kmeans(points, 8, seed=0)
-    assert centres.shape == (8, 2) and centres.dtype == np.float32 and np.isfinite(centres).all()
-    if n <= 8:
-        np.testing.assert_allclose(centres[:n], points, rtol=1e-6)
-        assert len(np.unique(centres[n:], axis=0)) == 8 - n
+def trained(data, seed=0, uniform=True, **changes):
+    model, settings = made(data, seed), index_settings(**{**SMALL, **changes})
+    return model, train_rqvae(model, data, settings, torch.Generator().manual_seed(seed), False, uniform)
 
 
 def test_codebooks_start_from_the_residuals_of_the_levels_above():
@@ -75,7 +54,7 @@ def test_codebooks_start_from_the_residuals_of_the_levels_above():
 def test_training_lowers_the_loss_and_uses_every_code():
     data = clusters()
     model, reports = trained(data, epochs=40)
-    assert reports[-1].epoch == 40
+    assert [report.epoch for report in reports] == list(range(1, 41))
     assert reports[-1].reconstruction_loss < reports[0].reconstruction_loss < 1
     assert min(reports[-1].codes_used) >= 7
     codes = encode_catalogue(model, data).numpy()
@@ -106,3 +85,65 @@ def test_same_seed_same_model():
 
 def test_conflict_rate():
     assert conflict_rate(np.array([[0, 1], [0, 1], [0, 1], [1, 1]])) == 0.5
+
+
+def test_reports_measure_conflicts_on_some_epochs_and_log_those(caplog):
+    with caplog.at_level(logging.INFO):
+        _, reports = trained(clusters(), epochs=40)
+    measured = [report.epoch for report in reports if report.conflict_rate is not None]
+    assert 10 <= len(measured) <= 20 and measured[-1] == 40
+    assert len(set(np.diff(measured))) == 1
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("item index, epoch")]
+    assert len(lines) == len(measured)
+    assert "conflict rate" in lines[-1] and "codes used" in lines[-1] and "perplexity" in lines[-1]
+    assert "marginals off by" in lines[-1]
+
+
+def test_reports_of_an_epoch_by_hand():
+    """One batch at a rate of nearly 0, so that the epoch saw the codebooks that it left."""
+    data = clusters()
+    for uniform in (True, False):
+        model, (report,) = trained(data, uniform=uniform, epochs=1, batch_size=len(data), learning_rate=1e-12)
+        with torch.no_grad():
+            residual = model.latents(data)
+            codes = encode_catalogue(model, data)
+            for level in range(2):
+                residual = residual - model.quantizer.codebooks[level, codes[:, level]]
+            if uniform:
+                cost = scaled_cost(torch.cdist(residual, model.quantizer.codebooks[2]).square())
+                plan = sinkhorn(cost, 0.01, 20)
+                codes[:, 2] = plan.argmax(dim=1)
+                assert report.marginal_error == pytest.approx(marginal_errors(plan)[1].item(), rel=1e-3)
+            else:
+                assert report.marginal_error is None
+        for level, (used, perplexity) in enumerate(zip(report.codes_used, report.perplexity, strict=True)):
+            shares = np.unique(codes[:, level].numpy(), return_counts=True)[1] / len(data)
+            assert used == len(shares)
+            assert perplexity == pytest.approx(np.prod(shares**-shares), rel=1e-5)
+
+
+def test_parts_of_a_catalogue_have_the_codes_of_the_whole():
+    data = clusters(n=2 * ROWS_AT_ONCE + 77)
+    model, _ = trained(data[:500], epochs=1)
+    whole = encode_catalogue(model, data)
+    parts = [encode_catalogue(model, data[:ROWS_AT_ONCE]), encode_catalogue(model, data[ROWS_AT_ONCE:])]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_memory_map_trains_like_an_array(tmp_path):
+    data = clusters()
+    np.save(tmp_path / "embeddings.npy", data.numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "embeddings.npy", mmap_mode="c"))
+    first, second = trained(data)[0], trained(mapped)[0]
+    assert torch.equal(first.quantizer.codebooks, second.quantizer.codebooks)
+    assert torch.equal(mapped, data)
+
+
+@pytest.mark.parametrize("n", [2, 5, 70])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_few_and_constant_embeddings_stay_finite(n, spread):
+    data = 3 + spread * clusters(n=n)
+    model, reports = trained(data, epochs=3)
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+    assert np.isfinite([reports[-1].reconstruction_loss, reports[-1].quantization_loss]).all()
+    assert encode_catalogue(model, data).shape == (n, 3)

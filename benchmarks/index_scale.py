@@ -1,0 +1,151 @@
+"""Item indices at scale: seconds and memory of training, quantization and the whole construction, by catalogue size.
+
+    python benchmarks/index_scale.py --items=10000,100000,1000000 --threads=2
+
+Synthetic embeddings of 384 dimensions (a hundredth as many clusters as items) lie in a file that is mapped into memory,
+as the package maps its own. Each size is measured in a process of its own, so that peak memory is its own, too; it
+counts all resident memory, PyTorch and the mapped embeddings included. ``train`` is one epoch (k-means start included)
+with the default network; ``index`` is ``learn_item_index`` from the embeddings to the finished file, training included.
+With ``--processes=2`` the largest size is learned once more by torchrun with two processes, and the files compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+DIM = 384
+SEED = 0
+
+
+def write_embeddings(path: Path, n_items: int) -> None:
+    """Clustered float32 embeddings [n_items, DIM], written a chunk at a time."""
+    rng = np.random.default_rng(SEED)
+    centres = rng.normal(size=(max(n_items // 100, 10), DIM)).astype(np.float32)
+    embeddings = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n_items, DIM))
+    for start in range(0, n_items, 50_000):
+        rows = slice(start, min(start + 50_000, n_items))
+        count = rows.stop - rows.start
+        noise = rng.normal(size=(count, DIM)).astype(np.float32)
+        embeddings[rows] = centres[rng.integers(len(centres), size=count)] + 0.5 * noise
+    embeddings.flush()
+
+
+def settings(epochs: int) -> Any:
+    """The package's default index settings, for so many epochs."""
+    from recbole_lcrec.resources import properties_dir
+    from recbole_lcrec.settings import IndexSettings
+    from recbole_lcrec.values import read_yaml
+
+    defaults = IndexSettings.from_config(read_yaml(properties_dir() / "model" / "LCRec.yaml"))
+    return dataclasses.replace(defaults, method="rqvae", epochs=epochs)
+
+
+def learn(embeddings: np.ndarray, root: Path) -> Path:
+    """The finished artifact of one epoch's index."""
+    import torch
+
+    from recbole_lcrec.artifacts import ArtifactStore
+    from recbole_lcrec.indexing.learn import learn_item_index
+
+    ids = [str(row) for row in range(len(embeddings))]
+    store = ArtifactStore(root)
+    return learn_item_index(ids, embeddings, settings(1), None, store, SEED, torch.device("cpu"), False).folder
+
+
+def measure(path: Path, n_items: int, root: Path) -> dict[str, float | int | str]:
+    """One size, in this process."""
+    import torch
+
+    from recbole_lcrec.indexing.method import Training
+    from recbole_lcrec.indexing.methods import METHODS
+
+    embeddings = np.load(path, mmap_mode="c")
+    before = peak()
+    started = perf_counter()
+    training = Training(settings(1), n_items, SEED, torch.device("cpu"), False)
+    method, _ = METHODS["rqvae"].train(embeddings, training)
+    trained = perf_counter()
+    method.assign(embeddings, range(n_items))
+    assigned = perf_counter()
+    quantization_peak = peak()
+    learn(embeddings, root)
+    return {
+        "items": n_items,
+        "train, items/s": round(n_items / (trained - started)),
+        "assignment, items/s": round(n_items / (assigned - trained)),
+        "assignment, s": round(assigned - trained, 1),
+        "peak after assignment, GiB": round(quantization_peak, 2),
+        "index, s": round(perf_counter() - assigned, 1),
+        "peak, GiB": round(peak(), 2),
+        "imports, GiB": round(before, 2),
+    }
+
+
+def peak() -> float:
+    """Peak resident memory of this process, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def digest(root: Path) -> str:
+    """SHA-256 of the one finished index below a folder of artifacts."""
+    (path,) = root.glob("index-*/index.json")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    """Measures each size in a process of its own and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=lambda text: [int(n) for n in text.split(",")], default=[10_000, 100_000])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1, help="learn the largest size again, split so")
+    parser.add_argument("--worker", nargs=3, metavar=("KIND", "FILE", "ROOT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        kind, path, root = options.worker[0], Path(options.worker[1]), Path(options.worker[2])
+        if kind == "learn":
+            learn(np.load(path, mmap_mode="c"), root)
+        else:
+            sys.stdout.write(json.dumps(measure(path, options.items[0], root)) + "\n")
+        return
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for n_items in options.items:
+            path, root = Path(folder) / f"{n_items}.npy", Path(folder) / f"artifacts-{n_items}"
+            write_embeddings(path, n_items)
+            flags = [f"--items={n_items}", "--worker", "measure", str(path), str(root)]
+            done = subprocess.run(
+                [sys.executable, __file__, *flags], env=environment, check=True, stdout=subprocess.PIPE, text=True
+            )
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+        table = tabulate(rows, headers="keys", tablefmt="pipe")
+        sys.stdout.write(f"{platform.machine()}, {options.threads} threads\n{table}\n")
+        if options.processes > 1:
+            split = Path(folder) / "split"
+            launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={options.processes}"]
+            flags = ["--worker", "learn", str(path), str(split)]
+            one_thread_less = {**environment, "OMP_NUM_THREADS": str(max(1, options.threads // options.processes))}
+            subprocess.run([*launcher, __file__, *flags], env=one_thread_less, check=True)
+            same = digest(root) == digest(split)
+            sys.stdout.write(f"{options.processes} processes give {'the same' if same else 'ANOTHER'} index\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Item labels: the words of one column, such as genres or the brand, aligned to the catalogue.
+
+Knows RecBole's types of columns: a ``token`` is one label, blanks and all; a ``token_seq`` is a set of labels. Refuses
+to know what labels are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_lcrec.data.item_table import read_item_table
+from recbole_lcrec.data.item_text import clean_text
+
+__all__ = ["read_item_labels"]
+
+
+def read_item_labels(
+    item_file: Path,
+    item_ids: Sequence[str],
+    item_id_field: str,
+    label_field: str,
+    separator: str = "\t",
+    sequence_separator: str = " ",
+) -> list[frozenset[str]]:
+    """Reads the labels of the catalogue from an atomic ``.item`` file.
+
+    Args:
+        item_file: the file, UTF-8.
+        item_ids: N original item ids; they give the row order.
+        item_id_field: name of the id column, without its type.
+        label_field: name of the label's column, without its type.
+        separator: what parts the columns.
+        sequence_separator: what parts the labels of a ``token_seq``.
+
+    Returns:
+        N sets of labels; empty for an item that has none or is not in the file.
+
+    Raises:
+        ValueError: there is no such file or column, or an item has two rows.
+    """
+    table = read_item_table(item_file, item_ids, item_id_field, {"index_label_field": [label_field]}, separator)
+    labels = [clean_text(value) for value in table.columns[label_field]]
+    if table.types[label_field] == "token_seq":
+        return [frozenset(filter(None, label.split(sequence_separator))) for label in labels]
+    return [frozenset([label] if label else []) for label in labels]

@@ -1,0 +1,97 @@
+"""An item index without a language model: the command ``python -m recbole_lcrec.indexing``.
+
+Knows the order of its steps: configuration, data set, index, a folder with what was made. Refuses to know how an index
+is learned. Loads PyTorch and RecBole only when work begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_lcrec.command_line import parse_index_command
+from recbole_lcrec.plan import build_configs
+from recbole_lcrec.processes import process_rank
+from recbole_lcrec.quick_start import reported, run_log
+from recbole_lcrec.resources import unused_path
+
+if TYPE_CHECKING:
+    from recbole_lcrec.config import Config
+
+__all__ = ["main", "make_index"]
+
+
+def make_index(
+    dataset: str,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    command_line: Mapping[str, Any] | None = None,
+) -> Path | None:
+    """Makes the item index of a data set, or takes the one that is there, and writes it out with its report.
+
+    Args:
+        dataset: name of the data set.
+        config_file_list: paths of YAML property files.
+        config_dict: parameters of LCRec.
+        command_line: parameters that beat all others.
+
+    Returns:
+        The new folder ``<checkpoint_dir>/index-<dataset>-<time>``; None in any process but the first.
+
+    Raises:
+        ValueError: a wrong parameter, data set or embedding file, or no index can be learned; nothing is written then.
+    """
+    (config,) = build_configs("LCRec", dataset, config_file_list, config_dict, command_line)
+    return _make(config)
+
+
+def _make(config: Config) -> Path | None:
+    stage = import_module("recbole_lcrec.dataset")
+    stage.check_inputs(config)
+    with run_log(config):
+        started = time.perf_counter()
+        made = stage.LCRecDataset(config)
+        if process_rank():
+            return None
+        name = f"index-{config['dataset']}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
+        folder = unused_path(Path(config["checkpoint_dir"]) / name)
+        partial = folder.with_name(f".{folder.name}.saving")
+        partial.mkdir(parents=True)
+        try:
+            made.save_index(partial)
+            config.save(partial / "config.yaml")
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        names = ", ".join(sorted(path.name for path in folder.iterdir()))
+        logging.getLogger().info(f"{folder}: {names}; {time.perf_counter() - started:.1f} s in all")
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command.
+
+    Args:
+        argv: flags without the program's name; None: those of the process.
+
+    Returns:
+        0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
+    """
+    flags = sys.argv[1:] if argv is None else argv
+
+    def prepare() -> Callable[[], Any]:
+        index = parse_index_command(flags)
+        values = index.command.values()
+        if index.run:
+            return partial(import_module("recbole_lcrec.new_items").index_new_items, index.run, values)
+        (config,) = build_configs("LCRec", index.command.dataset, index.command.config_files, None, values)
+        return partial(_make, config)
+
+    return reported(prepare, flags)

@@ -1,0 +1,117 @@
+"""K-means on what the levels above leave over: codebooks straight from points, used evenly where that is asked for.
+
+Knows arrays of points. Refuses to know whether they are latent vectors or embeddings and what the codebooks serve.
+"""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import torch
+
+from recbole_lcrec.indexing.sinkhorn import scaled_cost, sinkhorn
+
+__all__ = ["evened", "kmeans", "residual_codebooks"]
+
+_ROUNDS = 20
+_EVEN_ROUNDS = 8
+_EVEN_EPSILON = 0.05
+_EVEN_POINTS = 16384
+_CHUNK = 65536
+
+
+def residual_codebooks(
+    points: np.ndarray, levels: int, size: int, generator: torch.Generator, even: bool = False
+) -> np.ndarray:
+    """Codebooks level by level: the k-means centres of all residuals that the levels above leave (Eq. 1-2).
+
+    The first level reads ``points`` where they lie; from the second on one residual array of their size is kept.
+
+    Args:
+        points: float32 ``[N, d]``, finite, at least one row.
+        levels: H.
+        size: K.
+        generator: on the CPU; draws one seed a level.
+        even: whether ``evened`` follows each k-means, so that all codes are used alike.
+
+    Returns:
+        float32 ``[H, K, d]``, finite for constant points, duplicates and fewer points than centres.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    residual, books = points, list[np.ndarray]()
+    for level in range(levels):
+        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+        centres = kmeans(residual, size, seed)
+        books.append(evened(centres, residual, seed) if even else centres)
+        if level + 1 < levels:
+            residual = _left_over(residual, books[-1], np.empty_like(points) if residual is points else residual)
+    return np.stack(books)
+
+
+def kmeans(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """K centres of ``points [N, d]`` by Lloyd's rounds over all of them, float32 ``[K, d]``, finite for any input.
+
+    No more distinct points than centres: these points, and copies of them moved by a thousandth of their spread.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    distinct = _few_distinct(points, k)
+    if distinct is None:
+        clustering = faiss.Kmeans(
+            points.shape[1],
+            k,
+            niter=_ROUNDS,
+            seed=seed,
+            min_points_per_centroid=1,
+            max_points_per_centroid=-(-len(points) // k),
+        )
+        clustering.train(points)
+        return np.array(clustering.centroids, dtype=np.float32).reshape(k, points.shape[1])
+    rng = np.random.default_rng(seed)
+    copies = distinct[rng.integers(len(distinct), size=k - len(distinct))]
+    noise = rng.standard_normal(copies.shape).astype(np.float32)
+    spread = max(float(distinct.std()), 1e-2 * float(np.abs(distinct).max()), 1e-6)
+    return np.concatenate([distinct, copies + 1e-3 * spread * noise])
+
+
+def evened(centres: np.ndarray, points: np.ndarray, seed: int) -> np.ndarray:
+    """Centres ``[K, d]`` moved by Lloyd's rounds in which the plan of Eq. 6 maps points to centres, not the distance.
+
+    K-means spends many centres on few far points and leaves crowds on the others. With equal shares the levels below
+    have less left to quantize, and fewer items end on the same codes. A centre that no point is mapped to stays.
+
+    Args:
+        centres: float32 ``[K, d]``.
+        points: float32 ``[N, d]``; of more than 16,384 as many are drawn.
+        seed: of that draw.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(points))[:_EVEN_POINTS]
+    sample, moved = torch.from_numpy(points[np.sort(drawn)]), torch.from_numpy(centres)
+    for _ in range(_EVEN_ROUNDS):
+        plan = sinkhorn(scaled_cost(torch.cdist(sample, moved).square()), _EVEN_EPSILON, 100, tolerance=0.01)
+        mapped = plan.argmax(dim=1)
+        counts = torch.bincount(mapped, minlength=len(moved))[:, None]
+        sums = torch.zeros_like(moved).index_add_(0, mapped, sample)
+        moved = torch.where(counts > 0, sums / counts.clamp_min(1), moved)
+    return moved.numpy()
+
+
+def _few_distinct(points: np.ndarray, limit: int) -> np.ndarray | None:
+    """The distinct rows ``[n, d]`` in the order they first come, or None when there are more than ``limit``."""
+    distinct = points[:0]
+    for start in range(0, len(points), 4 * limit):
+        seen = np.concatenate([distinct, points[start : start + 4 * limit]])
+        distinct = seen[np.sort(np.unique(seen, axis=0, return_index=True)[1])]
+        if len(distinct) > limit:
+            return None
+    return distinct
+
+
+def _left_over(points: np.ndarray, centres: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Points ``[N, d]`` less their nearest centres, in chunks, written to ``out``."""
+    index = faiss.IndexFlatL2(centres.shape[1])
+    index.add(centres)
+    for start in range(0, len(points), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        nearest = index.search(points[rows], 1)[1][:, 0]
+        np.subtract(points[rows], centres[nearest], out=out[rows])
+    return out

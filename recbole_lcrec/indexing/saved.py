@@ -1,0 +1,136 @@
+"""A learned index on disk: the index itself, what made it, and the numbers of its making.
+
+Knows file names and forms. Refuses to know how an index is learned and when a folder is reused. The folder of a saved
+run holds the same files, so that new items can be indexed from it alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from recbole_lcrec.indexing.item_index import ItemIndex, load_index
+from recbole_lcrec.indexing.method import IndexMethod
+from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.settings import IndexSettings, TextSettings
+
+__all__ = [
+    "INDEX_FILE",
+    "METHOD_FILE",
+    "PAGE_FILE",
+    "REPORT_FILE",
+    "STATE_FILE",
+    "SavedMethod",
+    "load_method",
+    "read_index",
+    "read_report",
+    "save_method",
+    "saved_codebook_sizes",
+]
+
+INDEX_FILE = "index.json"
+METHOD_FILE = "indexer.json"
+STATE_FILE = "indexer.safetensors"
+REPORT_FILE = "index_report.json"
+PAGE_FILE = "index_report.html"
+
+
+@dataclass(frozen=True, eq=False)
+class SavedMethod:
+    """A trained method with what it was made for.
+
+    Attributes:
+        method: the trained method.
+        codebook_sizes: codes of each level of the index that it made.
+        text: how its item texts were encoded; None when embeddings came from a file or were not needed.
+    """
+
+    method: IndexMethod
+    codebook_sizes: tuple[int, ...]
+    text: TextSettings | None
+
+
+def save_method(saved: SavedMethod, folder: Path) -> None:
+    """Writes ``indexer.json`` and, where something was learned, ``indexer.safetensors`` into an existing folder."""
+    names = {kind: name for name, kind in METHODS.items()}
+    content = {
+        "method": names[type(saved.method)],
+        "seed": saved.method.seed,
+        "codebook_sizes": list(saved.codebook_sizes),
+        "settings": dataclasses.asdict(saved.method.settings),
+        "text": dataclasses.asdict(saved.text) if saved.text else None,
+    }
+    (folder / METHOD_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    state = saved.method.state()
+    if state:
+        save_file(state, folder / STATE_FILE)
+
+
+def load_method(folder: Path, device: torch.device) -> SavedMethod:
+    """Reads what ``save_method`` wrote.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of other shapes than its settings say.
+    """
+    content = _content(folder / METHOD_FILE)
+    path = folder / STATE_FILE
+    try:
+        settings = IndexSettings(**_tuples(content["settings"]))
+        text = TextSettings(**_tuples(content["text"])) if content["text"] else None
+        kind, sizes, seed = METHODS[content["method"]], tuple(content["codebook_sizes"]), int(content["seed"])
+        state = load_file(path) if path.is_file() else {}
+    except (KeyError, TypeError, SafetensorError) as err:
+        raise ValueError(f"{folder}: {METHOD_FILE} or {STATE_FILE} is damaged ({err}); restore the folder") from err
+    try:
+        method = kind.from_state(state, settings, seed, device)
+    except ValueError as err:
+        raise ValueError(f"{path}: {err}") from err
+    return SavedMethod(method, sizes, text)
+
+
+def saved_codebook_sizes(folder: Path) -> tuple[int, ...] | None:
+    """Codes of each level of the index that was saved in a folder; None where it was not learned."""
+    path = folder / METHOD_FILE
+    return tuple(_content(path)["codebook_sizes"]) if path.is_file() else None
+
+
+def read_index(folder: Path, item_ids: Sequence[str]) -> ItemIndex:
+    """Reads the index of an artifact's folder.
+
+    Raises:
+        ValueError: the folder's index is not one of these items.
+    """
+    return load_index(folder / INDEX_FILE, item_ids, saved_codebook_sizes(folder))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The numbers of an index's making, ``curve`` (one mapping an epoch) among them; empty where none were saved."""
+    path = folder / REPORT_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ValueError(
+            f"{path} does not exist: the index there was given, not learned, so there is nothing to index items with; "
+            "learn one with index_method=rqvae"
+        ) from err
+    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+        raise ValueError(f"{path} is damaged ({err}); restore the folder") from err
+    if not isinstance(content, dict) or "codebook_sizes" not in content:
+        raise ValueError(f"{path} holds no description of an index; restore the folder")
+    return content
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

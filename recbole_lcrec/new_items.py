@@ -1,0 +1,90 @@
+"""New items in a saved run: they get indices, and the run can recommend them at once.
+
+Knows a saved run's folder and the data set it was trained on, grown by items since. Refuses to know how codes are
+found (``indexing/new_items.py``). The language model is not touched.
+"""
+
+from __future__ import annotations
+
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_lcrec.data.catalogue import ItemCatalogue
+from recbole_lcrec.data.locate import artifact_store, require_dataset
+from recbole_lcrec.indexing.embeddings import item_embeddings
+from recbole_lcrec.indexing.item_index import indexed_items, load_index, save_index
+from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.indexing.new_items import extend_index
+from recbole_lcrec.indexing.saved import load_method
+from recbole_lcrec.restore import load_config
+from recbole_lcrec.settings import IndexSettings, TextSettings
+
+__all__ = ["index_new_items"]
+
+
+def index_new_items(run: str | Path, values: dict[str, Any] | None = None) -> list[str]:
+    """Gives every item of the data set that a saved run does not know an index in that run.
+
+    The data set is the one that the run's ``config.yaml`` names, with rows added to its item file (or interactions)
+    since. The new texts are encoded as those of training, the trained codebooks are used as they are, and no existing
+    index changes. The run's ``<dataset>.index.json`` is replaced at once when all is done.
+
+    Args:
+        run: folder of a saved run, or of ``python -m recbole_lcrec.indexing``.
+        values: parameters that differ from the run's, such as ``data_path`` or ``index_embedding_file``.
+
+    Returns:
+        The ids of the items that are new, in the catalogue's order; empty when there are none.
+
+    Raises:
+        ValueError: the folder is no such run, its index was given and not learned, its method cannot take new items
+            (``vanilla``), or the new items have no texts or embeddings.
+    """
+    folder = Path(run)
+    config, index_file = load_config(folder, values)
+    require_dataset(config)
+    saved = load_method(folder, torch.device("cpu"))
+    catalogue = ItemCatalogue(config)
+    old = indexed_items(index_file)
+    known = set(old)
+    new = [item for item in catalogue.item_ids if item not in known]
+    if not new:
+        getLogger().info(f"{folder}: all {len(old):,} items have indices already")
+        return []
+    settings = IndexSettings.from_config(config)
+    embeddings = None
+    if METHODS[saved.method.settings.method].needs_embeddings:
+        _require_source(saved.text, settings, folder)
+        row_of = {item: row for row, item in enumerate(catalogue.item_ids)}
+        embedded = item_embeddings(
+            lambda: catalogue.item_texts.rows([row_of[item] for item in new]),
+            new,
+            saved.text or TextSettings.from_config(config),
+            settings,
+            artifact_store(config),
+            torch.device(config["device"]),
+            bool(config["show_progress"]),
+        )
+        embeddings = embedded.vectors
+    index = extend_index(saved, load_index(index_file, old, saved.codebook_sizes), embeddings, len(new))
+    save_index(index, [*old, *new], index_file)
+    getLogger().info(
+        f"{index_file}: {len(new):,} new items indexed beside {len(old):,}, {index.sizes_in_words()}, all distinct"
+    )
+    return new
+
+
+def _require_source(text: TextSettings | None, settings: IndexSettings, folder: Path) -> None:
+    if text is None and settings.embedding_file is None:
+        raise ValueError(
+            f"{folder}: the index was learned from embeddings of a file; give those of the new items by "
+            "index_embedding_file"
+        )
+    if text is not None and settings.embedding_file is not None:
+        raise ValueError(
+            f"{folder}: the index was learned from texts by {text.encoder!r}, so index_embedding_file = "
+            f"{settings.embedding_file!r} is of another kind; leave the key out"
+        )
