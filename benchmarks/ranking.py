@@ -164,12 +164,14 @@ def main() -> None:
     if not folder.is_dir() and (options.data_path or options.dataset != "ml-100k"):
         sys.exit(f"skipped: {folder} is not there")
     options.out.mkdir(parents=True, exist_ok=True)
+    from recbole_lcrec.values import parse_value
+
     key, _, values = options.vary.partition("=")
-    variants = [{key: value} for value in values.split(",")] if values else [{}]
+    variants = [{key: parse_value(value)} for value in values.split(",")] if values else [{}]
     results: dict[str, dict[int, Arrays]] = {}
     for seed in options.seeds:
         for model, varied in product(options.models, variants):
-            label = " ".join([model, *varied.values()])
+            label = " ".join([model, *map(str, varied.values())])
             config = configuration(model, seed, varied, options)
             path = options.out / f"{options.dataset}-{model}-{seed}-{settings_of(config)}.npz"
             if not path.is_file():

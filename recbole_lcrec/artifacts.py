@@ -13,8 +13,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from recbole_lcrec.fingerprints import fingerprint, folder_listing
 from recbole_lcrec.processes import process_count, process_rank
 
-__all__ = ["Artifact", "ArtifactStore", "DiskFullError", "fingerprint"]
+__all__ = ["Artifact", "ArtifactStore", "DiskFullError", "fingerprint", "replace_text", "whole_folder"]
 
 _MANIFEST = "manifest.json"
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
@@ -214,6 +214,52 @@ class ArtifactStore:
 
     def _lock(self, name: str) -> FileLock:
         return FileLock(self.root / f".{name}.lock")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file beside and renames it, so that nobody ever reads half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(final: Path, owner: bool = True) -> Iterator[Path]:
+    """A hidden folder beside ``final`` that takes its place, and that of an older one, when all is written.
+
+    Args:
+        final: the folder to be; its parent is made.
+        owner: whether this process makes and renames the folder; several may write into it.
+
+    Raises:
+        DiskFullError: there is no space left. After any error the hidden folder is gone and the older one stays.
+    """
+    partial = final.with_name(f".{final.name}.saving")
+    try:
+        if owner:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        yield partial
+        if owner:
+            older = final.with_name(f".{final.name}.old")
+            shutil.rmtree(older, ignore_errors=True)
+            if final.exists():
+                final.rename(older)
+            partial.rename(final)
+            shutil.rmtree(older, ignore_errors=True)
+    except BaseException as err:
+        if owner:
+            shutil.rmtree(partial, ignore_errors=True)
+        if _disk_is_full(err):
+            raise DiskFullError(
+                errno.ENOSPC,
+                f"no space left for {final} ({err}); nothing half written stays there: free some space, or name a "
+                "folder on another disk by checkpoint_dir",
+            ) from err
+        raise
 
 
 def _locked(lock: FileLock, name: str) -> Any:

@@ -44,7 +44,7 @@ examples:
   {_INDEX_PROGRAM} --dataset=ml-100k
   {_INDEX_PROGRAM} --dataset=Games --index_method=rqkmeans --index_embedding_file=games.npy
   {_INDEX_PROGRAM} --dataset=Games --index_file=their.index.json
-  {_INDEX_PROGRAM} --run=saved/LCRec-Games-Nov-21-2026_10-00-00
+  {_INDEX_PROGRAM} --extend=saved/LCRec-Games-Nov-21-2026_10-00-00
   torchrun --nproc_per_node=8 -m recbole_lcrec.indexing --dataset=Games --text_encoder=/models/my-llm
 """
 
@@ -79,11 +79,11 @@ class IndexCommand:
 
     Attributes:
         command: data set, property files and values; no models.
-        run: folder of a saved run that new items are added to; empty when an index is to be made.
+        extend: folder of a saved run that new items are added to; empty when an index is to be made.
     """
 
     command: Command
-    run: str
+    extend: str
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,17 +111,17 @@ def parse_index_command(argv: Sequence[str]) -> IndexCommand:
     """Reads the flags of ``python -m recbole_lcrec.indexing``; raises as :func:`parse_command_line` does."""
     parser = _parser(_INDEX_PROGRAM, _INDEX_DESCRIPTION, _INDEX_EPILOG, models=False)
     parser.add_argument(
-        "--run",
+        "--extend",
         action="append",
         default=[],
         metavar="FOLDER",
         help="a saved run whose data set has new items: they get indices, nothing else changes",
     )
     named, free = parser.parse_known_args(list(argv))
-    run = _only(named.run, "--run")
-    if bool(run) == bool(_only(named.dataset, "--dataset")):
-        raise ValueError("give either --dataset=NAME, to make an index, or --run=FOLDER, to add new items to one")
-    return IndexCommand(_command(named, free), run)
+    extend = _only(named.extend, "--extend")
+    if bool(extend) == bool(_only(named.dataset, "--dataset")):
+        raise ValueError("give either --dataset=NAME, to make an index, or --extend=FOLDER, to add new items to one")
+    return IndexCommand(_command(named, free), extend)
 
 
 def _command(named: argparse.Namespace, free: Sequence[str]) -> Command:

@@ -63,6 +63,8 @@ class LCRecDataset(ItemCatalogue):
         given = Path(settings.file) if settings.file else self.files.index
         self.index_folder: Path | None = None
         self._embeddings: np.ndarray | None = None
+        wanted = settings.label_field if settings.report else None
+        self._labels = self.item_labels(wanted) if wanted else None  # read now, so that no report fails after training
         self.item_index = self._given(given) if settings.method == "auto" and given else self._learned(settings)
 
     def tokenizer_texts(self, templates: Templates) -> list[str]:
@@ -91,7 +93,7 @@ class LCRecDataset(ItemCatalogue):
             if new:
                 raise ValueError(
                     f"{path}: {len(new)} of {len(self.item_ids)} items of the catalogue are newer than the index, "
-                    f"first {new[:5]}; give them indices with: python -m recbole_lcrec.indexing --run={path.parent}"
+                    f"first {new[:5]}; give them indices with: python -m recbole_lcrec.indexing --extend={path.parent}"
                 )
         index = load_index(path, self.item_ids, sizes)
         conflicts, moved = index.n_conflicts(), 0
@@ -115,10 +117,10 @@ class LCRecDataset(ItemCatalogue):
         embedded = None
         if METHODS[settings.method].needs_embeddings:
             embedded = item_embeddings(lambda: self.item_texts, self.item_ids, text, settings, store, device, shown)
-            self._embeddings = embedded.vectors
+            self._embeddings = embedded.vectors if settings.report else None
         learned = learn_item_index(
-            self.item_ids,
-            self._embeddings,
+            len(self.item_ids),
+            embedded.vectors if embedded else None,
             settings,
             text if embedded and settings.embedding_file is None else None,
             store,
@@ -143,7 +145,7 @@ class LCRecDataset(ItemCatalogue):
         """
         save_index(self.item_index, self.item_ids, folder / f"{self.dataset_name}.index.json")
         for name in (METHOD_FILE, STATE_FILE, REPORT_FILE):
-            if self.index_folder is not None and (self.index_folder / name).is_file():
+            if self.index_folder not in (None, folder) and (self.index_folder / name).is_file():
                 shutil.copyfile(self.index_folder / name, folder / name)
         if not IndexSettings.from_config(self.config).report:
             return
@@ -156,8 +158,8 @@ class LCRecDataset(ItemCatalogue):
         settings, seed, index = IndexSettings.from_config(self.config), int(self.config["seed"]), self.item_index
         numbers = read_report(self.index_folder) if self.index_folder else {}
         purity, by_lot = {}, {}
-        if settings.label_field:
-            labels = self.item_labels(settings.label_field)
+        if settings.label_field and self._labels is not None:
+            labels = self._labels
             purity[settings.label_field] = prefix_purity(index.codes, labels, seed)
             drawn = random_codes(index.n_items, index.codebook_sizes, seed)
             by_lot[settings.label_field] = prefix_purity(drawn, labels, seed)
@@ -212,8 +214,11 @@ def check_inputs(config: Any) -> None:
         raise ValueError(f"index_file = {index.file!r}: there is no such file; leave the key out to learn an index")
     items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
     separator = config["field_separator"]
-    if index.label_field and items.is_file() and files.atomic:
+    if index.label_field and files.atomic:
+        if not items.is_file():
+            raise ValueError(f"index_label_field = {index.label_field!r}: there is no {items} to read labels from")
         require_columns(items, [index.label_field], separator, "index_label_field")
+    _check_unused(index, files.index)
     if index.method == "auto" and (index.file or files.index):
         return
     text, method = TextSettings.from_config(config), index.resolved().method
@@ -230,6 +235,22 @@ def check_inputs(config: Any) -> None:
     if files.atomic:
         columns = (*text.title_fields, *text.description_fields)
         require_columns(items, columns, separator, "text_title_fields and text_description_fields ([] for none)")
+
+
+def _check_unused(index: IndexSettings, found: Path | None) -> None:
+    """Refuses files that are named for the index and would not be looked at."""
+    given = index.file or found if index.method == "auto" else None
+    if index.file is not None and index.method != "auto":
+        raise ValueError(
+            f"index_file = {index.file!r} gives an index, and index_method = {index.method!r} learns another: "
+            "leave one of the two keys out"
+        )
+    if index.embedding_file is not None and (given or not METHODS[index.resolved().method].needs_embeddings):
+        source = f"the index is given in {given}" if given else f"index_method = {index.method!r} needs no embeddings"
+        raise ValueError(
+            f"index_embedding_file = {index.embedding_file!r} would not be used, for {source}: leave it out, or set "
+            "index_method=rqvae"
+        )
 
 
 def _check_catalogue(n_items: int, k: int) -> None:

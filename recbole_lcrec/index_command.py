@@ -7,7 +7,6 @@ is learned. Loads PyTorch and RecBole only when work begins.
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recbole_lcrec.artifacts import whole_folder
 from recbole_lcrec.command_line import parse_index_command
 from recbole_lcrec.plan import build_configs
 from recbole_lcrec.processes import process_rank
@@ -62,14 +62,9 @@ def _make(config: Config) -> Path | None:
             return None
         name = f"index-{config['dataset']}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
         folder = unused_path(Path(config["checkpoint_dir"]) / name)
-        partial = folder.with_name(f".{folder.name}.saving")
-        partial.mkdir(parents=True)
-        try:
-            made.save_index(partial)
-            config.save(partial / "config.yaml")
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with whole_folder(folder) as unfinished:
+            made.save_index(unfinished)
+            config.save(unfinished / "config.yaml")
         names = ", ".join(sorted(path.name for path in folder.iterdir()))
         logging.getLogger().info(f"{folder}: {names}; {time.perf_counter() - started:.1f} s in all")
     return folder
@@ -89,8 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     def prepare() -> Callable[[], Any]:
         index = parse_index_command(flags)
         values = index.command.values()
-        if index.run:
-            return partial(import_module("recbole_lcrec.new_items").index_new_items, index.run, values)
+        if index.extend:
+            if index.command.config_files:
+                raise ValueError("--config_files: --extend goes by the run's own config.yaml; leave the flag out")
+            return partial(import_module("recbole_lcrec.new_items").index_new_items, index.extend, values)
         (config,) = build_configs("LCRec", index.command.dataset, index.command.config_files, None, values)
         return partial(_make, config)
 

@@ -6,31 +6,35 @@ found (``indexing/new_items.py``). The language model is not touched.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recbole_lcrec.config import Config
 from recbole_lcrec.data.catalogue import ItemCatalogue
 from recbole_lcrec.data.locate import artifact_store, require_dataset
+from recbole_lcrec.dataset import LCRecDataset
 from recbole_lcrec.indexing.embeddings import item_embeddings
 from recbole_lcrec.indexing.item_index import indexed_items, load_index, save_index
-from recbole_lcrec.indexing.methods import METHODS
 from recbole_lcrec.indexing.new_items import extend_index
-from recbole_lcrec.indexing.saved import load_method
+from recbole_lcrec.indexing.saved import add_to_report, load_method
+from recbole_lcrec.processes import process_rank
+from recbole_lcrec.quick_start import run_log
 from recbole_lcrec.restore import load_config
 from recbole_lcrec.settings import IndexSettings, TextSettings
 
 __all__ = ["index_new_items"]
 
 
-def index_new_items(run: str | Path, values: dict[str, Any] | None = None) -> list[str]:
+def index_new_items(run: str | Path, values: Mapping[str, Any] | None = None) -> list[str]:
     """Gives every item of the data set that a saved run does not know an index in that run.
 
     The data set is the one that the run's ``config.yaml`` names, with rows added to its item file (or interactions)
     since. The new texts are encoded as those of training, the trained codebooks are used as they are, and no existing
-    index changes. The run's ``<dataset>.index.json`` is replaced at once when all is done.
+    index changes. The run's ``<dataset>.index.json`` is replaced at once when all is done, then its report.
 
     Args:
         run: folder of a saved run, or of ``python -m recbole_lcrec.indexing``.
@@ -41,40 +45,57 @@ def index_new_items(run: str | Path, values: dict[str, Any] | None = None) -> li
 
     Raises:
         ValueError: the folder is no such run, its index was given and not learned, its method cannot take new items
-            (``vanilla``), or the new items have no texts or embeddings.
+            (``vanilla``), the new items have no texts or embeddings, or a parameter would change the index.
     """
     folder = Path(run)
+    _require_same_index(values or {})
     config, index_file = load_config(folder, values)
     require_dataset(config)
+    with run_log(config):
+        return _extend(folder, config, index_file)
+
+
+def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
     saved = load_method(folder, torch.device("cpu"))
     catalogue = ItemCatalogue(config)
     old = indexed_items(index_file)
     known = set(old)
-    new = [item for item in catalogue.item_ids if item not in known]
+    rows = [row for row, item in enumerate(catalogue.item_ids) if item not in known]
+    new = [catalogue.item_ids[row] for row in rows]
     if not new:
         getLogger().info(f"{folder}: all {len(old):,} items have indices already")
         return []
-    settings = IndexSettings.from_config(config)
-    embeddings = None
-    if METHODS[saved.method.settings.method].needs_embeddings:
+    settings, embeddings = IndexSettings.from_config(config), None
+    if saved.method.needs_embeddings:
         _require_source(saved.text, settings, folder)
-        row_of = {item: row for row, item in enumerate(catalogue.item_ids)}
-        embedded = item_embeddings(
-            lambda: catalogue.item_texts.rows([row_of[item] for item in new]),
+        embeddings = item_embeddings(
+            lambda: catalogue.item_texts.rows(rows),
             new,
             saved.text or TextSettings.from_config(config),
             settings,
             artifact_store(config),
-            torch.device(config["device"]),
+            config["device"],
             bool(config["show_progress"]),
-        )
-        embeddings = embedded.vectors
+        ).vectors
     index = extend_index(saved, load_index(index_file, old, saved.codebook_sizes), embeddings, len(new))
-    save_index(index, [*old, *new], index_file)
+    if process_rank() == 0:
+        save_index(index, [*old, *new], index_file)
+        add_to_report(folder, {"items": index.n_items, "items_indexed_later": len(new)})
+        LCRecDataset(config).save_index(folder)
     getLogger().info(
         f"{index_file}: {len(new):,} new items indexed beside {len(old):,}, {index.sizes_in_words()}, all distinct"
     )
     return new
+
+
+def _require_same_index(values: Mapping[str, Any]) -> None:
+    own = ("index_embedding_file", "index_embedding_ids", "index_report")
+    bad = sorted(key for key in values if key.startswith(("index_", "text_")) and key not in own)
+    if bad:
+        raise ValueError(
+            f"{', '.join(bad)}: new items are indexed as the run's own were; leave the key out, or learn a new index "
+            "with --dataset"
+        )
 
 
 def _require_source(text: TextSettings | None, settings: IndexSettings, folder: Path) -> None:

@@ -55,7 +55,8 @@ def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[
     if not saved.get("dataset"):
         raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
     index = _present(folder / f"{saved['dataset']}.index.json")
-    given = {**(values or {}), "index_method": "auto", "index_file": str(index)}
+    no_embeddings = {"index_embedding_file": None, "index_embedding_ids": None}
+    given = {**no_embeddings, **(values or {}), "index_method": "auto", "index_file": str(index)}
     return Config(config_file_list=[folder / "config.yaml"], command_line=given), index
 
 

@@ -111,6 +111,7 @@ class IndexSettings(_Settings):
     hidden_sizes: tuple[int, ...] = _setting(list_of(integer(1), allow_empty=True))
     beta: float = _setting(number(0.0))
     epochs: int = _setting(integer(1))
+    max_steps: int = _setting(integer(1))
     learning_rate: float = _setting(number(0.0, above=True))
     weight_decay: float = _setting(number(0.0))
     batch_size: int = _setting(integer(1))

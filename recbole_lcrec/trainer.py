@@ -7,7 +7,6 @@ model is optimised (``llm/finetune.py``) and how users are ranked (``model/lcrec
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +21,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import dict2str, early_stopping, get_local_time, set_color  # noqa: E402
 
+from recbole_lcrec.artifacts import whole_folder  # noqa: E402
 from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.llm.backbone import Backbone  # noqa: E402
@@ -207,26 +207,22 @@ class LCRecTrainer(Trainer):
         if not saved:
             return
         final = Path(self.saved_model_file)
-        partial = final.with_name(f".{final.name}.saving")
-        if self.is_main:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        report.save(partial)
-        if not self.is_main:
-            return
-        dataset.save_index(partial, before=final)
-        self.config.save(partial / "config.yaml")
-        _write_results(
-            partial,
-            {
-                "best_epoch": report.epoch,
-                "valid_metric": self.valid_metric,
-                "best_valid_score": float(self.best_valid_score) if self.best_valid_result else None,
-                "best_valid_result": dict(self.best_valid_result or {}),
-                "train_loss": {str(epoch): loss for epoch, loss in self.train_loss_dict.items()},
-            },
-        )
-        _replace(partial, final)
+        with whole_folder(final, self.is_main) as partial:
+            report.save(partial)
+            if not self.is_main:
+                return
+            dataset.save_index(partial, before=final)
+            self.config.save(partial / "config.yaml")
+            _write_results(
+                partial,
+                {
+                    "best_epoch": report.epoch,
+                    "valid_metric": self.valid_metric,
+                    "best_valid_score": float(self.best_valid_score) if self.best_valid_result else None,
+                    "best_valid_result": dict(self.best_valid_result or {}),
+                    "train_loss": {str(epoch): loss for epoch, loss in self.train_loss_dict.items()},
+                },
+            )
         if verbose:
             self.logger.info(set_color("Saving current", "blue") + f": {final}")
 
@@ -238,16 +234,6 @@ def _max_norm(clip: dict[str, Any] | None) -> float:
     if set(clip) - {"max_norm", "norm_type"} or "max_norm" not in clip or clip.get("norm_type", 2) != 2:
         raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}}, of the Euclidean norm, or None")
     return float(clip["max_norm"])
-
-
-def _replace(partial: Path, final: Path) -> None:
-    """Puts a finished folder in the place of an older one."""
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    partial.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_results(folder: Path, values: dict[str, Any]) -> None:

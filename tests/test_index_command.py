@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Callable
@@ -12,9 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lcrec import LCRecDataset, index_new_items, load_data_and_model, make_index, run_recbole_lcrec
+from recbole_lcrec import (
+    LCRecDataset,
+    LCRecTrainer,
+    index_new_items,
+    load_data_and_model,
+    make_index,
+    run_recbole_lcrec,
+)
+from recbole_lcrec.artifacts import DiskFullError
 from recbole_lcrec.config import Config
 from recbole_lcrec.index_command import main
+from recbole_lcrec.settings import INDEX_METHODS
 from tests.conftest import N_ITEMS, SHOP, shop_index
 
 Parameters = Callable[..., dict[str, Any]]
@@ -71,12 +81,49 @@ def test_new_items_get_indices_in_a_saved_index(shop: Path, tiny: Parameters, me
     before = index_of(folder)
     assert index_new_items(folder) == []
     names = add_items(shop, 20)
-    assert main([f"--run={folder}"]) == 0
+    assert main([f"--extend={folder}"]) == 0
     after = index_of(folder)
     assert {item: after[item] for item in before} == before
     assert list(after)[N_ITEMS:] == names
     assert len({tuple(tokens) for tokens in after.values()}) == N_ITEMS + 20
+    report = json.loads((folder / "index_report.json").read_text())
+    assert (report["items"], report["items_indexed_later"]) == (N_ITEMS + 20, 20)
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("method", INDEX_METHODS)
+def test_the_main_command_takes_every_method_and_restores_its_runs(shop: Path, tiny: Parameters, method: str) -> None:
+    parameters = tiny(shop, index_method=method, index_report=True, epochs=2, decoding_beam_size=N_ITEMS)
+    result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
+    run = Path(result["saved_model_file"])
+    assert "bolt number" in (run / "index_report.html").read_text(encoding="utf-8")
+    config, model, dataset, _, _, test_data = load_data_and_model(run)
+    assert LCRecTrainer(config, model).evaluate(test_data, load_best_model=False) == result["test_result"]
+    levels = {"vanilla": 1, "supplement": 4}.get(method, 3)
+    assert dataset.item_index.codes.shape == (N_ITEMS, levels)
+    assert {path.name for path in run.parent.iterdir()} == {run.name, "artifacts"}
+
+
+def test_a_full_disk_leaves_the_folder_as_it_was(shop: Path, tiny: Parameters, monkeypatch: Any, capsys: Any) -> None:
+    parameters = tiny(shop)
+
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Config, "save", full)
+    assert main([f"--dataset={SHOP}", *flags_of(parameters)]) == 2
+    assert "no space left for" in capsys.readouterr().err
+    with pytest.raises(DiskFullError, match="checkpoint_dir"):
+        run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
+    assert [path.name for path in Path(parameters["checkpoint_dir"]).iterdir()] == ["artifacts"]
+
+
+def test_labels_are_looked_for_before_training(indexed_shop: Path, tiny: Parameters) -> None:
+    (indexed_shop / SHOP / f"{SHOP}.item").unlink()
+    parameters = tiny(indexed_shop, index_label_field="kind", load_col={"inter": ["user_id", "item_id", "timestamp"]})
+    with pytest.raises(ValueError, match="index_label_field = 'kind'"):
+        run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
+    assert not Path(parameters["checkpoint_dir"]).exists()
 
 
 def test_a_hundred_new_items_are_among_the_beams_of_a_trained_run(shop: Path, tiny: Parameters) -> None:
@@ -85,7 +132,7 @@ def test_a_hundred_new_items_are_among_the_beams_of_a_trained_run(shop: Path, ti
     run = Path(run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)["saved_model_file"])
     weights = (run / "model.safetensors").read_bytes()
     names = add_items(shop, 100)
-    with pytest.raises(ValueError, match=r"100 of 130 items .* --run="):
+    with pytest.raises(ValueError, match=r"100 of 130 items .* --extend="):
         load_data_and_model(run)
     assert index_new_items(run) == names
     _, model, dataset, _, _, test_data = load_data_and_model(run)
@@ -111,7 +158,7 @@ def test_what_cannot_take_new_items_says_so(shop: Path, tiny: Parameters, tmp_pa
         with pytest.raises(ValueError, match=message):
             index_new_items(folder)
         assert index_of(folder) == before
-        assert main([f"--run={folder}"]) == 2
+        assert main([f"--extend={folder}"]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -119,22 +166,26 @@ def test_what_cannot_take_new_items_says_so(shop: Path, tiny: Parameters, tmp_pa
     ("flags", "message"),
     [
         ([], "--dataset=NAME"),
-        (["--dataset=shop", "--run=x"], "either"),
+        (["--dataset=shop", "--extend=x"], "either"),
         (["--dataset=shop", "--index_methd=random"], "index_method"),
         (["--dataset=shop", "--index_method=rq"], "rqvae"),
         (["--dataset=nowhere"], "nowhere"),
-        (["--run=nowhere"], "config.yaml"),
+        (["--extend=nowhere"], "config.yaml"),
         (["--dataset=shop", "--index_embedding_file=none.npy"], "none.npy"),
         (["--dataset=shop", "--index_levels=1", "--index_codebook_size=5"], "30 items"),
         (["--dataset=shop", "--index_label_field=brand"], "brand"),
+        (["--dataset=shop", "--index_method=random", "--index_embedding_file=x.npy"], "would not be used"),
+        (["--dataset=shop", "--index_method=random", "--index_file=setup.cfg"], "index_file"),
+        (["--extend=x", "--config_files=y.yaml"], "--config_files"),
+        (["--extend=x", "--index_levels=7"], "index_levels"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
     shop: Path, tiny: Parameters, capsys: Any, flags: list[str], message: str
 ) -> None:
     given = {flag.partition("=")[0] for flag in flags}
-    rest = [] if "--run" in given else [f for f in flags_of(tiny(shop)) if f.partition("=")[0] not in given]
+    rest = [] if "--extend" in given else [f for f in flags_of(tiny(shop)) if f.partition("=")[0] not in given]
     assert main([*flags, *(rest if "--dataset" in given else [])]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
-    assert not list((shop.parent / "saved").glob("index-*"))
+    assert not list((shop.parent / "saved").glob("*index*"))

@@ -175,7 +175,7 @@ def test_the_rooms_in_contributing_are_those_of_the_package() -> None:
 @pytest.mark.parametrize("flags", flags_of_index_commands(), ids=" ".join)
 def test_index_commands_parse_and_name_known_keys(flags: list[str]) -> None:
     index = parse_index_command(flags)
-    if not index.run:
+    if not index.extend:
         build_configs("LCRec", index.command.dataset, None, None, index.command.values())
 
 

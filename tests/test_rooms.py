@@ -24,8 +24,8 @@ ROOMS = (
     ("model",),
     ("trainer",),
     ("plan", "results", "restore"),
-    ("new_items", "quick_start"),
-    ("index_command",),
+    ("quick_start",),
+    ("new_items", "index_command"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 LATE = {

@@ -30,14 +30,14 @@ class Resolution:
         codes: int64 ``[N, H]``, all rows distinct.
         moved: items whose codes changed.
         added_distance: mean over the moved items of the squared distance between latent vector and its quantization,
-            after minus before; 0 when none moved.
-        spilled: those of the moved items that left their prefix, because it has more items than codes.
+            after minus before; 0 when none moved, None where no distance was looked at.
+        spilled: those of the moved items that left their prefix, because it has more items than codes; None likewise.
     """
 
     codes: np.ndarray
     moved: int
-    added_distance: float
-    spilled: int = 0
+    added_distance: float | None = None
+    spilled: int | None = None
 
 
 def resolve_conflicts(

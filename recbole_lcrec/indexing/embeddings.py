@@ -38,6 +38,7 @@ __all__ = ["ItemEmbeddings", "check_embedding_inputs", "encoder_identity", "item
 
 _VECTORS = "embeddings.npy"
 _COUNTS = "counts.json"
+_FORM = 1  # to be raised whenever the same inputs give other embeddings
 _ITEMS_PER_PART = 1024
 _WHOLE_FILE = 16 * 2**20
 _SAMPLES, _SAMPLE = 64, 64 * 2**10
@@ -166,6 +167,7 @@ def _encoded(
     started, precision = perf_counter(), resolve_text_precision(settings.precision, device)
     encoder = _Encoder(texts, settings, device, show_progress)
     parts = {
+        "form": _FORM,
         "texts": _texts_digest(texts),
         "encoder": encoder_identity(resolve_encoder(settings.encoder)),
         "max_length": settings.max_length,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from recbole_lcrec.artifacts import replace_text
 
 __all__ = [
     "MAX_LEVELS",
@@ -162,12 +163,7 @@ def save_index(index: ItemIndex, item_ids: Sequence[str], path: Path) -> None:
     if len(ids) != index.n_items:
         raise ValueError(f"{len(ids)} item ids for an index of {index.n_items} items; give one id per row")
     text = json.dumps({item: list(tokens) for item, tokens in zip(ids, index.item_tokens(), strict=True)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_text(path, text)
 
 
 def load_index(path: Path, item_ids: Sequence[str], codebook_sizes: Sequence[int] | None = None) -> ItemIndex:

@@ -22,11 +22,12 @@ import numpy as np
 import torch
 
 from recbole_lcrec.artifacts import ArtifactStore
-from recbole_lcrec.indexing.item_index import ItemIndex, conflict_rate, perplexities, save_index
-from recbole_lcrec.indexing.method import CHUNK, Assignment, IndexMethod, Training
+from recbole_lcrec.indexing.item_index import MAX_LEVELS, ItemIndex, conflict_rate, perplexities
+from recbole_lcrec.indexing.method import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE
 from recbole_lcrec.indexing.saved import (
-    INDEX_FILE,
+    CODES_FILE,
     REPORT_FILE,
     SavedMethod,
     load_method,
@@ -35,10 +36,12 @@ from recbole_lcrec.indexing.saved import (
 )
 from recbole_lcrec.settings import IndexSettings, TextSettings
 
-__all__ = ["Learned", "finished_index", "learn_item_index", "require_room"]
+__all__ = ["Learned", "learn_item_index", "require_room"]
 
 _CURVE_FILE = "curve.json"
-_ITEMS_PER_PART = 4 * CHUNK
+_FORM = 1  # to be raised whenever the same inputs give another index
+_ALIKE = 1e-12
+_ITEMS_PER_PART = 4 * ROWS_AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class Learned:
 
 
 def learn_item_index(
-    item_ids: Sequence[str],
+    n_items: int,
     embeddings: np.ndarray | None,
     settings: IndexSettings,
     text: TextSettings | None,
@@ -63,7 +66,7 @@ def learn_item_index(
     """Trains the configured method on the catalogue and builds an index in which no two items are alike.
 
     Args:
-        item_ids: N original item ids.
+        n_items: N.
         embeddings: ``[N, D]``, finite; None for a method that needs none.
         settings: the method and its sizes.
         text: how texts were encoded, kept with the index for items to come; None where they were not.
@@ -75,11 +78,12 @@ def learn_item_index(
     Raises:
         ValueError: no index can be learned from these embeddings, or there are more items than indices; says why.
     """
-    kind, n_items = METHODS[settings.method], len(item_ids)
+    kind = METHODS[settings.method]
     require_room(n_items, settings)
     embeddings = _checked(embeddings, n_items) if kind.needs_embeddings else None
-    training = Training(settings, n_items, seed, device, show_progress)
+    training = Training(settings, seed, device, show_progress)
     parts = {
+        "form": _FORM,
         "embeddings": embeddings,
         "items": n_items,
         "settings": _that_matter(settings),
@@ -89,12 +93,12 @@ def learn_item_index(
     trained = store.get_or_build("indexer", parts, lambda folder: _train(embeddings, training, text, folder))
     made = store.get_or_build_in_parts(
         "index",
-        {**parts, "item_ids": list(item_ids), "text": text},
+        {**parts, "text": text},
         -(-n_items // _ITEMS_PER_PART) if kind.needs_embeddings else 1,
         lambda i, folder: _quantize(trained.path, embeddings, _rows(i, n_items, kind), device, folder),
-        lambda folders, folder: _finish(trained.path, embeddings, item_ids, text, device, folders, folder),
+        lambda folders, folder: _finish(trained.path, embeddings, text, device, folders, folder),
     )
-    index = read_index(made.path, item_ids)
+    index = read_index(made.path)
     index.require_unique()
     return Learned(index, made.path, made.reused)
 
@@ -109,6 +113,11 @@ def require_room(n_items: int, settings: IndexSettings) -> None:
         raise ValueError(
             f"a catalogue of {n_items} item{'s' * (n_items != 1)}: an index needs at least two to tell apart"
         )
+    if settings.method == "supplement" and settings.levels == MAX_LEVELS:
+        raise ValueError(
+            f"index_levels = {settings.levels}: index_method = 'supplement' adds a level, and an index has at most "
+            f"{MAX_LEVELS}; lower index_levels"
+        )
     room = settings.codebook_size**settings.levels
     if settings.method not in ("vanilla", "supplement") and n_items > room:
         raise ValueError(
@@ -117,14 +126,16 @@ def require_room(n_items: int, settings: IndexSettings) -> None:
         )
 
 
-def finished_index(method: IndexMethod, assignment: Assignment) -> tuple[ItemIndex, dict[str, Any]]:
+def _separated(
+    method: IndexMethod, assignment: Assignment, embeddings: np.ndarray | None
+) -> tuple[ItemIndex, dict[str, Any]]:
     """Parts the items in conflict and counts what that came to.
 
     Returns:
         The index, and its numbers as JSON values.
     """
     started = perf_counter()
-    resolution = method.separate(assignment)
+    resolution = method.separate(assignment, embeddings)
     index = ItemIndex(resolution.codes, method.sizes_of(resolution.codes))
     index.require_unique()
     numbers = {
@@ -134,6 +145,7 @@ def finished_index(method: IndexMethod, assignment: Assignment) -> tuple[ItemInd
         "conflict_rate_before": conflict_rate(assignment.codes),
         "conflict_rate_after": conflict_rate(index.codes),
         "moved_items": resolution.moved,
+        "moved_out_of_prefix": resolution.spilled,
         "moved_added_distance": resolution.added_distance,
         "codes_used": [len(np.unique(level)) for level in index.codes.T],
         "perplexity": [round(value, 2) for value in perplexities(index.codes)],
@@ -171,6 +183,7 @@ def _quantize(trained: Path, embeddings: np.ndarray | None, rows: range, device:
     np.save(folder / "codes.npy", assignment.codes)
     if assignment.latents is not None:
         np.save(folder / "latents.npy", assignment.latents)
+    if assignment.lost is not None:
         (folder / "lost.json").write_text(json.dumps(assignment.lost), encoding="utf-8")
 
 
@@ -179,43 +192,48 @@ def _joined(parts: Sequence[Path]) -> Assignment:
         loaded = [np.load(part / name, allow_pickle=False) for part in parts]
         return loaded[0] if len(loaded) == 1 else np.concatenate(loaded)
 
-    codes = arrays("codes.npy")
-    if not (parts[0] / "latents.npy").is_file():
-        return Assignment(codes)
-    lost = sum(json.loads((part / "lost.json").read_text(encoding="utf-8")) for part in parts)
-    return Assignment(codes, arrays("latents.npy"), lost)
+    def there(name: str) -> bool:
+        return (parts[0] / name).is_file()
+
+    latents = arrays("latents.npy") if there("latents.npy") else None
+    lost = [json.loads((part / "lost.json").read_text(encoding="utf-8")) for part in parts if there("lost.json")]
+    return Assignment(arrays("codes.npy"), latents, sum(lost) if lost else None)
 
 
 def _finish(
     trained: Path,
     embeddings: np.ndarray | None,
-    item_ids: Sequence[str],
     text: TextSettings | None,
     device: torch.device,
     parts: Sequence[Path],
     folder: Path,
 ) -> None:
     method, assignment = load_method(trained, device).method, _joined(parts)
-    index, numbers = finished_index(method, assignment)
+    index, numbers = _separated(method, assignment, embeddings)
     curve = json.loads((trained / _CURVE_FILE).read_text(encoding="utf-8"))
     report = {"method": method.settings.method, **numbers, "training_seconds": curve["seconds"]}
     if embeddings is not None and assignment.lost is not None:
-        error = assignment.lost / len(embeddings)
-        report["reconstruction_error"] = error
-        report["variance_lost"] = error / max(_variance(embeddings), 1e-30)
+        report["reconstruction_error"] = assignment.lost / len(embeddings)
+        variance, size = _variance(embeddings)
+        if variance > _ALIKE * size:
+            report["variance_lost"] = report["reconstruction_error"] / variance
+        else:
+            getLogger().warning("All items have the same embedding: their indices differ without meaning anything")
     getLogger().info(_summary(index, report))
-    save_index(index, item_ids, folder / INDEX_FILE)
+    np.save(folder / CODES_FILE, index.codes)
     save_method(SavedMethod(method, index.codebook_sizes, text), folder)
     (folder / REPORT_FILE).write_text(json.dumps({**report, "curve": curve["epochs"]}, indent=1), encoding="utf-8")
 
 
-def _variance(embeddings: np.ndarray) -> float:
-    """Mean over the dimensions of the variance over the items, accumulated in float64 a chunk at a time."""
+def _variance(embeddings: np.ndarray) -> tuple[float, float]:
+    """Mean over the elements of the squared distance to the mean item, and of the square; float64, chunk by chunk."""
     mean = embeddings.mean(axis=0, dtype=np.float64)
-    total = sum(
-        float(((embeddings[start : start + CHUNK] - mean) ** 2).sum()) for start in range(0, len(embeddings), CHUNK)
-    )
-    return total / embeddings.size
+    apart = squares = 0.0
+    for start in range(0, len(embeddings), ROWS_AT_ONCE):
+        chunk = embeddings[start : start + ROWS_AT_ONCE].astype(np.float64)
+        apart += float(((chunk - mean) ** 2).sum())
+        squares += float((chunk**2).sum())
+    return apart / embeddings.size, squares / embeddings.size
 
 
 def _checked(embeddings: np.ndarray | None, n_items: int) -> np.ndarray:
@@ -223,8 +241,8 @@ def _checked(embeddings: np.ndarray | None, n_items: int) -> np.ndarray:
         found = None if embeddings is None else list(embeddings.shape)
         raise ValueError(f"embeddings must be [N, D] with N = {n_items} items, got {found}")
     bad: list[int] = []
-    for start in range(0, n_items, CHUNK):
-        finite = np.isfinite(embeddings[start : start + CHUNK]).all(axis=1)
+    for start in range(0, n_items, ROWS_AT_ONCE):
+        finite = np.isfinite(embeddings[start : start + ROWS_AT_ONCE]).all(axis=1)
         bad += (start + np.flatnonzero(~finite)).tolist()
     if bad:
         raise ValueError(
@@ -234,13 +252,22 @@ def _checked(embeddings: np.ndarray | None, n_items: int) -> np.ndarray:
     return embeddings
 
 
+def _cost_in_words(report: dict[str, Any]) -> str:
+    if report["moved_added_distance"] is None:
+        return ""
+    return (
+        f", {report['moved_out_of_prefix']} of them out of their prefix, mean added distance "
+        f"{report['moved_added_distance']:.4f}"
+    )
+
+
 def _summary(index: ItemIndex, report: dict[str, Any]) -> str:
     words = [f"item index by {report['method']}: {index.n_items:,} items, {index.sizes_in_words()}"]
     if "variance_lost" in report:
         words.append(f"reconstruction loses {report['variance_lost']:.4f} of the variance")
     words.append(
         f"conflict rate {report['conflict_rate_before']:.4f} before and {report['conflict_rate_after']:.4f} after "
-        f"reassignment ({report['moved_items']} items moved, mean added distance {report['moved_added_distance']:.4f})"
+        f"reassignment ({report['moved_items']} items moved{_cost_in_words(report)})"
     )
     words.append(f"codes used per level {report['codes_used']}, perplexity {report['perplexity']}")
     seconds = report["training_seconds"] + report["resolution_seconds"]

@@ -19,10 +19,7 @@ from recbole_lcrec.indexing.conflicts import Resolution
 from recbole_lcrec.indexing.training import EpochReport
 from recbole_lcrec.settings import IndexSettings
 
-__all__ = ["CHUNK", "Assignment", "IndexMethod", "Training"]
-
-CHUNK = 16384
-"""Items quantized at once; work shared among processes is cut at its multiples, so that numbers stay the same."""
+__all__ = ["Assignment", "IndexMethod", "Training"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +28,12 @@ class Training:
 
     Attributes:
         settings: sizes and training.
-        n_items: N.
         seed: of everything that is drawn.
         device: where training and quantization run.
         show_progress: whether to draw a progress bar.
     """
 
     settings: IndexSettings
-    n_items: int
     seed: int
     device: torch.device
     show_progress: bool = True
@@ -50,8 +45,9 @@ class Assignment:
 
     Attributes:
         codes: int64 ``[n, H']`` with the H' levels that the method quantizes.
-        latents: float32 ``[n, d]``, the vectors that were quantized; None for a method without embeddings.
-        lost: sum over the items of the squared reconstruction error, divided by D; None likewise.
+        latents: float32 ``[n, d]``, the vectors that were quantized; None where there are none but the embeddings.
+        lost: sum over the items of the squared reconstruction error, divided by D, in the unit of the embeddings; None
+            for a method without embeddings.
     """
 
     codes: np.ndarray
@@ -88,11 +84,14 @@ class IndexMethod(ABC):
         """
 
     @abstractmethod
-    def separate(self, assignment: Assignment, occupied: np.ndarray | None = None) -> Resolution:
+    def separate(
+        self, assignment: Assignment, embeddings: np.ndarray | None, occupied: np.ndarray | None = None
+    ) -> Resolution:
         """Parts the items in conflict.
 
         Args:
             assignment: of n items.
+            embeddings: ``[n, D]`` of these items; None for a method that needs none.
             occupied: int64 ``[E, H]``, indices of older items, which stay as they are.
 
         Raises:

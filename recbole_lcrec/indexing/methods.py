@@ -33,9 +33,11 @@ class RandomMethod(IndexMethod):
     def assign(self, embeddings: np.ndarray | None, rows: range) -> Assignment:
         return Assignment(random_codes(len(rows), self.codebook_sizes, self.seed, rows.start))
 
-    def separate(self, assignment: Assignment, occupied: np.ndarray | None = None) -> Resolution:
+    def separate(
+        self, assignment: Assignment, embeddings: np.ndarray | None, occupied: np.ndarray | None = None
+    ) -> Resolution:
         codes, moved = resolve_without_embeddings(assignment.codes, self.codebook_sizes, occupied=occupied)
-        return Resolution(codes, moved, 0.0, 0)
+        return Resolution(codes, moved)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], settings: IndexSettings, seed: int, device: torch.device) -> Self:
@@ -58,13 +60,15 @@ class VanillaMethod(IndexMethod):
     def assign(self, embeddings: np.ndarray | None, rows: range) -> Assignment:
         return Assignment(np.arange(rows.start, rows.stop, dtype=np.int64)[:, None])
 
-    def separate(self, assignment: Assignment, occupied: np.ndarray | None = None) -> Resolution:
+    def separate(
+        self, assignment: Assignment, embeddings: np.ndarray | None, occupied: np.ndarray | None = None
+    ) -> Resolution:
         if occupied is not None and len(occupied):
             raise ValueError(
                 "index_method = 'vanilla' cannot take new items: each item is a token of its own, which the language "
                 "model has to learn; train again, or learn the index with index_method=rqvae"
             )
-        return Resolution(assignment.codes, 0, 0.0, 0)
+        return Resolution(assignment.codes, 0)
 
     def sizes_of(self, codes: np.ndarray) -> tuple[int, ...]:
         return (max(2, len(codes)),)

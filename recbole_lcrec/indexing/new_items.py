@@ -36,7 +36,7 @@ def extend_index(saved: SavedMethod, index: ItemIndex, embeddings: np.ndarray | 
     if embeddings is not None:
         _check(saved, embeddings, n_new)
     rows = range(index.n_items, index.n_items + n_new)
-    resolution = saved.method.separate(saved.method.assign(embeddings, rows), occupied=index.codes)
+    resolution = saved.method.separate(saved.method.assign(embeddings, rows), embeddings, occupied=index.codes)
     extended = ItemIndex(np.concatenate([index.codes, resolution.codes]), index.codebook_sizes)
     extended.require_unique()
     return extended

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from recbole_lcrec.indexing.conflicts import Resolution, resolve_conflicts, resolve_without_embeddings
 from recbole_lcrec.indexing.kmeans import residual_codebooks
-from recbole_lcrec.indexing.method import CHUNK, Assignment, IndexMethod, Training
+from recbole_lcrec.indexing.method import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
 from recbole_lcrec.indexing.rqvae import RQVAE
-from recbole_lcrec.indexing.training import EpochReport, encode_catalogue, train_rqvae
+from recbole_lcrec.indexing.training import ROWS_AT_ONCE, EpochReport, train_rqvae
 from recbole_lcrec.settings import IndexSettings
 
 __all__ = ["RQKMeansMethod", "RQVAEMethod", "SupplementMethod"]
@@ -40,7 +40,7 @@ class RQVAEMethod(IndexMethod):
     @classmethod
     def train(cls, embeddings: np.ndarray | None, training: Training) -> tuple[Self, list[EpochReport]]:
         """Trains by Algorithm 1; one report per epoch."""
-        settings, inputs = training.settings, _tensor(_given(embeddings), training.device)
+        settings, inputs = training.settings, _tensor(_given(embeddings))
         generator = torch.Generator().manual_seed(training.seed)
         model = _new_rqvae(inputs.shape[1], settings, generator).to(training.device)
         curve = train_rqvae(model, inputs, settings, generator, training.show_progress, uniform=cls.uniform)
@@ -49,17 +49,20 @@ class RQVAEMethod(IndexMethod):
     @torch.no_grad()
     def assign(self, embeddings: np.ndarray | None, rows: range) -> Assignment:
         """The nearest code of each level (Eq. 1), chunk by chunk."""
-        inputs = _tensor(_given(embeddings), self.model.mean.device)
+        inputs = _tensor(_given(embeddings))
         codes, latents, lost = [], [], 0.0
-        for chunk in inputs.split(CHUNK):
-            codes.append(encode_catalogue(self.model, chunk))
-            latents.append(self.model.latents(chunk).cpu())
+        for chunk in inputs.split(ROWS_AT_ONCE):
+            encoded = self.model.latents(chunk.to(self.model.mean.device))
+            codes.append(self.model.quantizer.encode(encoded))
+            latents.append(encoded.cpu())
             decoded = self.model.decoder(self.model.quantizer.decode(codes[-1]))
-            lost += float((decoded - self.model.scaled(chunk)).square().mean(dim=1).double().sum())
+            lost += float((decoded - self.model.scaled(chunk.to(decoded.device))).square().mean(dim=1).double().sum())
         lost *= float(self.model.scale) ** 2  # in the unit of the embeddings
         return Assignment(torch.cat(codes).cpu().numpy(), torch.cat(latents).numpy(), lost)
 
-    def separate(self, assignment: Assignment, occupied: np.ndarray | None = None) -> Resolution:
+    def separate(
+        self, assignment: Assignment, embeddings: np.ndarray | None, occupied: np.ndarray | None = None
+    ) -> Resolution:
         """Reassigns the items in conflict to free codes (Eq. 6)."""
         codebooks = self.model.quantizer.codebooks.detach().cpu().numpy()
         return resolve_conflicts(assignment.codes, _given(assignment.latents), codebooks, occupied=occupied)
@@ -88,7 +91,9 @@ class SupplementMethod(RQVAEMethod):
 
     uniform = False
 
-    def separate(self, assignment: Assignment, occupied: np.ndarray | None = None) -> Resolution:
+    def separate(
+        self, assignment: Assignment, embeddings: np.ndarray | None, occupied: np.ndarray | None = None
+    ) -> Resolution:
         """Numbers the items that share all learned codes."""
         codes = np.pad(assignment.codes, ((0, 0), (0, 1)))
         if occupied is None:
@@ -97,7 +102,7 @@ class SupplementMethod(RQVAEMethod):
         else:
             last = max(self.settings.codebook_size, int(occupied[:, -1].max(initial=0)) + 1)
         separated, moved = resolve_without_embeddings(codes, (*self.codebook_sizes, last), occupied=occupied)
-        return Resolution(separated, moved, 0.0, 0)
+        return Resolution(separated, moved)
 
     def sizes_of(self, codes: np.ndarray) -> tuple[int, ...]:
         """The learned levels, and the one of numbers."""
@@ -107,56 +112,72 @@ class SupplementMethod(RQVAEMethod):
 class RQKMeansMethod(IndexMethod):
     """Residual k-means on the embeddings themselves: no network, a codebook of centres per level.
 
-    Conflicts are resolved as for the RQ-VAE, with the centred embeddings as the vectors that were quantized.
+    Embeddings are centred and divided by a power of two near their largest element, which changes no digit and keeps
+    squares finite. Conflicts are resolved as for the RQ-VAE.
     """
 
-    def __init__(self, mean: Tensor, quantizer: ResidualQuantizer, settings: IndexSettings, seed: int) -> None:
+    def __init__(
+        self, mean: Tensor, scale: Tensor, quantizer: ResidualQuantizer, settings: IndexSettings, seed: int
+    ) -> None:
         super().__init__(settings, seed)
         self.mean = mean
+        self.scale = scale
         self.quantizer = quantizer
 
     @classmethod
     def train(cls, embeddings: np.ndarray | None, training: Training) -> tuple[Self, list[EpochReport]]:
         """Clusters the centred embeddings, then each level's residuals."""
-        settings, points = training.settings, _given(embeddings)
+        settings, given = training.settings, _given(embeddings)
         generator = torch.Generator().manual_seed(training.seed)
-        mean = points.mean(axis=0, dtype=np.float64).astype(np.float32)
-        books = residual_codebooks(points - mean, settings.levels, settings.codebook_size, generator)
-        state = {"mean": torch.from_numpy(mean), "codebooks": torch.from_numpy(books)}
+        mean = given.mean(axis=0, dtype=np.float64).astype(np.float32)
+        points = given - mean
+        spread = float(np.abs(points).max())
+        scale = np.float32(2.0 ** np.floor(np.log2(spread)) if spread > 0 else 1.0)
+        points /= scale
+        books = residual_codebooks(points, settings.levels, settings.codebook_size, generator)
+        state = {"mean": torch.from_numpy(mean), "scale": torch.tensor(scale), "codebooks": torch.from_numpy(books)}
         return cls.from_state(state, settings, training.seed, training.device), []
 
     @torch.no_grad()
     def assign(self, embeddings: np.ndarray | None, rows: range) -> Assignment:
         """The nearest centre of each level, chunk by chunk."""
-        codes, latents, lost = [], [], 0.0
-        for chunk in _tensor(_given(embeddings), self.mean.device).split(CHUNK):
-            centred = chunk - self.mean
-            codes.append(self.quantizer.encode(centred))
-            latents.append(centred.cpu())
-            lost += float((self.quantizer.decode(codes[-1]) - centred).square().mean(dim=1).double().sum())
-        return Assignment(torch.cat(codes).cpu().numpy(), torch.cat(latents).numpy(), lost)
+        codes, lost = [], 0.0
+        for chunk in _tensor(_given(embeddings)).split(ROWS_AT_ONCE):
+            points = (chunk.to(self.mean.device) - self.mean) / self.scale
+            codes.append(self.quantizer.encode(points))
+            lost += float((self.quantizer.decode(codes[-1]) - points).square().mean(dim=1).double().sum())
+        return Assignment(torch.cat(codes).cpu().numpy(), None, lost * float(self.scale) ** 2)
 
-    def separate(self, assignment: Assignment, occupied: np.ndarray | None = None) -> Resolution:
-        """Reassigns the items in conflict to free codes (Eq. 6)."""
-        codebooks = self.quantizer.codebooks.detach().cpu().numpy()
-        return resolve_conflicts(assignment.codes, _given(assignment.latents), codebooks, occupied=occupied)
+    def separate(
+        self, assignment: Assignment, embeddings: np.ndarray | None, occupied: np.ndarray | None = None
+    ) -> Resolution:
+        """Reassigns the items in conflict to free codes (Eq. 6).
+
+        The mean goes into the first codebook, so that distances are those to the embeddings where they lie and no copy
+        of them is made.
+        """
+        codebooks = self.quantizer.codebooks.detach().cpu().double().numpy() * float(self.scale)
+        codebooks[0] += self.mean.cpu().double().numpy()
+        return resolve_conflicts(assignment.codes, _given(embeddings), codebooks, occupied=occupied)
 
     def state(self) -> dict[str, Tensor]:
-        """Mean and centres."""
-        return {"mean": self.mean.cpu(), "codebooks": self.quantizer.codebooks.detach().cpu()}
+        """Mean, scale and centres."""
+        codebooks = self.quantizer.codebooks.detach().cpu()
+        return {"mean": self.mean.cpu(), "scale": self.scale.cpu(), "codebooks": codebooks}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], settings: IndexSettings, seed: int, device: torch.device) -> Self:
         """The same centres again."""
-        if set(state) != {"mean", "codebooks"}:
+        if set(state) != {"mean", "scale", "codebooks"}:
             raise ValueError(f"no residual k-means was saved there, only {sorted(state)}; learn the index anew")
         dim = len(state["mean"])
-        _require_shapes(state, {"mean": (dim,), "codebooks": (settings.levels, settings.codebook_size, dim)})
+        shapes = {"mean": (dim,), "scale": (), "codebooks": (settings.levels, settings.codebook_size, dim)}
+        _require_shapes(state, shapes)
         quantizer = ResidualQuantizer(settings.levels, settings.codebook_size, dim)
         with torch.no_grad():
             quantizer.codebooks.copy_(state["codebooks"])
             quantizer.initialised.fill_(True)
-        return cls(state["mean"].to(device), quantizer.to(device), settings, seed)
+        return cls(state["mean"].to(device), state["scale"].to(device), quantizer.to(device), settings, seed)
 
 
 def _given(array: np.ndarray | None) -> np.ndarray:
@@ -165,8 +186,9 @@ def _given(array: np.ndarray | None) -> np.ndarray:
     return array
 
 
-def _tensor(embeddings: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32)).to(device)
+def _tensor(embeddings: np.ndarray) -> Tensor:
+    """On the CPU, where a memory map stays one; chunks and batches of it are moved."""
+    return torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32))
 
 
 def _new_rqvae(input_dim: int, settings: IndexSettings, generator: torch.Generator) -> RQVAE:

@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from recbole_lcrec.indexing.item_index import ItemIndex, load_index
+from recbole_lcrec.artifacts import replace_text
+from recbole_lcrec.indexing.item_index import ItemIndex
 from recbole_lcrec.indexing.method import IndexMethod
 from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.settings import IndexSettings, TextSettings
+from recbole_lcrec.values import read_yaml
 
 __all__ = [
-    "INDEX_FILE",
+    "CODES_FILE",
     "METHOD_FILE",
     "PAGE_FILE",
     "REPORT_FILE",
     "STATE_FILE",
     "SavedMethod",
+    "add_to_report",
     "load_method",
     "read_index",
     "read_report",
@@ -36,7 +41,7 @@ __all__ = [
     "saved_codebook_sizes",
 ]
 
-INDEX_FILE = "index.json"
+CODES_FILE = "codes.npy"
 METHOD_FILE = "indexer.json"
 STATE_FILE = "indexer.safetensors"
 REPORT_FILE = "index_report.json"
@@ -83,11 +88,11 @@ def load_method(folder: Path, device: torch.device) -> SavedMethod:
     content = _content(folder / METHOD_FILE)
     path = folder / STATE_FILE
     try:
-        settings = IndexSettings(**_tuples(content["settings"]))
-        text = TextSettings(**_tuples(content["text"])) if content["text"] else None
+        settings = IndexSettings.from_config(_keyed(IndexSettings, content["settings"]))
+        text = TextSettings.from_config(_keyed(TextSettings, content["text"])) if content["text"] else None
         kind, sizes, seed = METHODS[content["method"]], tuple(content["codebook_sizes"]), int(content["seed"])
         state = load_file(path) if path.is_file() else {}
-    except (KeyError, TypeError, SafetensorError) as err:
+    except (KeyError, TypeError, AttributeError, ValueError, SafetensorError) as err:
         raise ValueError(f"{folder}: {METHOD_FILE} or {STATE_FILE} is damaged ({err}); restore the folder") from err
     try:
         method = kind.from_state(state, settings, seed, device)
@@ -102,19 +107,25 @@ def saved_codebook_sizes(folder: Path) -> tuple[int, ...] | None:
     return tuple(_content(path)["codebook_sizes"]) if path.is_file() else None
 
 
-def read_index(folder: Path, item_ids: Sequence[str]) -> ItemIndex:
-    """Reads the index of an artifact's folder.
-
-    Raises:
-        ValueError: the folder's index is not one of these items.
-    """
-    return load_index(folder / INDEX_FILE, item_ids, saved_codebook_sizes(folder))
+def read_index(folder: Path) -> ItemIndex:
+    """Reads the index of an artifact's folder."""
+    sizes = tuple(_content(folder / METHOD_FILE)["codebook_sizes"])
+    return ItemIndex(np.load(folder / CODES_FILE, allow_pickle=False), sizes)
 
 
 def read_report(folder: Path) -> dict[str, Any]:
     """The numbers of an index's making, ``curve`` (one mapping an epoch) among them; empty where none were saved."""
     path = folder / REPORT_FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def add_to_report(folder: Path, numbers: Mapping[str, int]) -> None:
+    """Brings the saved numbers of a folder up to date, where there are any; ``items_indexed_later`` adds up."""
+    report = read_report(folder)
+    if report:
+        later = report.get("items_indexed_later", 0) + numbers["items_indexed_later"]
+        text = json.dumps({**report, **numbers, "items_indexed_later": later}, indent=1)
+        replace_text(folder / REPORT_FILE, text)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -132,5 +143,7 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def _keyed(kind: type[IndexSettings] | type[TextSettings], saved: dict[str, Any]) -> dict[str, Any]:
+    """Saved settings under their keys; today's defaults for keys that the version which saved them did not have."""
+    defaults = read_yaml(properties_dir() / "model" / "LCRec.yaml")
+    return {key: saved.get(name, defaults[key]) for name, key in kind.keys().items()}

@@ -146,6 +146,6 @@ def test_the_published_games_index_becomes_conflict_free():
     assert (index.n_items, index.codebook_sizes) == (16859, (256,) * 4)
     assert index.n_items - index.n_conflicts() == 16717
     codes, moved = resolve_without_embeddings(index.codes, index.codebook_sizes)
-    ItemIndex(codes, 256).require_unique()
+    ItemIndex(codes, index.codebook_sizes).require_unique()
     assert moved == 142
     assert (codes[:, :3] == index.codes[:, :3]).all()

@@ -13,7 +13,7 @@ import torch
 
 from recbole_lcrec.artifacts import ArtifactStore
 from recbole_lcrec.indexing.learn import learn_item_index
-from recbole_lcrec.indexing.saved import INDEX_FILE, REPORT_FILE, load_method, saved_codebook_sizes
+from recbole_lcrec.indexing.saved import REPORT_FILE, load_method, saved_codebook_sizes
 from recbole_lcrec.settings import INDEX_METHODS
 from tests.indexing.plain_settings import index_settings
 
@@ -22,8 +22,7 @@ CPU = torch.device("cpu")
 
 def learn(root, embeddings, seed=0, n_items=None, **changes):
     n_items = len(embeddings) if n_items is None else n_items
-    ids = [f"i{n}" for n in range(n_items)]
-    return learn_item_index(ids, embeddings, index_settings(**changes), None, ArtifactStore(root), seed, CPU, False)
+    return learn_item_index(n_items, embeddings, index_settings(**changes), None, ArtifactStore(root), seed, CPU, False)
 
 
 def report_of(learned):
@@ -49,8 +48,18 @@ def random_embeddings(n=400, dim=24, duplicates=0.05, seed=0):
         (random_embeddings(n=2), {"levels": 1}),
         (np.full((100, 6), 3.0, dtype=np.float32), {}),
         (random_embeddings().astype(np.float64), {"hidden_sizes": ()}),
+        (random_embeddings() * np.float32(1e30), {}),
     ],
-    ids=["5% duplicates", "all drawn again", "every leaf taken", "fewer items than codes", "two", "constant", "linear"],
+    ids=[
+        "5% duplicates",
+        "all drawn again",
+        "every leaf taken",
+        "fewer items than codes",
+        "two",
+        "constant",
+        "linear",
+        "huge",
+    ],
 )
 def test_distinct_rows_equal_items(tmp_path, method, embeddings, changes, caplog):
     with caplog.at_level(logging.INFO):
@@ -107,7 +116,7 @@ def test_report_agrees_with_the_saved_method(tmp_path, method):
     else:
         residual, decoded = torch.from_numpy(embeddings) - mean, mean.repeat(400, 1)
         codes = torch.empty(400, 3, dtype=torch.long)
-        for level, book in enumerate(state["codebooks"]):
+        for level, book in enumerate(state["codebooks"] * state["scale"]):
             codes[:, level] = torch.cdist(residual, book).argmin(dim=1)
             residual, decoded = residual - book[codes[:, level]], decoded + book[codes[:, level]]
     error = (decoded - torch.from_numpy(embeddings)).square().mean().item()
@@ -149,10 +158,10 @@ def test_an_interrupted_training_leaves_no_half_artifact(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("recbole_lcrec.indexing.learn.save_index", interrupted)
+        patch.setattr("recbole_lcrec.indexing.learn.conflict_rate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             learn(tmp_path, random_embeddings())
-    assert not list(tmp_path.rglob(INDEX_FILE)) and len(list(tmp_path.glob("indexer-*"))) == 1
+    assert not list(tmp_path.glob("index-*")) and len(list(tmp_path.glob("indexer-*"))) == 1
     assert not learn(tmp_path, random_embeddings()).reused
     assert learn(tmp_path, random_embeddings()).reused
 
@@ -205,4 +214,21 @@ def with_nan():
 def test_bad_embeddings(tmp_path, embeddings, changes, message):
     with pytest.raises(ValueError, match=message):
         learn(tmp_path, embeddings, **changes)
-    assert not list(tmp_path.rglob(INDEX_FILE))
+    assert not list(tmp_path.glob("index*"))
+
+
+def test_a_supplement_beyond_the_last_letter(tmp_path):
+    with pytest.raises(ValueError, match=r"index_levels = 26: .*'supplement' adds a level"):
+        learn(tmp_path, random_embeddings(n=10), method="supplement", levels=26)
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_embeddings_are_told_and_give_no_share_of_nothing(tmp_path, caplog):
+    learned = learn(tmp_path, np.full((50, 6), 3.0, dtype=np.float32))
+    assert "variance_lost" not in report_of(learned) and "All items have the same embedding" in caplog.text
+
+
+def test_an_index_of_other_code_is_not_reused(tmp_path, monkeypatch):
+    learn(tmp_path, random_embeddings())
+    monkeypatch.setattr("recbole_lcrec.indexing.learn._FORM", 10**6)
+    assert not learn(tmp_path, random_embeddings()).reused

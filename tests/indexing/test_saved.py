@@ -20,7 +20,7 @@ TEXT = TextSettings(("title",), (), "some-encoder", 32, 4, "fp32")
 def trained(name, n=60):
     embeddings = np.random.default_rng(0).normal(size=(n, 12)).astype(np.float32)
     settings = index_settings(method=name)
-    method, _ = METHODS[name].train(embeddings, Training(settings, n, 7, CPU, False))
+    method, _ = METHODS[name].train(embeddings, Training(settings, 7, CPU, False))
     return method, embeddings
 
 
@@ -66,6 +66,15 @@ def test_a_wrong_folder(folder, damage, message):
     damage(folder)
     with pytest.raises(ValueError, match=message):
         load_method(folder, CPU)
+
+
+def test_settings_of_an_older_version_get_the_defaults_of_today(folder):
+    content = json.loads((folder / METHOD_FILE).read_text())
+    before = load_method(folder, CPU).method.settings
+    del content["settings"]["report"]
+    content["settings"]["gone"] = 1
+    (folder / METHOD_FILE).write_text(json.dumps(content))
+    assert load_method(folder, CPU).method.settings == before
 
 
 def test_a_codebook_file_of_another_shape_for_the_rqvae(tmp_path):

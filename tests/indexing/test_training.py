@@ -11,7 +11,6 @@ from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE, RQVAE
 from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkhorn
 from recbole_lcrec.indexing.training import (
     _revive,
-    conflict_rate,
     encode_catalogue,
     initialise_codebooks,
     train_rqvae,
@@ -58,7 +57,16 @@ def test_training_lowers_the_loss_and_uses_every_code():
     assert reports[-1].reconstruction_loss < reports[0].reconstruction_loss < 1
     assert min(reports[-1].codes_used) >= 7
     codes = encode_catalogue(model, data).numpy()
-    assert reports[-1].conflict_rate == pytest.approx(conflict_rate(codes))
+    distinct = len({tuple(row) for row in codes.tolist()})
+    assert reports[-1].conflict_rate == pytest.approx(1 - distinct / len(codes))
+
+
+def test_steps_are_capped_and_the_log_says_so(caplog):
+    data = clusters()
+    with caplog.at_level(logging.INFO):
+        _, reports = trained(data, epochs=40, batch_size=len(data), max_steps=5)
+    assert len(reports) == 5 and "5 of 40 epochs" in caplog.text
+    assert len(trained(data, epochs=3, max_steps=1)[1]) == 1
 
 
 def test_a_dead_code_is_revived():
@@ -81,10 +89,6 @@ def test_same_seed_same_model():
         torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     )
     assert not torch.equal(first.quantizer.codebooks, other.quantizer.codebooks)
-
-
-def test_conflict_rate():
-    assert conflict_rate(np.array([[0, 1], [0, 1], [0, 1], [1, 1]])) == 0.5
 
 
 def test_reports_measure_conflicts_on_some_epochs_and_log_those(caplog):

@@ -6,15 +6,14 @@ and what is missing leaves its section out with a sentence.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.artifacts import replace_text
 from recbole_lcrec.indexing.item_index import ItemIndex, index_token
 from recbole_lcrec.indexing.purity import PrefixPurity
 from recbole_lcrec.indexing.report.meaning import map_section, neighbours_section, purity_section
@@ -127,13 +126,7 @@ def write_report(path: Path, data: IndexReport) -> None:
         purity_section(data.purity, data.random_purity),
     )
     text = render(f"Item index of {data.dataset} ({data.method})", sections)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    getLogger().info(f"index report: {path}")
+    replace_text(path, text)
 
 
 def _summary(data: IndexReport) -> Section:
