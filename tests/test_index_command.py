@@ -96,7 +96,7 @@ def test_the_main_command_takes_every_method_and_restores_its_runs(shop: Path, t
     parameters = tiny(shop, index_method=method, index_report=True, epochs=2, decoding_beam_size=N_ITEMS)
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     run = Path(result["saved_model_file"])
-    assert "bolt number" in (run / "index_report.html").read_text(encoding="utf-8")
+    assert f"Item index of {SHOP} ({method})" in (run / "index_report.html").read_text(encoding="utf-8")
     config, model, dataset, _, _, test_data = load_data_and_model(run)
     assert LCRecTrainer(config, model).evaluate(test_data, load_best_model=False) == result["test_result"]
     levels = {"vanilla": 1, "supplement": 4}.get(method, 3)
