@@ -142,7 +142,8 @@ class _Encoder:
     @cached_property
     def bar(self) -> Any:
         share = -(-len(self.texts) // process_count())
-        return tqdm(total=share, desc="item texts", unit="item", leave=False, disable=not self.show_progress)
+        shape = "{l_bar}{bar}| {n:.0f}/{total} items [{elapsed}<{remaining}]"  # a batch may end within an item's texts
+        return tqdm(total=share, desc="item texts", bar_format=shape, leave=False, disable=not self.show_progress)
 
     def make_part(self, part: int, folder: Path) -> None:
         rows = range(len(self.texts))[part * _ITEMS_PER_PART : (part + 1) * _ITEMS_PER_PART]

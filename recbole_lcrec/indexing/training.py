@@ -7,6 +7,7 @@ measured by. Refuses to know how conflicts are resolved afterwards and where any
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from logging import getLogger
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from recbole_lcrec.indexing.item_index import conflict_rate
 from recbole_lcrec.indexing.kmeans import residual_codebooks
@@ -91,7 +93,7 @@ def train_rqvae(
     reports: list[EpochReport] = []
     model.train()
     epochs = range(1, n_epochs + 1)
-    for epoch in tqdm(epochs, desc="item index", unit="epoch", leave=False, disable=not show_progress):
+    for epoch in _shown(epochs, show_progress):
         tally = _Tally(model)
         for rows in torch.randperm(len(embeddings), generator=generator).tensor_split(batches):
             loss = model.loss(embeddings[rows].to(model.mean.device), uniform=uniform)
@@ -156,6 +158,15 @@ class _Tally:
         perplexity = torch.special.entr(self.counts / self.items).sum(dim=1).exp().tolist()
         error = torch.stack(self.marginal_errors).mean().item() if self.marginal_errors else None
         return EpochReport(epoch, reconstruction, quantization, conflicts, tuple(used), tuple(perplexity), error)
+
+
+def _shown(epochs: range, show_progress: bool) -> Iterator[int]:
+    """The epochs under a progress bar that log lines do not break."""
+    if not show_progress:
+        yield from epochs
+        return
+    with logging_redirect_tqdm():
+        yield from tqdm(epochs, desc="item index", unit="epoch", leave=False)
 
 
 def _affordable_epochs(settings: IndexSettings, batches: int) -> int:
