@@ -22,8 +22,9 @@ __all__ = ["codes_section", "training_section", "tree_section"]
 def training_section(curve: Sequence[Mapping[str, Any]], codebook_sizes: Sequence[int]) -> Section:
     """Losses, conflicts and use of codes over the epochs; a number that is None in every epoch has no figure."""
     lead = (
-        "Losses should fall and flatten. Codes used and perplexity should stay high on every level: a level whose "
-        "codes fall out of use (collapse) tells fewer items apart, and conflicts rise."
+        "Reconstruction should fall and flatten; quantization may rise as the latent vectors spread. Codes used and "
+        "perplexity should stay high on every level: a level whose codes fall out of use (collapse) tells fewer items "
+        "apart, and conflicts rise."
     )
     if not curve:
         return Section("training", "Training", lead, "No training curve: this index was not trained epoch by epoch.")

@@ -32,13 +32,11 @@ _EXPLAINED = {
         "the same of the finished index; 0 means that every item has an index of its own",
     ),
     "moved_items": ("items moved", "items that got other codes so that no two share an index"),
+    "moved_out_of_prefix": ("moved out of their prefix", "those of them whose prefix had more items than codes"),
+    "items_indexed_later": ("items indexed later", "new items that were given indices after training"),
     "moved_added_distance": (
         "added distance of moved items",
         "mean growth of the squared distance between latent vector and codes, the price of being distinct",
-    ),
-    "reconstruction_loss": (
-        "reconstruction loss",
-        "mean squared error of what the codes give back, per element of the scaled embeddings",
     ),
     "reconstruction_error": (
         "reconstruction error",
@@ -50,10 +48,9 @@ _EXPLAINED = {
     ),
     "training_seconds": ("seconds of training", "wall clock"),
     "resolution_seconds": ("seconds of conflict resolution", "wall clock"),
-    "seconds": ("seconds", "wall clock, the whole construction"),
 }
 _SHARES = {"conflict_rate_before", "conflict_rate_after", "variance_lost"}
-_SHOWN_ELSEWHERE = {"method", "items", "levels", "codebook_size", "codebook_sizes", "codes_used", "perplexity"}
+_SHOWN_ELSEWHERE = {"method", "items", "levels", "codebook_sizes", "codes_used", "perplexity"}
 
 
 @dataclass(frozen=True, eq=False)
