@@ -81,7 +81,9 @@ class LCRecDataset(ItemCatalogue):
         try:
             return len(self.item_texts) > 0
         except ValueError as err:
-            getLogger().warning(f"There are no item texts for tokenizer and report: {err}")
+            getLogger().warning(
+                f"Tokenizer and report go without item texts, which text_title_fields would name: {err}"
+            )
             return False
 
     def _given(self, path: Path) -> ItemIndex:
@@ -90,7 +92,7 @@ class LCRecDataset(ItemCatalogue):
             self.index_folder = path.parent
             known = set(indexed_items(path))
             new = [item for item in self.item_ids if item not in known]
-            if new:
+            if new and len(new) < len(self.item_ids):
                 raise ValueError(
                     f"{path}: {len(new)} of {len(self.item_ids)} items of the catalogue are newer than the index, "
                     f"first {new[:5]}; give them indices with: python -m recbole_lcrec.indexing --extend={path.parent}"
@@ -130,6 +132,8 @@ class LCRecDataset(ItemCatalogue):
         )
         self.index_folder, index, verbs = learned.folder, learned.index, {True: "reused", False: "made"}
         embeddings = f"embeddings {verbs[embedded.reused]} ({embedded.folder}), " if embedded else ""
+        if embedded and embedded.folder is None:
+            embeddings = f"embeddings from {settings.embedding_file}, "
         getLogger().info(
             f"Item index: {index.n_items:,} items, {index.sizes_in_words()}, all distinct; {embeddings}"
             f"index {verbs[learned.reused]} ({learned.folder}), {perf_counter() - started:.1f} s"
@@ -158,11 +162,15 @@ class LCRecDataset(ItemCatalogue):
         settings, seed, index = IndexSettings.from_config(self.config), int(self.config["seed"]), self.item_index
         numbers = read_report(self.index_folder) if self.index_folder else {}
         purity, by_lot = {}, {}
+        given = "method" not in numbers
         if settings.label_field and self._labels is not None:
             labels = self._labels
-            purity[settings.label_field] = prefix_purity(index.codes, labels, seed)
+            text = TextSettings.from_config(self.config)
+            encoded = settings.label_field in (*text.title_fields, *text.description_fields)
+            name = f"{settings.label_field}{', a part of the encoded texts' if encoded and not given else ''}"
+            purity[name] = prefix_purity(index.codes, labels, seed)
             drawn = random_codes(index.n_items, index.codebook_sizes, seed)
-            by_lot[settings.label_field] = prefix_purity(drawn, labels, seed)
+            by_lot[name] = prefix_purity(drawn, labels, seed)
         return IndexReport(
             dataset=self.dataset_name,
             method=numbers.pop("method", "given"),

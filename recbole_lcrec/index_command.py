@@ -21,6 +21,7 @@ from recbole_lcrec.plan import build_configs
 from recbole_lcrec.processes import process_rank
 from recbole_lcrec.quick_start import reported, run_log
 from recbole_lcrec.resources import unused_path
+from recbole_lcrec.settings import IndexSettings
 
 if TYPE_CHECKING:
     from recbole_lcrec.config import Config
@@ -60,7 +61,8 @@ def _make(config: Config) -> Path | None:
         made = stage.LCRecDataset(config)
         if process_rank():
             return None
-        name = f"index-{config['dataset']}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
+        method = IndexSettings.from_config(config).resolved().method if made.index_folder else "given"
+        name = f"index-{config['dataset']}-{method}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
         folder = unused_path(Path(config["checkpoint_dir"]) / name)
         with whole_folder(folder) as unfinished:
             made.save_index(unfinished)

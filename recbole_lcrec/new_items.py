@@ -11,6 +11,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from recbole_lcrec.config import Config
@@ -78,6 +79,7 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
             bool(config["show_progress"]),
         ).vectors
     index = extend_index(saved, load_index(index_file, old, saved.codebook_sizes), embeddings, len(new))
+    _warn_of_unlearned_codes(index.codes[: len(old)], index.codes[len(old) :])
     if process_rank() == 0:
         save_index(index, [*old, *new], index_file)
         add_to_report(folder, {"items": index.n_items, "items_indexed_later": len(new)})
@@ -86,6 +88,19 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
         f"{index_file}: {len(new):,} new items indexed beside {len(old):,}, {index.sizes_in_words()}, all distinct"
     )
     return new
+
+
+def _warn_of_unlearned_codes(old: np.ndarray, new: np.ndarray) -> None:
+    """A code that no item of the training has is a token that the language model never learned."""
+    unlearned = np.zeros(len(new), dtype=bool)
+    for before, after in zip(old.T, new.T, strict=True):
+        unlearned |= ~np.isin(after, before)
+    if unlearned.any():
+        getLogger().warning(
+            f"{int(unlearned.sum()):,} of {len(new):,} new items have a code that no trained item has: the language "
+            "model has not learned its token and will hardly name them; tune again, or learn an index with fewer codes "
+            "(index_codebook_size)"
+        )
 
 
 def _require_same_index(values: Mapping[str, Any]) -> None:

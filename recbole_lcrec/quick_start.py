@@ -216,6 +216,7 @@ def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, 
     with run_log(config):
         model, dataset, loaders = _build(config)
         restore(model)
+        model.eval()
     return config, model, dataset, *loaders
 
 

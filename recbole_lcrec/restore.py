@@ -51,6 +51,8 @@ def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[
     Raises:
         ValueError: a file is missing.
     """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; give one that a run has saved")
     saved = read_yaml(_present(folder / "config.yaml"))
     if not saved.get("dataset"):
         raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")

@@ -81,6 +81,8 @@ def learn_item_index(
     kind = METHODS[settings.method]
     require_room(n_items, settings)
     embeddings = _checked(embeddings, n_items) if kind.needs_embeddings else None
+    if settings.method != "vanilla":
+        _hint_at_size(n_items, settings)
     training = Training(settings, seed, device, show_progress)
     parts = {
         "form": _FORM,
@@ -198,6 +200,15 @@ def _joined(parts: Sequence[Path]) -> Assignment:
     latents = arrays("latents.npy") if there("latents.npy") else None
     lost = [json.loads((part / "lost.json").read_text(encoding="utf-8")) for part in parts if there("lost.json")]
     return Assignment(arrays("codes.npy"), latents, sum(lost) if lost else None)
+
+
+def _hint_at_size(n_items: int, settings: IndexSettings) -> None:
+    """With hardly more items than codes the first level names them all, and no prefix is shared."""
+    if n_items < 4 * settings.codebook_size:
+        getLogger().warning(
+            f"{n_items:,} items for {settings.codebook_size} codes a level: most items have a first code of their own, "
+            "so that hardly any share a prefix; index_codebook_size near the square root of the items gives a tree"
+        )
 
 
 def _finish(

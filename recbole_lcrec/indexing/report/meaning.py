@@ -126,8 +126,8 @@ def purity_section(
     """Purity of labels per prefix depth, beside chance and beside the ``random`` method where it was measured."""
     title = "Purity of prefixes"
     lead = (
-        "An outside witness: labels that played no part in making the index. Purity is the share of items that carry "
-        "the commonest label among the items of their prefix; prefixes that only one labelled item has are not "
+        "Labels are an outside witness where they are no part of the encoded texts. Purity is the share of items that "
+        "carry the commonest label among the items of their prefix; prefixes that only one labelled item has are not "
         "counted. Chance is the same in the same tree with the labels dealt at random: small groups look pure by "
         "chance, so compare purity with chance at the same depth, not one depth with another."
     )
