@@ -170,7 +170,7 @@ def test_what_cannot_take_new_items_says_so(shop: Path, tiny: Parameters, tmp_pa
         (["--dataset=shop", "--index_methd=random"], "index_method"),
         (["--dataset=shop", "--index_method=rq"], "rqvae"),
         (["--dataset=nowhere"], "nowhere"),
-        (["--extend=nowhere"], "config.yaml"),
+        (["--extend=nowhere"], "no such folder"),
         (["--dataset=shop", "--index_embedding_file=none.npy"], "none.npy"),
         (["--dataset=shop", "--index_levels=1", "--index_codebook_size=5"], "30 items"),
         (["--dataset=shop", "--index_label_field=brand"], "brand"),

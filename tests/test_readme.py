@@ -107,7 +107,7 @@ def test_the_commands_were_found() -> None:
 
 def test_own_data_in_five_lines(tmp_path: Path) -> None:
     (block,) = (block for block in blocks(README, "bash") if "dataset/shop" in block)
-    *make_files, run, _ = block.splitlines()
+    *make_files, run, _, index = block.splitlines()
     assert len(make_files) == 3
     script = "\n".join(make_files).replace("python -c", f"{shlex.quote(sys.executable)} -c")
     subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True)
@@ -116,6 +116,8 @@ def test_own_data_in_five_lines(tmp_path: Path) -> None:
     assert rows[0] == ["user_id:token", "item_id:token", "timestamp:float"]
     assert rows[1] == ["u0", "i0", "0"] and len(rows) == 1 + 80 * 8
     keys = parse_command_line(shlex.split(run)[2:]).shared
+    alone = parse_index_command(shlex.split(index)[3:]).command.shared
+    assert {name: alone[name] for name in ("text_title_fields", "text_description_fields")}.items() <= keys.items()
     items = [f"i{number}" for number in range(40)]
     assert {row[1] for row in rows[1:]} == set(items)
     fields = keys["text_title_fields"], keys["text_description_fields"]
