@@ -64,9 +64,10 @@ def learn(embeddings: np.ndarray, root: Path) -> Path:
     from recbole_lcrec.artifacts import ArtifactStore
     from recbole_lcrec.indexing.learn import learn_item_index
 
-    ids = [str(row) for row in range(len(embeddings))]
     store = ArtifactStore(root)
-    return learn_item_index(ids, embeddings, settings(1), None, store, SEED, torch.device("cpu"), False).folder
+    return learn_item_index(
+        len(embeddings), embeddings, settings(1), None, store, SEED, torch.device("cpu"), False
+    ).folder
 
 
 def measure(path: Path, n_items: int, root: Path) -> dict[str, float | int | str]:
@@ -79,7 +80,7 @@ def measure(path: Path, n_items: int, root: Path) -> dict[str, float | int | str
     embeddings = np.load(path, mmap_mode="c")
     before = peak()
     started = perf_counter()
-    training = Training(settings(1), n_items, SEED, torch.device("cpu"), False)
+    training = Training(settings(1), SEED, torch.device("cpu"), False)
     method, _ = METHODS["rqvae"].train(embeddings, training)
     trained = perf_counter()
     method.assign(embeddings, range(n_items))
@@ -105,7 +106,7 @@ def peak() -> float:
 
 def digest(root: Path) -> str:
     """SHA-256 of the one finished index below a folder of artifacts."""
-    (path,) = root.glob("index-*/index.json")
+    (path,) = root.glob("index-*/codes.npy")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -142,7 +142,8 @@ def purity_report(results: dict[str, dict[int, Arrays]]) -> str:
     for model, seeds in results.items():
         measured = [arrays["purity"] for arrays in seeds.values() if "purity" in arrays]
         for depth, (items, purity, chance) in enumerate(np.nanmean(measured, axis=0) if measured else [], start=1):
-            rows.append([model, str(depth), f"{items:.0f}", f"{purity:.3f}", f"{chance:.3f}"])
+            if items:
+                rows.append([model, str(depth), f"{items:.0f}", f"{purity:.3f}", f"{chance:.3f}"])
     header = ["model", "prefix depth", "items counted", "purity", "chance"]
     return tabulate(rows, header, tablefmt="pipe", disable_numparse=True) if rows else ""
 
