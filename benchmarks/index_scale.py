@@ -1,6 +1,7 @@
 """Item indices at scale: seconds and memory of training, quantization and the whole construction, by catalogue size.
 
-    python benchmarks/index_scale.py --items=10000,100000,1000000 --threads=2
+    python benchmarks/index_scale.py --items=10000,100000 --threads=2 --processes=2
+    python benchmarks/index_scale.py --items=1000000 --threads=2 --assign_only
 
 Synthetic embeddings of 384 dimensions (a hundredth as many clusters as items) lie in a file that is mapped into memory,
 as the package maps its own. Each size is measured in a process of its own, so that peak memory is its own, too; it
@@ -101,6 +102,31 @@ def measure(path: Path, n_items: int, root: Path) -> dict[str, float | int | str
     }
 
 
+def assign(path: Path, n_items: int) -> dict[str, float | int | str]:
+    """Quantization and conflict resolution of all items by a network that 20,000 of them have trained for 3 epochs."""
+    import torch
+
+    from recbole_lcrec.indexing.item_index import conflict_rate
+    from recbole_lcrec.indexing.method import Training
+    from recbole_lcrec.indexing.methods import METHODS
+
+    embeddings = np.load(path, mmap_mode="c")
+    method, _ = METHODS["rqvae"].train(embeddings[:20_000], Training(settings(3), SEED, torch.device("cpu"), False))
+    started = perf_counter()
+    assignment = method.assign(embeddings, range(n_items))
+    assigned = perf_counter()
+    resolution = method.separate(assignment, embeddings)
+    return {
+        "items": n_items,
+        "assignment, s": round(assigned - started, 1),
+        "in conflict": f"{conflict_rate(assignment.codes):.2%}",
+        "resolution, s": round(perf_counter() - assigned, 1),
+        "moved": resolution.moved,
+        "peak, GiB": round(peak(), 2),
+        "all distinct": str(conflict_rate(resolution.codes) == 0),
+    }
+
+
 def peak() -> float:
     """Peak resident memory of this process, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -118,6 +144,7 @@ def main() -> None:
     parser.add_argument("--items", type=lambda text: [int(n) for n in text.split(",")], default=[10_000, 100_000])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processes", type=int, default=1, help="learn the largest size again, split so")
+    parser.add_argument("--assign_only", action="store_true", help="a network trained on 20,000 items quantizes all")
     parser.add_argument("--worker", nargs=3, metavar=("KIND", "FILE", "ROOT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -125,22 +152,23 @@ def main() -> None:
         if kind == "learn":
             learn(np.load(path, mmap_mode="c"), root)
         else:
-            sys.stdout.write(json.dumps(measure(path, options.items[0], root)) + "\n")
+            row = assign(path, options.items[0]) if kind == "assign" else measure(path, options.items[0], root)
+            sys.stdout.write(json.dumps(row) + "\n")
         return
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-    rows = []
+    rows, kind = [], "assign" if options.assign_only else "measure"
     with tempfile.TemporaryDirectory() as folder:
         for n_items in options.items:
             path, root = Path(folder) / f"{n_items}.npy", Path(folder) / f"artifacts-{n_items}"
             write_embeddings(path, n_items)
-            flags = [f"--items={n_items}", "--worker", "measure", str(path), str(root)]
+            flags = [f"--items={n_items}", "--worker", kind, str(path), str(root)]
             done = subprocess.run(
                 [sys.executable, __file__, *flags], env=environment, check=True, stdout=subprocess.PIPE, text=True
             )
             rows.append(json.loads(done.stdout.splitlines()[-1]))
         table = tabulate(rows, headers="keys", tablefmt="pipe")
         sys.stdout.write(f"{platform.machine()}, {options.threads} threads\n{table}\n")
-        if options.processes > 1:
+        if options.processes > 1 and not options.assign_only:
             split = Path(folder) / "split"  # the trained method goes along; quantizing and resolving are done anew
             (trained,) = root.glob("indexer-*")
             shutil.copytree(trained, split / trained.name)
