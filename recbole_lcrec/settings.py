@@ -12,14 +12,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-from recbole_lcrec.value_checks import Check, flag, integer, list_of, number, one_of, optional, text
+from recbole_lcrec.value_checks import (
+    Check,
+    either,
+    flag,
+    integer,
+    list_of,
+    mapping_of,
+    number,
+    one_of,
+    optional,
+    text,
+)
 
 __all__ = [
     "INDEX_METHODS",
+    "RESUMED_KEYS",
     "SCRATCH",
+    "TASKS",
     "BackboneSettings",
     "DecodingSettings",
     "IndexSettings",
+    "IntentionSettings",
+    "LoraSettings",
     "ScratchSettings",
     "TextSettings",
     "TuningSettings",
@@ -38,6 +53,11 @@ SCRATCH = "scratch"
 
 INDEX_METHODS = ("rqvae", "rqkmeans", "vanilla", "random", "supplement")
 """The ways to learn or draw an item index; ``auto`` takes a given one, else the first of these."""
+
+TASKS = ("seq", "mut", "asy", "ite", "per")
+"""The families of alignment tasks, named and ordered as in Table IV of the paper."""
+
+_CAPS = optional(either(integer(1), mapping_of(one_of(*TASKS), integer(1))))
 
 
 class _Settings:
@@ -136,6 +156,7 @@ class ScratchSettings(_Settings):
     """Sizes of the small LLaMA-architecture model that ``base_model: scratch`` initialises."""
 
     prefix: ClassVar[str] = "scratch_"
+    preset: str | None = _setting(optional(one_of("tiny", "small", "base")))
     vocab_size: int = _setting(integer(300))
     hidden_size: int = _setting(integer(8))
     intermediate_size: int = _setting(integer(8))
@@ -158,10 +179,15 @@ class TuningSettings(_Settings):
     """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
 
     prefix: ClassVar[str] = "tuning_"
-    tasks: tuple[str, ...] = _setting(list_of(one_of("seq")))
+    tasks: str | tuple[str, ...] = _setting(either(one_of("auto"), list_of(one_of(*TASKS))))
+    samples_per_task: int | Mapping[str, int] | None = _setting(_CAPS)
     seq_format: str = _setting(one_of("instruction", "stream"))
+    stream_epochs: int = _setting(integer(0))
     template_file: str | None = _setting(optional(text))
+    text_tokens: int = _setting(integer(1))
+    general_file: str | None = _setting(optional(text))
     max_length: int = _setting(integer(8))
+    batch_tokens: int | None = _setting(optional(integer(1)))
     accumulation_steps: int = _setting(integer(1))
     scheduler: str = _setting(one_of("cosine", "linear", "constant", "constant_with_warmup"))
     warmup_ratio: float = _setting(number(0.0, 0.99))
@@ -169,11 +195,60 @@ class TuningSettings(_Settings):
     deepspeed: str | None = _setting(optional(text))
     gradient_checkpointing: bool = _setting(flag)
     workers: int = _setting(integer(0))
+    checkpoint_steps: int | None = _setting(optional(integer(1)))
+    resume: str | None = _setting(optional(text), key="resume")
     epochs: int = _setting(integer(1), key="epochs")
     batch_size: int = _setting(integer(1), key="train_batch_size")
     learning_rate: float = _setting(number(0.0, above=True), key="learning_rate")
     weight_decay: float = _setting(number(0.0), key="weight_decay")
     valid_sample_users: int | None = _setting(optional(integer(1)), key="valid_sample_users")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tasks != "auto" and len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tuning_tasks = {list(self.tasks)} names a task twice")
+        if self.stream_epochs and self.seq_format == "stream":
+            raise ValueError(
+                f"tuning_stream_epochs = {self.stream_epochs} puts streams before instructions, but "
+                "tuning_seq_format = 'stream' has no instructions of seq: leave one of the two out"
+            )
+        if self.stream_epochs >= self.epochs:
+            raise ValueError(
+                f"tuning_stream_epochs = {self.stream_epochs} leaves none of epochs = {self.epochs} to instructions; "
+                "lower it, or set tuning_seq_format=stream"
+            )
+
+
+@dataclass(frozen=True)
+class LoraSettings(_Settings):
+    """Low-rank adaptation (Hu et al., ICLR 2022) in the place of full fine-tuning."""
+
+    prefix: ClassVar[str] = "lora_"
+    r: int | None = _setting(optional(integer(1)))
+    alpha: int = _setting(integer(1))
+    dropout: float = _setting(number(0.0, 0.95))
+    targets: str | tuple[str, ...] = _setting(either(one_of("all-linear"), list_of(text)))
+    merge: bool = _setting(flag)
+
+
+@dataclass(frozen=True)
+class IntentionSettings(_Settings):
+    """Where the intentions and preferences of users come from (paper III-C3)."""
+
+    prefix: ClassVar[str] = "intention_"
+    source: str = _setting(one_of("auto", "file", "llm", "extractive", "none"))
+    file: str | None = _setting(optional(text))
+    review_fields: tuple[str, ...] = _setting(list_of(text, allow_empty=True))
+    per_user: int | None = _setting(optional(integer(1)))
+    sentences: int = _setting(integer(1))
+    llm_model: str | None = _setting(optional(text))
+    llm_base_url: str | None = _setting(optional(text))
+    llm_key_variable: str = _setting(text)
+    llm_parallel: int = _setting(integer(1))
+    llm_requests_per_minute: int | None = _setting(optional(integer(1)))
+    llm_timeout: float = _setting(number(0.0, above=True))
+    llm_retries: int = _setting(integer(0))
+    llm_max_tokens: int = _setting(integer(1))
 
 
 @dataclass(frozen=True)
@@ -196,6 +271,8 @@ STAGES: tuple[type[_Settings], ...] = (
     IndexSettings,
     BackboneSettings,
     ScratchSettings,
+    LoraSettings,
+    IntentionSettings,
     TuningSettings,
     DecodingSettings,
 )
@@ -220,3 +297,19 @@ def check_all(config: Mapping[str, Any]) -> None:
             problems.append(str(err))
     if problems:
         raise ValueError("; ".join(problems))
+
+
+RESUMED_KEYS = frozenset(known_keys()) - {
+    "resume",
+    "index_file",
+    "index_report",
+    "index_label_field",
+    "text_batch_size",
+    "tuning_workers",
+    "tuning_checkpoint_steps",
+    "intention_llm_parallel",
+    "intention_llm_requests_per_minute",
+    "intention_llm_timeout",
+    "intention_llm_retries",
+} | {"seed", "clip_grad_norm", "eval_step", "stopping_step", "valid_metric", "eval_args", "MAX_ITEM_LIST_LENGTH"}
+"""Keys that must not differ when a killed run is gone on with; the others change how it is done, not what."""

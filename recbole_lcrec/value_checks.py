@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Check", "flag", "integer", "list_of", "number", "one_of", "optional", "text"]
+__all__ = ["Check", "either", "flag", "integer", "list_of", "mapping_of", "number", "one_of", "optional", "text"]
 
 Check = Callable[[Any], str]
 """From a value to what was expected instead; empty when the value is right."""
@@ -77,3 +77,25 @@ def list_of(check: Check, allow_empty: bool = False) -> Check:
         return f"a list whose elements are each {problems[0]}" if problems else ""
 
     return check_list
+
+
+def either(*checks: Check) -> Check:
+    """What one of several checks asks for."""
+
+    def check(value: Any) -> str:
+        problems = [each(value) for each in checks]
+        return "" if "" in problems else ", or ".join(problems)
+
+    return check
+
+
+def mapping_of(key: Check, content: Check) -> Check:
+    """A mapping whose keys and values each pass their check."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, dict) or not value:
+            return "a mapping with at least one entry"
+        problems = [problem for pair in value.items() if (problem := key(pair[0]) or content(pair[1]))]
+        return f"a mapping whose entries are each {problems[0]}" if problems else ""
+
+    return check
