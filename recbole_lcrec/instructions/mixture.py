@@ -1,29 +1,49 @@
-"""Which datum is shown in which epoch, and in which wording.
+"""Which datum is shown in which epoch: the chosen families of tasks as one source of instructions.
 
-Knows sequences of item rows, item indices as text, and templates. A datum of an epoch is a function of
-(seed, epoch, datum), so any worker and any resumed run sees the same. Refuses to know tokenizers and models.
+Knows sources and their sizes. A datum of an epoch is a function of (seed, epoch, datum), so any worker and any resumed
+run sees the same. Refuses to know wordings, tokenizers and models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from recbole_lcrec.data.sequences import UserSequences
-from recbole_lcrec.instructions.tasks import sequential_item_prediction, stream
+from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_tasks
+from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.templates import Instruction, Templates
+from recbole_lcrec.instructions.text_sources import (
+    IntentionInstructions,
+    ItemTextInstructions,
+    Material,
+    NextTextInstructions,
+    PreferenceInstructions,
+    TitleHistoryInstructions,
+)
+from recbole_lcrec.settings import TuningSettings
 
-__all__ = ["InstructionSource", "SequentialInstructions", "StreamInstructions", "draw"]
+__all__ = [
+    "GENERAL",
+    "Capped",
+    "GivenInstructions",
+    "InstructionSource",
+    "Mixture",
+    "StreamsFirst",
+    "alignment_instructions",
+]
+
+GENERAL = "general"
+"""How a mixture names instructions of the user's own, which belong to no family."""
 
 
 class InstructionSource(Protocol):
     """What the trainer reads: the instructions of any epoch, made when asked for."""
 
-    def __len__(self) -> int:
+    def size(self, epoch: int) -> int:
         """How many instructions an epoch has."""
         ...
 
@@ -32,85 +52,217 @@ class InstructionSource(Protocol):
         ...
 
 
-def draw(seed: int, epoch: int, datum: int, choices: int) -> int:
-    """A number in 0 .. choices - 1 that depends on the arguments alone."""
-    return int(np.random.default_rng((seed, epoch, datum)).integers(choices))
+@dataclass(frozen=True)
+class GivenInstructions:
+    """Finished instructions, each once per epoch."""
+
+    instructions: Sequence[Instruction]
+
+    def size(self, epoch: int) -> int:
+        """Data of an epoch, the same in every epoch."""
+        return len(self.instructions)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """The datum's instruction, the same in every epoch."""
+        return self.instructions[datum]
 
 
 @dataclass(frozen=True)
-class SequentialInstructions:
-    """SEQ: every item of every training sequence but the first is a target once per epoch (paper III-C1).
+class Capped:
+    """Part of a source in each epoch: the next ``most`` data of a permutation that is walked round and round.
+
+    No datum comes twice in an epoch, and all have come before one comes again, up to the seam of a round.
 
     Attributes:
-        sequences: training sequences of item rows.
-        item_texts: index of each item row as text.
-        templates: the wordings; one SEQ template is drawn per datum and epoch.
-        max_history: how many of the newest items a history keeps.
-        seed: of the draw.
+        source: as large in every epoch.
+        most: data of an epoch, at least 1; a smaller source is shown whole.
+        seed: of the permutation.
     """
 
-    sequences: UserSequences
-    item_texts: Sequence[str]
-    templates: Templates
-    max_history: int
+    source: InstructionSource
+    most: int
     seed: int
 
     @cached_property
-    def _ends(self) -> np.ndarray:
-        """int64 [U]: targets of each user and all before; every sequence's first item is no target."""
-        return self.sequences.offsets[1:] - np.arange(1, len(self.sequences) + 1)
+    def _order(self) -> np.ndarray:
+        return np.random.default_rng(self.seed).permutation(self.source.size(0))
 
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self.sequences) else 0
+    def size(self, epoch: int) -> int:
+        """Data of an epoch, the same in every epoch."""
+        return min(self.most, self.source.size(epoch))
 
     def instruction(self, epoch: int, datum: int) -> Instruction:
-        """The datum's target, asked for after its history; see :class:`InstructionSource`."""
-        user = int(np.searchsorted(self._ends, datum, side="right"))
-        position = datum + user + 1  # this user's and every earlier user's first item stand before it
-        start = max(int(self.sequences.offsets[user]), position - self.max_history)
-        history = [self.item_texts[row] for row in self.sequences.items[start:position]]
-        group = self.templates.tasks["seq"]
-        template = group[draw(self.seed, epoch, datum, len(group))]
-        return sequential_item_prediction(
-            self.templates, template, history, self.item_texts[self.sequences.items[position]]
+        """The datum's instruction in an epoch."""
+        total = self.source.size(epoch)
+        if self.most >= total:
+            return self.source.instruction(epoch, datum)
+        return self.source.instruction(epoch, int(self._order[(epoch * self.most + datum) % total]))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Named sources one after another.
+
+    Attributes:
+        parts: names and sources.
+    """
+
+    parts: tuple[tuple[str, InstructionSource], ...]
+
+    def counts(self, epoch: int) -> dict[str, int]:
+        """Name -> how many of an epoch's instructions are its."""
+        return {name: source.size(epoch) for name, source in self.parts}
+
+    def size(self, epoch: int) -> int:
+        """How many instructions an epoch has."""
+        return sum(source.size(epoch) for _, source in self.parts)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """The datum's instruction in an epoch."""
+        place = datum
+        for _, source in self.parts:
+            size = source.size(epoch)
+            if place < size:
+                return source.instruction(epoch, place)
+            place -= size
+        raise IndexError(f"epoch {epoch} has {self.size(epoch)} instructions, so there is no number {datum}")
+
+
+@dataclass(frozen=True)
+class StreamsFirst:
+    """Some epochs of streams, then the mixture of tasks.
+
+    Attributes:
+        streams: what the first epochs show.
+        mixture: what the later ones show.
+        epochs: how many the first are.
+    """
+
+    streams: Mixture
+    mixture: Mixture
+    epochs: int
+
+    def _of(self, epoch: int) -> Mixture:
+        return self.streams if epoch < self.epochs else self.mixture
+
+    def counts(self, epoch: int) -> dict[str, int]:
+        """Family -> how many of an epoch's instructions are its."""
+        return self._of(epoch).counts(epoch)
+
+    def size(self, epoch: int) -> int:
+        """How many instructions an epoch has."""
+        return self._of(epoch).size(epoch)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """The datum's instruction in an epoch."""
+        return self._of(epoch).instruction(epoch, datum)
+
+
+def _sequential(material: Material) -> SequentialInstructions:
+    data = material.data
+    return SequentialInstructions(
+        data.sequences, data.index_texts, material.templates, material.max_history, material.seed
+    )
+
+
+def _streams(material: Material) -> StreamInstructions:
+    return StreamInstructions(material.data.sequences, material.data.index_texts, material.max_history, material.seed)
+
+
+def _asymmetric(material: Material, title_tokens: np.ndarray | None, title_budget: int) -> dict[str, InstructionSource]:
+    targets = material.data.text_targets()
+    sources: dict[str, InstructionSource] = {
+        subtask: NextTextInstructions(subtask, material, targets[subtask])
+        for subtask in ("asy_title", "asy_description")
+    }
+    if len(targets["asy_titles"]):
+        if title_tokens is None:
+            raise ValueError("title_tokens must be counted where items have titles and tuning_tasks has asy")
+        sources["asy_titles"] = TitleHistoryInstructions(material, targets["asy_titles"], title_tokens, title_budget)
+    return sources
+
+
+def _family(
+    family: str, material: Material, title_tokens: np.ndarray | None, title_budget: int
+) -> dict[str, InstructionSource]:
+    """The sources of a family in words, by sub-task."""
+    if family == "seq":
+        return {"seq": _sequential(material)}
+    if family == "mut":
+        rows = material.data.item_rows()
+        return {subtask: ItemTextInstructions(subtask, material, part) for subtask, part in rows.items()}
+    if family == "asy":
+        return _asymmetric(material, title_tokens, title_budget)
+    if family == "ite":
+        return {subtask: IntentionInstructions(subtask, material) for subtask in ("ite", "ite_history")}
+    return {"per": PreferenceInstructions(material)}
+
+
+def _worded(sources: dict[str, InstructionSource], templates: Templates) -> Mixture:
+    """The sub-tasks of a family that have data, every one with its wordings."""
+    present = {subtask: source for subtask, source in sources.items() if source.size(0)}
+    unworded = [subtask for subtask in present if not templates.tasks.get(subtask)]
+    if unworded:
+        raise ValueError(
+            f"there are no templates for {', '.join(unworded)}: add them to the file that tuning_template_file names"
         )
+    return Mixture(tuple(present.items()))
 
 
-@dataclass(frozen=True)
-class StreamInstructions:
-    """SEQ as streams: each row is a window of a user's indices; every item but the first is a target once per epoch.
+def _capped(source: InstructionSource, settings: TuningSettings, family: str, seed: int) -> InstructionSource:
+    asked = settings.samples_per_task
+    most = asked.get(family) if isinstance(asked, Mapping) else asked
+    return source if most is None else Capped(source, most, seed)
 
-    A sequence of more than ``max_history + 1`` items is cut into windows that overlap by one item, which is the next
-    window's prompt. Where the windows have room to spare, the cuts move from epoch to epoch.
 
-    Attributes:
-        sequences: training sequences of item rows.
-        item_texts: index of each item row as text.
-        max_history: how many targets a window has at most, so that histories grow as long as in ranking.
-        seed: of the draw of the cuts.
+def alignment_instructions(
+    data: AlignmentData,
+    settings: TuningSettings,
+    templates: Templates,
+    max_history: int,
+    seed: int,
+    title_tokens: np.ndarray | None,
+    title_budget: int,
+    general: Sequence[Instruction] = (),
+) -> Mixture | StreamsFirst:
+    """The tuning data of a run: every datum of every chosen family once per epoch, in one wording (paper III-C).
+
+    Args:
+        data: training sequences, texts, intentions, preferences.
+        settings: which families, in which form, how many data of each at most.
+        templates: the wordings.
+        max_history: how many of the newest items a history keeps.
+        seed: of wordings, windows and caps.
+        title_tokens: int64 [N], tokens of each title and a separator; needed for ASY where there are titles.
+        title_budget: tokens that a history of titles has room for.
+        general: instructions of the user's own, each once per epoch that has instructions in words.
+
+    Returns:
+        The source; its ``counts(epoch)`` tells how many instructions each family has.
+
+    Raises:
+        ValueError: a family lacks its data or its templates, a title is longer than its room, or streams come first in
+            a tuning without SEQ; says what to do.
     """
+    families, _ = chosen_tasks(settings.tasks, data)
+    material = Material(data, templates, max_history, seed)
 
-    sequences: UserSequences
-    item_texts: Sequence[str]
-    max_history: int
-    seed: int
-
-    @cached_property
-    def _ends(self) -> np.ndarray:
-        """int64 [U]: windows of each user and all before."""
-        return np.cumsum(-(-(self.sequences.lengths() - 1) // self.max_history))
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self.sequences) else 0
-
-    def instruction(self, epoch: int, datum: int) -> Instruction:
-        """The datum's window; see :class:`InstructionSource`."""
-        user = int(np.searchsorted(self._ends, datum, side="right"))
-        window = datum - (int(self._ends[user - 1]) if user else 0)
-        items = self.sequences.of(user)
-        targets = len(items) - 1
-        spare = -targets % self.max_history
-        shift = draw(self.seed, epoch, user, spare + 1)
-        first = max(window * self.max_history - shift, 0)
-        last = min((window + 1) * self.max_history - shift, targets)
-        return stream([self.item_texts[row] for row in items[first : last + 1]])
+    parts: list[tuple[str, InstructionSource]] = []
+    for family in families:
+        if family == "seq" and settings.seq_format == "stream":
+            source: InstructionSource = _streams(material)
+        else:
+            source = _worded(_family(family, material, title_tokens, title_budget), templates)
+        parts.append((family, _capped(source, settings, family, seed)))
+    if general:
+        parts.append((GENERAL, GivenInstructions(tuple(general))))
+    mixture = Mixture(tuple(parts))
+    if not settings.stream_epochs:
+        return mixture
+    if "seq" not in families:
+        raise ValueError(
+            f"tuning_stream_epochs = {settings.stream_epochs} begins with streams of seq, but tuning_tasks = "
+            f"{list(families)} lacks it: add seq, or set tuning_stream_epochs to 0"
+        )
+    streams = _capped(_streams(material), settings, "seq", seed)
+    return StreamsFirst(Mixture((("seq", streams),)), mixture, settings.stream_epochs)

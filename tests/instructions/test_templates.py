@@ -1,12 +1,17 @@
-"""Our template file, filled-in prompts, and every error of a template file."""
+"""Our template file, filled-in prompts, files of the user's own, and every error of a template file."""
 
+import copy
+import pickle
+import re
 import string
 
 import pytest
 import yaml
 
+from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Instruction, Template, Templates, load_templates
 from recbole_lcrec.resources import properties_dir
+from recbole_lcrec.settings import TASKS
 
 OURS = properties_dir() / "instructions" / "lcrec.yaml"
 GOOD = {
@@ -34,23 +39,63 @@ def seq(*entries):
     return changed(tasks={"seq": list(entries)})
 
 
-def test_ours_has_ten_wordings_of_seq():
-    group = load_templates(OURS).tasks["seq"]
-    assert len({template.instruction for template in group}) == len(group) >= 10
-    words = [frozenset(template.instruction.lower().replace("{history}", "").split()) for template in group]
+def test_the_table_of_sub_tasks():
+    shown_and_asked = {
+        name: ("+".join(sorted(task.shown)), "+".join(sorted(task.asked))) for name, task in SUBTASKS.items()
+    }
+    assert shown_and_asked == {
+        "seq": ("history", "item"),
+        "mut_title": ("title", "item"),
+        "mut_description": ("description", "item"),
+        "mut_text": ("description+title", "item"),
+        "mut_item": ("item", "description+title"),
+        "mut_item_title": ("item", "title"),
+        "asy_title": ("history", "title"),
+        "asy_description": ("history", "description"),
+        "asy_titles": ("titles", "item"),
+        "ite": ("intention", "item"),
+        "ite_history": ("history+intention", "item"),
+        "per": ("history", "preference"),
+    }
+    assert tuple(dict.fromkeys(task.family for task in SUBTASKS.values())) == TASKS
+    assert all(name.split("_")[0] == task.family for name, task in SUBTASKS.items())
+    assert [task.number for task in SUBTASKS.values()] == list(range(len(SUBTASKS)))
+    with pytest.raises(TypeError):
+        SUBTASKS["seq"] = SUBTASKS["per"]
+
+
+@pytest.mark.parametrize("subtask", SUBTASKS)
+def test_ours_has_many_wordings_of_every_sub_task(subtask):
+    group = load_templates(OURS).tasks[subtask]
+    assert len({template.instruction for template in group}) == len(group) >= (10 if subtask == "seq" else 5)
+    words = [frozenset(re.sub(r"{\w+}", "", template.instruction.lower()).split()) for template in group]
     pairs = [(a, b) for place, a in enumerate(words) for b in words[:place]]
     assert max(len(a & b) / len(a | b) for a, b in pairs) < 0.5  # no two are the same but for a word
 
 
-def test_ours_fills_in():
+def test_ours_has_no_wording_twice():
+    wordings = [template.instruction for group in load_templates(OURS).tasks.values() for template in group]
+    assert len(set(wordings)) == len(wordings) and set(load_templates(OURS).tasks) == set(SUBTASKS)
+
+
+@pytest.mark.parametrize("subtask", SUBTASKS)
+def test_ours_fills_in(subtask):
     templates = load_templates(OURS)
-    for template in templates.tasks["seq"]:
-        made = templates.instruction(template, {"history": "<a_1><b_2>, <a_3><b_4>"}, {"item": "<a_5><b_6>"})
-        assert made.prompt.count("<a_1><b_2>, <a_3><b_4>") == 1
-        assert made.response == "<a_5><b_6>"
-        assert "{" not in made.prompt + made.response
+    shown, asked = (
+        {name: f"<{name} {{x}}>" for name in part} for part in (SUBTASKS[subtask].shown, SUBTASKS[subtask].asked)
+    )
+    for template in templates.tasks[subtask]:
+        made = templates.instruction(template, shown, asked)
+        assert all(made.prompt.count(value) == 1 for value in shown.values())
+        assert all(made.response.count(value) == 1 for value in asked.values())
+        assert not any(value in made.prompt for value in asked.values())
+        rest = made.prompt + made.response
+        for value in (*shown.values(), *asked.values()):
+            rest = rest.replace(value, "")
+        assert "{" not in rest and "}" not in rest
         before, after = templates.frame.split("{instruction}")
         assert made.prompt.startswith(before) and made.prompt.endswith(after)
+        assert made.response == made.response.strip() and template.instruction == template.instruction.strip()
 
 
 def test_prompts_by_hand(tmp_path):
@@ -104,7 +149,26 @@ def test_templates_cannot_be_changed():
         (changed(frame="{instruction} {x}"), r"frame must use exactly .* but uses \{instruction\}, \{x\}"),
         (changed(frame=5), "frame must be a text, but is 5"),
         (changed(frame=""), "frame must be a text, but is ''"),
-        (changed(tasks={"sequence": []}), "unknown task 'sequence'; known are seq"),
+        (changed(tasks={"sequence": []}), "unknown task 'sequence'; known are seq, mut_title, .*, per"),
+        (changed(tasks={"asy_titel": []}), "unknown task 'asy_titel'; .*; did you mean 'asy_title'"),
+        (changed(tasks={"mut": []}), "unknown task 'mut'; known are seq"),
+        (changed(tasks={7: []}), "unknown task 7"),
+        (
+            seq({"instruction": "{history}", "response": " {item}"}),
+            "response must not begin or end with blanks.*' {item}'",
+        ),
+        (
+            seq({"instruction": "{history}", "response": "{item}\n"}),
+            "seq template 0 response must not begin or end with",
+        ),
+        (
+            changed(tasks={"ite_history": [{"instruction": "{intention}", "response": "{item}"}]}),
+            r"ite_history template 0 instruction must use .* \{history\}, \{intention\}, but uses \{intention\}",
+        ),
+        (
+            changed(tasks={"mut_item": [{"instruction": "{item}", "response": "{title}"}]}),
+            r"mut_item template 0 response must use .* \{description\}, \{title\}, but uses \{title\}",
+        ),
         (changed(tasks={"seq": []}), "task seq must list at least one template"),
         (changed(tasks={"seq": {"instruction": "x"}}), "task seq must list at least one template"),
         (seq("{history}"), "seq template 0 must have exactly the keys instruction and response"),
@@ -136,6 +200,52 @@ def test_every_error_names_file_and_place(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
+OWN = {"tasks": {"seq": [{"instruction": "Own {history}?", "response": "{item}"}]}}
+
+
+def test_a_file_of_some_sub_tasks_is_completed_from_ours(tmp_path):
+    ours, own = load_templates(OURS), load_templates(write(tmp_path, OWN), OURS)
+    assert own.frame == ours.frame
+    assert own.tasks["seq"] == (Template("Own {history}?", "{item}"),)  # not ours as well
+    assert {name: group for name, group in own.tasks.items() if name != "seq"} == {
+        name: group for name, group in ours.tasks.items() if name != "seq"
+    }
+
+
+def test_a_frame_alone_is_completed_too(tmp_path):
+    framed = load_templates(write(tmp_path, {"frame": "[{instruction}]"}), OURS)
+    assert framed.frame == "[{instruction}]" and framed.tasks == load_templates(OURS).tasks
+    assert load_templates(write(tmp_path, GOOD), OURS).frame == GOOD["frame"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "one or both of the keys frame and tasks"),
+        ({}, "one or both of the keys frame and tasks"),
+        ({"task": {}}, "one or both of the keys frame and tasks"),
+        ({**OWN, "note": 1}, "one or both of the keys frame and tasks"),
+        ({"tasks": None}, "one or both of the keys frame and tasks"),
+        ({"frame": None}, "frame must be a text, but is None"),
+        ({"frame": "", "tasks": OWN["tasks"]}, "frame must be a text, but is ''"),
+        ({"tasks": {"seq": []}}, "task seq must list at least one template"),
+    ],
+)
+def test_a_fallback_hides_no_error(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        load_templates(write(tmp_path, content), OURS)
+
+
+def test_a_fallback_must_be_complete_by_itself(tmp_path):
+    with pytest.raises(ValueError, match="must hold a mapping with the keys frame and tasks"):
+        load_templates(OURS, write(tmp_path, OWN))
+
+
+def test_templates_travel_to_workers():
+    ours = load_templates(OURS)
+    assert pickle.loads(pickle.dumps(ours)) == ours == copy.deepcopy(ours)
+
+
 def test_files_that_cannot_be_read(tmp_path):
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(ValueError, match="named by tuning_template_file, cannot be read"):
@@ -146,6 +256,10 @@ def test_files_that_cannot_be_read(tmp_path):
         load_templates(latin)
 
 
-def test_ours_names_no_placeholder_that_a_reader_could_not_fill():
+def test_ours_explains_every_placeholder_at_its_head():
     names = {name for text in load_templates(OURS).texts() for _, name, _, _ in string.Formatter().parse(text) if name}
-    assert names == {"instruction", "history", "item"}
+    head = OURS.read_text(encoding="utf-8").split("\nframe:")[0]
+    for name in names:
+        assert f"{{{name}}}" in head
+    assert all(re.search(rf" {name} ", head) for name in SUBTASKS)
+    assert names == {"instruction"}.union(*(task.shown | task.asked for task in SUBTASKS.values()))

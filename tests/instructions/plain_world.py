@@ -1,0 +1,86 @@
+"""Small sequences, texts and templates whose instructions can be read back."""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from recbole_lcrec.data.sequences import UserSequences
+from recbole_lcrec.instructions.alignment_data import AlignmentData
+from recbole_lcrec.instructions.subtasks import SUBTASKS
+from recbole_lcrec.instructions.templates import Template, Templates
+from recbole_lcrec.instructions.text_sources import Material
+from recbole_lcrec.resources import properties_dir
+from recbole_lcrec.settings import TuningSettings
+from recbole_lcrec.values import read_yaml
+
+N_TEMPLATES = 4
+
+
+def readable_templates() -> Templates:
+    """Wordings that say their number, their sub-task and every value by its name: ``2|ite_history|history=..|..``."""
+
+    def body(names: frozenset[str]) -> str:
+        return "|".join(f"{name}={{{name}}}" for name in sorted(names))
+
+    tasks = {
+        name: tuple(Template(f"{n}|{name}|{body(task.shown)}", body(task.asked)) for n in range(N_TEMPLATES))
+        for name, task in SUBTASKS.items()
+    }
+    return Templates("{instruction}=", MappingProxyType(tasks))
+
+
+TEMPLATES = readable_templates()
+
+
+def read_back(instruction) -> tuple[int, str, dict[str, str], dict[str, str]]:
+    """Number of the wording, sub-task, values of the prompt, values of the response."""
+    assert instruction.prompt.endswith("=") and instruction.closed
+    number, subtask, *shown = instruction.prompt[:-1].split("|")
+    asked = instruction.response.split("|")
+    return int(number), subtask, dict(part.split("=") for part in shown), dict(part.split("=") for part in asked)
+
+
+def sequences_of(lists) -> UserSequences:
+    offsets = np.cumsum([0, *map(len, lists)]).astype(np.int64)
+    items = np.array([item for items in lists for item in items], dtype=np.int64)
+    return UserSequences(np.arange(1, len(lists) + 1), items, offsets)
+
+
+def marked(lists) -> tuple[UserSequences, list[str], list[tuple[int, int]]]:
+    """Sequences whose rows are all different, so that a target's place can be read off it: row -> (user, place)."""
+    places = [(user, place) for user, items in enumerate(lists) for place in range(len(items))]
+    texts = [f"<u_{user}><p_{place}>" for user, place in places]
+    count = iter(range(len(places)))
+    return sequences_of([[next(count) for _ in items] for items in lists]), texts, places
+
+
+def parsed(text: str) -> list[tuple[int, int]]:
+    """<u_1><p_0>, <u_1><p_1> -> [(1, 0), (1, 1)]."""
+    return [(int(user), int(place)) for user, place in re.findall(r"<u_(\d+)><p_(\d+)>", text)]
+
+
+def everything(source, epoch: int) -> list:
+    return [source.instruction(epoch, datum) for datum in range(source.size(epoch))]
+
+
+def tuning(**changes: Any) -> TuningSettings:
+    """The defaults, but for some values."""
+    defaults = read_yaml(properties_dir() / "model" / "LCRec.yaml")
+    keys = TuningSettings.keys()
+    return TuningSettings.from_config(
+        {**defaults, "learning_rate": 0.001, **{keys[name]: value for name, value in changes.items()}}
+    )
+
+
+def alignment_data(lists, titles=None, descriptions=None, n_items=6, **user_texts: Any) -> AlignmentData:
+    """Items are written <0>, <1>, ..."""
+    texts = tuple(f"<{row}>" for row in range(n_items))
+    return AlignmentData(sequences_of(lists), texts, titles, descriptions, **user_texts)
+
+
+def material(data: AlignmentData, max_history: int = 3, seed: int = 0) -> Material:
+    return Material(data, TEMPLATES, max_history, seed)
