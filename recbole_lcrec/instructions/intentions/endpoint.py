@@ -1,0 +1,264 @@
+"""Asking an OpenAI-compatible endpoint: many requests at once, none faster than it allows.
+
+Knows the protocol through the ``openai`` client, which repeats what failed on the way (no connection, no answer in
+time, HTTP 408, 409, 429 and 5xx) after growing pauses or as long as Retry-After says. Refuses to know what the
+questions are about and where answers are kept.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import openai
+
+from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
+from recbole_lcrec.instructions.intentions.rate_limit import RateLimiter
+from recbole_lcrec.settings import IntentionSettings
+
+__all__ = ["ask_endpoint", "endpoint_key"]
+
+_NO_KEY = "no-key"
+"""What the client sends to a server on this machine that asks for no key."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before a rubbish answer is asked for again, doubled each time: the client's own for failed requests."""
+
+_HTTP_LOG = logging.getLogger("httpx2")
+"""Where the client's transport tells of every request."""
+
+_HOPELESS = 10
+"""Requests in a row that came to nothing, each after all its tries, before the rest is not asked."""
+
+
+class _NoAnswer(RuntimeError):
+    """One request has no usable answer after all its tries."""
+
+    def __init__(self, reason: str, reached: bool) -> None:
+        super().__init__(reason)
+        self.reached = reached
+
+
+class _Stopped(openai.OpenAIError):
+    """The work ends; the client lets its own errors through, where it would repeat after others."""
+
+
+def endpoint_key(settings: IntentionSettings) -> str:
+    """The key for the endpoint, from the environment. Sends nothing.
+
+    Raises:
+        ValueError: the base URL is none, or the variable is not set and the endpoint is on another machine.
+    """
+    parts = urlsplit(settings.llm_base_url or "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"intention_llm_base_url = {settings.llm_base_url!r}: expected a URL such as http://localhost:8000/v1"
+        )
+    key = os.environ.get(settings.llm_key_variable, "").strip()
+    if not key and not _is_loopback(parts.hostname):
+        raise ValueError(
+            f"intention_llm_base_url = {settings.llm_base_url!r} needs a key, but the environment variable "
+            f"{settings.llm_key_variable} is not set: export it, or name another one by intention_llm_key_variable"
+        )
+    return key or _NO_KEY
+
+
+def ask_endpoint(
+    requests: Iterable[tuple[str, Messages]],
+    settings: IntentionSettings,
+    keep: Callable[[str, str], None],
+    advance: Callable[[], object] = lambda: None,
+    limiter: RateLimiter | None = None,
+) -> list[str]:
+    """Asks every request, ``llm_parallel`` at once; the first one goes alone, to see whether the endpoint answers.
+
+    Args:
+        requests: (key, messages), taken one by one as they are needed.
+        settings: endpoint, model, limits. The provider's default temperature holds, as some models refuse another.
+        keep: told each key and accepted answer as soon as it is there, from several threads.
+        advance: called after each request.
+        limiter: spaces every try; None: one made from ``llm_requests_per_minute``.
+
+    Returns:
+        Why requests have no usable answer, one text for each such request. After ten of them in a row the rest is not
+        asked.
+
+    Raises:
+        ValueError: the endpoint refuses the key, the model or the URL (HTTP 401, 403, 404), or no key is set.
+        RuntimeError: the first request does not reach it.
+    """
+    queue, failures = iter(requests), []
+    with _Endpoint(settings, limiter) as endpoint:
+        for key, messages in islice(queue, 1):
+            try:
+                keep(key, endpoint.ask(messages))
+            except _NoAnswer as err:
+                if not err.reached:
+                    raise RuntimeError(
+                        f"intention_llm_base_url = {settings.llm_base_url!r} cannot be reached ({err}; tries: "
+                        f"{settings.llm_retries + 1}), so nothing was asked: start the server or correct the URL"
+                    ) from err
+                failures.append(str(err))
+            advance()
+        return failures + _ask_many(queue, endpoint, settings.llm_parallel, keep, advance)
+
+
+def _ask_many(
+    queue: Iterator[tuple[str, Messages]],
+    endpoint: _Endpoint,
+    parallel: int,
+    keep: Callable[[str, str], None],
+    advance: Callable[[], object],
+) -> list[str]:
+    """As :func:`ask_endpoint`, of an endpoint that is there."""
+
+    def ask(key: str, messages: Messages) -> str | None:
+        try:
+            keep(key, endpoint.ask(messages))
+        except _NoAnswer as err:
+            return str(err)
+        return None
+
+    failures: list[str] = []
+    in_a_row = 0
+    with ThreadPoolExecutor(parallel) as pool:
+        under_way: set[Future[str | None]] = set()
+        try:
+            while in_a_row < _HOPELESS:
+                under_way |= {pool.submit(ask, *request) for request in islice(queue, parallel - len(under_way))}
+                if not under_way:
+                    break
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for reason in [future.result() for future in done]:
+                    failures += [] if reason is None else [reason]
+                    in_a_row = 0 if reason is None else in_a_row + 1
+                    advance()
+        finally:
+            endpoint.stop()  # what is under way may end, but nothing is tried again
+    return failures
+
+
+class _Endpoint:
+    """One client for all threads."""
+
+    def __init__(self, settings: IntentionSettings, limiter: RateLimiter | None) -> None:
+        self._settings = settings
+        self._stopped = threading.Event()
+        self._limiter = limiter or RateLimiter(settings.llm_requests_per_minute, sleep=self._stopped.wait)
+        self._limit_name = "max_tokens"
+        self._client = openai.OpenAI(
+            base_url=settings.llm_base_url,
+            api_key=endpoint_key(settings),
+            timeout=settings.llm_timeout,
+            # The client's own repetitions pass here too, so that they count against the rate.
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._before_each_try]}),
+        )
+
+    def __enter__(self) -> Self:
+        self._level = _HTTP_LOG.level
+        _HTTP_LOG.setLevel(max(logging.WARNING, self._level))  # or the log gets a line for every request
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._client.close()
+        _HTTP_LOG.setLevel(self._level)
+
+    def stop(self) -> None:
+        """Ends waits; every later try fails."""
+        self._stopped.set()
+
+    def _before_each_try(self, request: Any) -> None:
+        self._limiter.wait()
+        if self._stopped.is_set():
+            raise _Stopped("the work was stopped")
+
+    def ask(self, messages: Messages) -> str:
+        """The accepted answer to one request.
+
+        Raises:
+            _NoAnswer: there is none after all tries, or the endpoint calls this request bad.
+            ValueError: the endpoint refuses the key, the model or the URL.
+        """
+        left, pause = self._settings.llm_retries, _FIRST_PAUSE
+        while True:
+            reply, tries = self._send(messages, left)
+            left -= tries
+            try:
+                return accept_answer(*_content(reply))
+            except RubbishAnswer as err:
+                if left <= 0:
+                    raise _NoAnswer(str(err), reached=True) from err
+            left -= 1
+            self._stopped.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _send(self, messages: Messages, retries: int) -> tuple[str, int]:
+        """The body of the reply, and how many tries failed before it."""
+        completions = self._client.with_options(max_retries=retries).chat.completions.with_raw_response
+        limit_name = self._limit_name
+        limit: dict[str, Any] = {limit_name: self._settings.llm_max_tokens}
+        chat: Any = messages
+        try:
+            raw = completions.create(model=self._settings.llm_model or "", messages=chat, **limit)
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as err:
+            raise ValueError(
+                f"intention_llm_base_url = {self._settings.llm_base_url!r} answers HTTP {err.status_code} to "
+                f"intention_llm_model = {self._settings.llm_model!r} with the key in the environment variable "
+                f"{self._settings.llm_key_variable}: check the three ({_first_line(err)})"
+            ) from err
+        except openai.BadRequestError as err:
+            if limit_name == "max_tokens" and "max_completion_tokens" in str(err):
+                self._limit_name = (
+                    "max_completion_tokens"  # what OpenAI's newer models call it, and older servers do not
+                )
+                return self._send(messages, retries)
+            raise _NoAnswer(f"HTTP {err.status_code}: {_first_line(err)}", reached=True) from err
+        except openai.APITimeoutError as err:
+            raise _NoAnswer(f"no answer within {self._settings.llm_timeout:g} s", reached=False) from err
+        except openai.APIConnectionError as err:
+            raise _NoAnswer(f"no connection: {_first_line(err.__cause__ or err)}", reached=False) from err
+        except openai.APIStatusError as err:
+            raise _NoAnswer(f"HTTP {err.status_code}: {_first_line(err)}", reached=True) from err
+        return raw.text, raw.retries_taken
+
+
+def _content(reply: str) -> tuple[str, bool]:
+    """What the model wrote, and whether it ended by itself, from the body of a reply.
+
+    Raises:
+        RubbishAnswer: the body is not what the protocol says, or the model declined.
+    """
+    try:
+        choice = json.loads(reply)["choices"][0]
+        message = choice["message"]
+        text, refusal = message.get("content") or "", message.get("refusal")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
+        raise RubbishAnswer(f"the reply is no chat completion: {reply[:60]!r}") from err
+    if refusal or choice.get("finish_reason") == "content_filter":
+        raise RubbishAnswer(f"the model declined: {str(refusal)[:60]!r}")
+    if not isinstance(text, str):
+        raise RubbishAnswer(f"the answer is no text: {text!r:.60}")
+    return text, choice.get("finish_reason") != "length"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _first_line(err: BaseException) -> str:
+    return next(iter(str(err).splitlines()), "") or type(err).__name__

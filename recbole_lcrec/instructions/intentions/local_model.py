@@ -1,0 +1,172 @@
+"""Asking a causal language model that lies on this machine.
+
+Knows folders of transformers models, chat templates and batches. Refuses to know what the questions are about and
+where answers are kept. Code that comes with a model is never run, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
+from recbole_lcrec.settings import IntentionSettings
+
+__all__ = ["ask_local_model", "check_local_model"]
+
+_REMEDY = "give the folder of a causal language model, or name an endpoint by intention_llm_base_url"
+_LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError)
+_CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel")
+
+
+def check_local_model(folder: str) -> None:
+    """Makes sure, without loading the weights, that a folder holds a causal language model and a tokenizer.
+
+    Raises:
+        ValueError: there is no such folder, or its model is of another kind.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"intention_llm_model = {folder!r}: there is no such folder; {_REMEDY}")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except _LOADING_ERRORS as err:
+        raise ValueError(
+            f"intention_llm_model = {folder!r} holds no model with a tokenizer ({_first_line(err)}); {_REMEDY}"
+        ) from err
+    saved_as = config.architectures or []
+    if (
+        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+        or getattr(config, "is_encoder_decoder", False)
+        or (saved_as and not any(name.endswith(_CAUSAL_ENDINGS) for name in saved_as))
+    ):
+        kind = ", ".join(saved_as) or config.model_type
+        raise ValueError(f"intention_llm_model = {folder!r} is a {kind}, which cannot write text; {_REMEDY}")
+
+
+def ask_local_model(
+    requests: Iterable[tuple[str, Messages]],
+    settings: IntentionSettings,
+    keep: Callable[[str, str], None],
+    advance: Callable[[], object] = lambda: None,
+    accept: Callable[[str, bool], str] = accept_answer,
+) -> list[str]:
+    """Asks every request in batches of ``llm_parallel``, greedily, so that the same model gives the same answers.
+
+    Args:
+        requests: (key, messages), taken batch by batch.
+        settings: the folder, the batch and the longest answer in tokens.
+        keep: told each key and accepted answer after its batch.
+        advance: called after each request.
+        accept: makes a clean line of (text, whether the model ended by itself), or raises ``RubbishAnswer``.
+
+    Returns:
+        Why requests have no usable answer, one text for each such request. They are not tried again: greedy decoding
+        would say the same.
+
+    Raises:
+        ValueError: the model cannot be loaded.
+    """
+    model, tokenizer = _load(settings.llm_model or "")
+    queue, failures = iter(requests), []
+    while batch := list(islice(queue, settings.llm_parallel)):
+        prompts = {key: _prompt_tokens(messages, tokenizer) for key, messages in batch}
+        room = _context(model) - settings.llm_max_tokens
+        fitting = {key: tokens for key, tokens in prompts.items() if len(tokens) <= room}
+        failures += [
+            f"the question has {len(tokens)} tokens; the model's context leaves {room} beside intention_llm_max_tokens"
+            for key, tokens in prompts.items()
+            if key not in fitting
+        ]
+        written = _generate(list(fitting.values()), model, tokenizer, settings.llm_max_tokens) if fitting else []
+        for key, (text, whole) in zip(fitting, written, strict=True):
+            try:
+                keep(key, accept(text, whole))
+            except RubbishAnswer as err:
+                failures.append(str(err))
+        for _ in batch:
+            advance()
+    return failures
+
+
+def _load(folder: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    check_local_model(folder)
+    gpu = torch.cuda.is_available()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            dtype="auto" if gpu else torch.float32,  # half precision is slow on most CPUs
+        )
+    except _LOADING_ERRORS as err:
+        raise ValueError(f"intention_llm_model = {folder!r} cannot be loaded ({_first_line(err)}); {_REMEDY}") from err
+    own = model.generation_config.eos_token_id
+    ends = list(own) if isinstance(own, (list, tuple)) else [tokenizer.eos_token_id if own is None else own]
+    if ends == [None]:
+        raise ValueError(
+            f"intention_llm_model = {folder!r} knows no end token, so its answers would not end; {_REMEDY}"
+        )
+    pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    # In the place of the model's own, which may ask for sampling.
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=ends, pad_token_id=pad)
+    return model.to("cuda" if gpu else "cpu").eval(), tokenizer
+
+
+def _context(model: Any) -> int:
+    """Tokens that the model can read and write together."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
+
+
+def _prompt_tokens(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The chat in the tokenizer's own template; for a model that has none, as plain text to be continued."""
+    joined = "\n\n".join(message["content"] for message in messages)
+    if tokenizer.chat_template:
+        try:
+            text = _chat_text(messages, tokenizer)
+        except TemplateError:  # some templates, as Gemma's, take no system message
+            text = _chat_text([{"role": "user", "content": joined}], tokenizer)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]  # the template writes its own
+    return tokenizer(joined + "\n\nAnswer:")["input_ids"]
+
+
+def _chat_text(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
+    # Thoughts would use up the answer's tokens; templates that know no thinking pass this over.
+    return str(
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    )
+
+
+def _generate(
+    prompts: list[list[int]], model: Any, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> list[tuple[str, bool]]:
+    """Text and whether it ended by itself, for each of B prompts; they are padded on the left."""
+    width, pad = max(map(len, prompts)), int(model.generation_config.pad_token_id)
+    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    with torch.inference_mode():
+        output = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens)[:, width:]
+    ends = model.generation_config.eos_token_id
+    written = []
+    for row in output.tolist():
+        stop = next((place for place, token in enumerate(row) if token in ends), None)
+        written.append((str(tokenizer.decode(row[:stop], skip_special_tokens=True)), stop is not None))
+    return written
+
+
+def _first_line(err: Exception) -> str:
+    return next(iter(str(err).splitlines()), "") or type(err).__name__
