@@ -52,7 +52,8 @@ class Config(RecBoleConfig):
 
     Later sources beat earlier ones, key by key (a nested mapping is replaced whole): RecBole's defaults (overall,
     model, sample, data set, quick start), ``properties/overall.yaml``, ``properties/model/<model>.yaml``,
-    ``properties/dataset/<dataset>.yaml``, ``config_file_list`` in its order, ``config_dict``, ``command_line``. The
+    ``properties/scratch/<scratch_preset>.yaml`` if a later source names one, ``properties/dataset/<dataset>.yaml``,
+    ``config_file_list`` in its order, ``config_dict``, ``command_line``. The
     last three may hold ``Model.key``, which reaches that model alone and beats the bare key of the same source.
 
     Where it departs from RecBole's: ``sys.argv`` is not read; an unknown key or a value out of range is an error;
@@ -131,9 +132,13 @@ class Config(RecBoleConfig):
         super()._load_internal_config_dict(model, model_class, dataset)
         columns = self.internal_config_dict.get("load_col") or {}
         ours = properties_dir()
-        for path in (ours / "overall.yaml", ours / f"model/{model}.yaml", ours / f"dataset/{dataset}.yaml"):
-            if path.is_file():
+        own_data = ours / f"dataset/{dataset}.yaml"
+        data = read_yaml(own_data) if own_data.is_file() else {}
+        preset = self.external_config_dict.get("scratch_preset", data.get("scratch_preset"))
+        for path in (ours / "overall.yaml", ours / f"model/{model}.yaml", ours / f"scratch/{preset}.yaml"):
+            if path.is_file():  # a preset without a file is refused with the other values
                 self.internal_config_dict.update(read_yaml(path))
+        self.internal_config_dict.update(data)
         if set(columns) > {"inter"}:  # RecBole names the features that this model cannot do without
             self.internal_config_dict["load_col"] = columns
 

@@ -237,3 +237,44 @@ def test_under_a_launcher_each_process_takes_its_own_device(monkeypatch):
 )
 def test_the_learning_rate_follows_the_base_model(given, rate):
     assert Config("LCRec", "shop", config_dict=given)["learning_rate"] == rate
+
+
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads")
+
+
+@pytest.mark.parametrize(
+    ("preset", "sizes"),
+    [
+        (None, (1000, 128, 512, 3, 4)),
+        ("tiny", (1000, 128, 512, 3, 4)),
+        ("small", (8000, 256, 1024, 6, 4)),
+        ("base", (16000, 512, 2048, 8, 8)),
+    ],
+)
+def test_a_preset_sets_the_sizes_of_a_model_from_nothing(preset, sizes):
+    config = Config("LCRec", "shop", config_dict={"scratch_preset": preset})
+    assert tuple(config[f"scratch_{size}"] for size in SIZES) == sizes
+    assert (config["scratch_dropout"], config["scratch_tie_embeddings"]) == (0.2, True)
+    again = Config(config_dict=config.to_plain())
+    assert again.final_config_dict == config.final_config_dict
+
+
+def test_single_sizes_beat_the_preset_from_whatever_source(tmp_path):
+    write_yaml({"scratch_layers": 2, "scratch_heads": 16}, tmp_path / "sizes.yaml")
+    write_yaml({"scratch_preset": "tiny"}, tmp_path / "preset.yaml")
+    # the sizes come first and lower than the preset, and win all the same
+    config = Config(
+        "LCRec",
+        "shop",
+        [tmp_path / "sizes.yaml", tmp_path / "preset.yaml"],
+        {"LCRec.scratch_vocab_size": 500},
+        {"scratch_preset": "base"},
+    )
+    assert tuple(config[f"scratch_{size}"] for size in SIZES) == (500, 512, 2048, 2, 16)
+    config = Config("LCRec", "shop", [tmp_path / "preset.yaml"], {"scratch_preset": None}, {"scratch_layers": 7})
+    assert (config["scratch_preset"], config["scratch_hidden_size"], config["scratch_layers"]) == (None, 128, 7)
+
+
+def test_an_unknown_preset_is_named_with_the_nearest():
+    message = error_of("LCRec", "shop", command_line={"scratch_preset": "smal"})
+    assert "scratch_preset = 'smal': expected one of 'tiny', 'small', 'base' (did you mean 'small'?)" in message

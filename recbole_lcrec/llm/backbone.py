@@ -1,6 +1,6 @@
-"""The causal language model that is tuned: loaded by name or path, or initialised small.
+"""The causal language model that is tuned: loaded by name or path, or initialised small, with or without LoRA.
 
-Knows Hugging Face models and the sizes in the settings. Refuses to know instructions and training.
+Knows Hugging Face models and the folders that runs save. Refuses to know instructions and training.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import logging as hf_logging
 
+from recbole_lcrec.llm.adapters import (
+    adapter_base,
+    adapter_dtype,
+    add_lora,
+    attach_adapter,
+    check_lora,
+    is_adapter_folder,
+)
+from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
-from recbole_lcrec.settings import SCRATCH, BackboneSettings, ScratchSettings
+from recbole_lcrec.settings import SCRATCH, BackboneSettings, LoraSettings, ScratchSettings
 
-__all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "quiet", "train_tokenizer"]
-
-CONTEXT = 2048
-"""Tokens that a model from scratch can read; rotary positions cost nothing."""
+__all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A causal language model and the tokenizer that goes with it, index tokens included."""
+    """A causal language model and the tokenizer that goes with it, index tokens included.
+
+    Under LoRA the model is a :class:`peft.PeftModel`, which is called, decoded and moved as the model within.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -58,6 +58,11 @@ def check_base_model(name: str) -> None:
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path and not Path(name).is_dir():
         raise ValueError(f"base_model = {name!r}: there is no such folder; give a Hugging Face model folder or name")
+    if is_adapter_folder(Path(name)):
+        raise ValueError(
+            f"base_model = {name!r} holds an adapter, not a whole model; tune that run with lora_merge=True, or merge "
+            "the adapter, and name the merged model"
+        )
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as err:
@@ -81,72 +86,6 @@ def _first_line(err: Exception) -> str:
     return next(iter(str(err).splitlines()), type(err).__name__)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer learned from texts; it can write any text and puts ``<s>`` before a prompt.
-
-    Args:
-        texts: what to learn from.
-        vocab_size: most tokens, the 256 bytes and 3 special tokens included.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<s>", "</s>", "<pad>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=CONTEXT
-    )
-
-
-def _initialise(
-    tokenizer: PreTrainedTokenizerBase, scratch: ScratchSettings, attention: str, seed: int
-) -> PreTrainedModel:
-    """A LLaMA of the settings' sizes with weights drawn from the seed."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=scratch.hidden_size,
-        intermediate_size=scratch.intermediate_size,
-        num_hidden_layers=scratch.layers,
-        num_attention_heads=scratch.heads,
-        num_key_value_heads=scratch.heads,
-        max_position_embeddings=CONTEXT,
-        attention_dropout=scratch.dropout,
-        tie_word_embeddings=scratch.tie_embeddings,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
-    _add_dropout(model, scratch.dropout)
-    return model
-
-
-def _add_dropout(model: Any, rate: float) -> None:
-    """Dropout after the embeddings and on every residual branch, while training.
-
-    LLaMA has dropout on attention weights alone, too little for catalogues of a few thousand items. Hooks leave the
-    saved model a plain LLaMA.
-    """
-
-    def drop(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
-        return nn.functional.dropout(output, rate, training=module.training)
-
-    branches = [part for layer in model.model.layers for part in (layer.self_attn.o_proj, layer.mlp.down_proj)]
-    for module in (model.model.embed_tokens, *branches):
-        module.register_forward_hook(drop)
-
-
 def _load(loader: Any, name: str, **options: Any) -> Any:
     try:
         return loader.from_pretrained(name, **options)
@@ -158,13 +97,13 @@ def _load_model(name: str, attention: str, dtype: torch.dtype | str) -> PreTrain
     return _load(AutoModelForCausalLM, name, attn_implementation=attention, dtype=dtype)
 
 
-def _pretrained(name: str, attention: str, dtype: torch.dtype) -> Backbone:
+def _pretrained(name: str, attention: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     tokenizer = _load(AutoTokenizer, name)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise ValueError(f"the tokenizer of base_model = {name!r} has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
-    return Backbone(_load_model(name, attention, dtype), tokenizer)
+    return _load_model(name, attention, dtype), tokenizer
 
 
 @contextmanager
@@ -179,14 +118,80 @@ def quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def load_saved(folder: Path, attention: str) -> PreTrainedModel:
-    """The model in a folder that a run has saved, in the number format that it was tuned in.
+def _grow(model: PreTrainedModel, rows: int, **options: Any) -> range:
+    """Gives the vocabulary as many rows as the tokenizer has tokens, never fewer than it has.
+
+    Returns:
+        The new rows.
+    """
+    embeddings: Any = model.get_input_embeddings()
+    before = embeddings.num_embeddings
+    if rows > before:
+        model.resize_token_embeddings(rows, **options)
+    return range(before, max(rows, before))
+
+
+def _adapted(folder: Path, attention: str, base_model: str | None, dtype: torch.dtype | None) -> Any:
+    """The base model of a saved adapter with the adapter on it."""
+    name = base_model or adapter_base(folder)
+    own = adapter_dtype(folder)
+    try:
+        model = _load_model(name, attention, dtype or own)
+    except ValueError as err:
+        raise ValueError(
+            f"{folder} holds an adapter tuned on {adapter_base(folder)!r}, and {name!r} cannot be loaded; say by "
+            f"base_model where that model is now ({err})"
+        ) from err
+    with torch.random.fork_rng():  # what the new rows start with does not matter: the adapter fills them
+        _grow(model, len(_load(AutoTokenizer, str(folder))), mean_resizing=False)
+    return attach_adapter(model, folder)
+
+
+def load_saved(
+    folder: Path, attention: str, base_model: str | None = None, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """The model in a folder that a run has saved.
+
+    Args:
+        folder: a whole model, or an adapter with its tokenizer.
+        attention: implementation, as transformers names it.
+        base_model: where the adapter's base model is now; None: where it was. A whole model needs none.
+        dtype: number format of an adapter's base model; None: that of the adapter. A whole model keeps its own.
+
+    Returns:
+        A plain model, or a :class:`peft.PeftModel` that is not set to train.
 
     Raises:
-        ValueError: the folder holds no causal language model.
+        ValueError: the folder holds no causal language model, or the adapter's base model cannot be loaded.
     """
     with quiet():
+        if is_adapter_folder(folder):
+            return _adapted(folder, attention, base_model, dtype)
         return _load_model(str(folder), attention, "auto")
+
+
+def merge_adapter_folder(
+    folder: Path, into: Path, base_model: str | None = None, dtype: torch.dtype | None = None
+) -> None:
+    """Writes a plain model and its tokenizer from a saved adapter; nothing that is in memory is touched.
+
+    The base model is read once more, so both must fit in memory for as long as it takes.
+
+    Args:
+        folder: an adapter with its tokenizer.
+        into: folder of the merged model; made if it is not there.
+        base_model: where the adapter's base model is now; None: where it was.
+        dtype: number format of the merged model; None: that of the adapter.
+
+    Raises:
+        ValueError: the folder holds no adapter, or its base model cannot be loaded.
+    """
+    if not is_adapter_folder(folder):
+        raise ValueError(f"{folder} holds no adapter that could be merged")
+    with quiet():
+        merged = _adapted(folder, "eager", base_model, dtype).merge_and_unload(safe_merge=True)
+        merged.save_pretrained(into)
+        _load(AutoTokenizer, str(folder)).save_pretrained(into)
 
 
 def load_backbone(
@@ -196,8 +201,12 @@ def load_backbone(
     texts: Callable[[], Iterable[str]],
     seed: int,
     dtype: torch.dtype = torch.float32,
+    lora: LoraSettings | None = None,
 ) -> Backbone:
-    """Loads or initialises the model and appends the index tokens to its vocabulary.
+    """Loads or initialises the model, appends the index tokens to its vocabulary and adds LoRA where it is asked for.
+
+    Under LoRA the rows of all index tokens train, also where the base model has them already, and those of any other
+    token that the base model lacked a row for.
 
     Args:
         settings: which model.
@@ -206,27 +215,31 @@ def load_backbone(
         texts: gives what a tokenizer from scratch learns from; called only then.
         seed: of the initial weights.
         dtype: number format that a pretrained model is held in.
+        lora: low-rank adaptation; None or without ``r``: all weights train.
 
     Raises:
-        ValueError: the model cannot be loaded.
+        ValueError: the model cannot be loaded, or does not have what LoRA is to reach.
     """
-    if settings.base_model == SCRATCH:
-        tokenizer: PreTrainedTokenizerBase = train_tokenizer(texts(), scratch.vocab_size)
-        add_index_tokens(tokenizer, index_tokens)
-        model = _initialise(tokenizer, scratch, settings.attention, seed)
-        origin = "initialised"
-    else:
-        pretrained = _pretrained(settings.base_model, settings.attention, dtype)
-        model, tokenizer = pretrained.model, pretrained.tokenizer
-        added = add_index_tokens(tokenizer, index_tokens)
-        embeddings: Any = model.get_input_embeddings()
-        if len(tokenizer) > embeddings.num_embeddings:
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                model.resize_token_embeddings(len(tokenizer))
-        origin = f"loaded from {settings.base_model}, {added} index tokens new"
+    if lora is not None and settings.base_model == SCRATCH:
+        check_lora(lora, SCRATCH)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: Any
+        if settings.base_model == SCRATCH:
+            tokenizer: PreTrainedTokenizerBase = train_tokenizer(texts(), scratch.vocab_size)
+            add_index_tokens(tokenizer, index_tokens)
+            model = initialise(tokenizer, scratch, settings.attention, seed)
+            new, origin = range(0), "initialised"
+        else:
+            model, tokenizer = _pretrained(settings.base_model, settings.attention, dtype)
+            added = add_index_tokens(tokenizer, index_tokens)
+            new, origin = _grow(model, len(tokenizer)), f"loaded from {settings.base_model}, {added} index tokens new"
+        if lora is not None and lora.r is not None:
+            vocabulary = tokenizer.get_vocab()
+            model = add_lora(model, lora, [*(vocabulary[token] for token in index_tokens), *new])
+    name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
     count = sum(parameter.numel() for parameter in model.parameters())
-    getLogger().info(
-        f"Language model: {type(model).__name__}, {count:,} parameters, vocabulary {len(tokenizer):,}, {origin}"
-    )
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    share = "" if trained == count else f", {trained:,} of them train"
+    getLogger().info(f"Language model: {name}, {count:,} parameters{share}, vocabulary {len(tokenizer):,}, {origin}")
     return Backbone(model, tokenizer)

@@ -33,7 +33,10 @@ def add_index_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) 
         How many were added.
     """
     known = tokenizer.get_vocab()
-    missing = [AddedToken(token, normalized=False) for token in tokens if token not in known]
+    # not normalized: a tokenizer that lowers letters or puts marks for blanks would look for another text; no blank
+    # beside a token is swallowed, so that the words around it stay as they are written
+    exact = {"normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
+    missing = [AddedToken(token, **exact) for token in tokens if token not in known]
     return int(tokenizer.add_tokens(missing))
 
 
@@ -57,9 +60,15 @@ def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tup
         raise ValueError(f"the tokenizer lacks {len(missing)} index tokens, {missing[0]!r} for one")
     probes = [f"a {token}, {token}{token}." for token in distinct]
     for token, ids in zip(distinct, tokenizer(probes, add_special_tokens=False)["input_ids"], strict=True):
-        if ids.count(vocabulary[token]) != 3:
+        places = [place for place, each in enumerate(ids) if each == vocabulary[token]]
+        if len(places) != 3:
             raise ValueError(
                 f"the tokenizer does not keep the index token {token!r} whole within a text; use another base_model"
+            )
+        if places[2] != places[1] + 1:
+            raise ValueError(
+                f"the tokenizer puts {ids[places[1] + 1 : places[2]]} between two index tokens {token!r}, a blank for "
+                "one; use another base_model"
             )
     ids = np.array([[vocabulary[token] for token in tokens] for tokens in item_tokens], dtype=np.int64)
     sample = range(0, len(item_tokens), max(len(item_tokens) // 100, 1))

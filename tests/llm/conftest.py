@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from recbole_lcrec.llm.backbone import Backbone, train_tokenizer
+from recbole_lcrec.llm.backbone import Backbone
+from recbole_lcrec.llm.scratch import train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
 
 ITEM_TOKENS = [(f"<a_{i % 4}>", f"<b_{i // 4}>") for i in range(12)]

@@ -17,10 +17,12 @@ from transformers import (
     T5Config,
 )
 
-from recbole_lcrec.llm.backbone import Backbone, check_base_model, load_backbone, load_saved, train_tokenizer
+from recbole_lcrec.llm.backbone import Backbone, check_base_model, load_backbone, load_saved
+from recbole_lcrec.llm.scratch import train_tokenizer
 from recbole_lcrec.settings import BackboneSettings, ScratchSettings
 
 SIZES: dict[str, Any] = {
+    "preset": None,
     "vocab_size": 300,
     "hidden_size": 16,
     "intermediate_size": 32,

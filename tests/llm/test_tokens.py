@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from recbole_lcrec.instructions.templates import Instruction
-from recbole_lcrec.llm.backbone import Backbone, train_tokenizer
+from recbole_lcrec.llm.backbone import Backbone
+from recbole_lcrec.llm.scratch import train_tokenizer
 from recbole_lcrec.llm.tokens import (
     add_index_tokens,
     item_token_ids,
@@ -47,6 +50,62 @@ def test_a_tokenizer_that_splits_an_index_token_is_refused() -> None:
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
     with pytest.raises(ValueError, match="does not keep the index token '<a_0>' whole"):
         item_token_ids(wrapped, [("<a_0>",)])
+
+
+def sentencepiece_like(style: str) -> PreTrainedTokenizerFast:
+    """A tokenizer that writes blanks as a mark, as those of LLaMA, Mistral and T5 do."""
+    alphabet = ["\u2581", *"abcdefghijklmnopqrstuvwxyz.,:<>_0123456789"]
+    vocabulary = {token: place for place, token in enumerate(["<unk>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    if style == "legacy":  # a mark before every stretch of text, also before one that follows an added token
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    elif style == "lowercase":
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "\u2581")])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=style)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("style", ["legacy", "lowercase", "always", "first", "never"])
+def test_marks_for_blanks_stay_out_of_an_index(style: str) -> None:
+    tokenizer = sentencepiece_like(style)
+    items = [("<a_0>", "<B_1>"), ("<a_1>", "<B_1>")]
+    add_index_tokens(tokenizer, ["<a_0>", "<a_1>", "<B_1>"])
+    size = len(tokenizer)
+    ids = item_token_ids(tokenizer, items)
+    assert ids.tolist() == [[size - 3, size - 1], [size - 2, size - 1]]
+    for text in ("after <a_0><B_1>, <a_1><B_1> comes", "<a_0><B_1>, <a_1><B_1>", "x<a_0><B_1>:<a_1><B_1>"):
+        encoded = tokenizer(text, add_special_tokens=False)["input_ids"]
+        places = [place for place, token in enumerate(encoded) if token >= size - 3]
+        assert [encoded[place] for place in places] == ids.ravel().tolist()
+        assert places[1] == places[0] + 1 and places[3] == places[2] + 1  # side by side
+    (row,) = tokenize_instructions(tokenizer, [Instruction("after <a_0><B_1>", "<a_1><B_1>", closed=False)], 64)
+    assert row.response == ids[1].tolist() and row.prompt[-2:] == ids[0].tolist()
+
+
+class SpacedTokenizer(PreTrainedTokenizerFast):
+    """Puts a blank between tokens that stand side by side, as some slow tokenizers do with added ones."""
+
+    def __call__(self, text: Any, **options: Any) -> Any:
+        spaced = text.replace("><", "> <") if isinstance(text, str) else [each.replace("><", "> <") for each in text]
+        return super().__call__(spaced, **options)
+
+
+def test_a_tokenizer_that_adds_a_blank_between_index_tokens_is_refused() -> None:
+    tokenizer = SpacedTokenizer(tokenizer_object=sentencepiece_like("never").backend_tokenizer, unk_token="<unk>")
+    add_index_tokens(tokenizer, ["<a_0>", "<b_0>"])
+    with pytest.raises(ValueError, match=r"puts \[1\] between two index tokens '<a_0>'"):
+        item_token_ids(tokenizer, [("<a_0>", "<b_0>")])
+
+
+def test_a_tokenizer_that_has_the_token_as_a_word_and_splits_it_is_refused() -> None:
+    spelt = sentencepiece_like("always").backend_tokenizer
+    vocabulary = {**spelt.get_vocab(), "<a_0>": spelt.get_vocab_size()}  # known, but no merge leads there
+    spelt.model = models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=spelt, unk_token="<unk>")
+    assert add_index_tokens(tokenizer, ["<a_0>"]) == 0
+    with pytest.raises(ValueError, match="does not keep the index token '<a_0>' whole"):
+        item_token_ids(tokenizer, [("<a_0>",)])
 
 
 def test_prompts_start_with_bos_and_never_end_with_eos(backbone: Backbone) -> None:
