@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from recbole_lcrec import settings
 from recbole_lcrec.command_line import parse_command_line
 from recbole_lcrec.config import Config
 from recbole_lcrec.instructions.templates import load_templates
-from recbole_lcrec.llm.launch import deepspeed_config
+from recbole_lcrec.llm.launch import check_deepspeed, deepspeed_config
 from recbole_lcrec.registry import recbole_dir
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.values import read_yaml
@@ -24,8 +25,9 @@ PROPERTIES = properties_dir()
 YAMLS = sorted(path.relative_to(PROPERTIES).as_posix() for path in PROPERTIES.rglob("*.yaml"))
 PARAMETERS = [name for name in YAMLS if not name.startswith("instructions/")]
 PAPER = [name for name in YAMLS if name.startswith("paper/")]
+LORA = [name for name in PAPER if name.endswith("-lora.yaml")]
 DEEPSPEED = sorted(path.stem for path in (PROPERTIES / "deepspeed").iterdir())
-KEY_LINE = re.compile(r"(?P<key>[\w.]+):(?P<value>[^#]*)(?:  # \((?P<type>\w+)\) (?P<meaning>\S.*))?")
+KEY_LINE = re.compile(r"(?P<key>[\w.]+):(?P<value>[^#]*)(?:  # \((?P<type>[\w|]+)\) (?P<meaning>\S.*))?")
 TYPES = {"str": str, "int": int, "float": (float, int), "bool": bool, "list": list, "dict": dict}
 
 
@@ -45,13 +47,17 @@ def key_lines(name: str) -> Iterator[re.Match[str]]:
             yield match
 
 
-def of_type(value: Any, name: str) -> bool:
-    return value is None or (isinstance(value, TYPES[name]) and (name == "bool" or not isinstance(value, bool)))
+def of_type(value: Any, names: str) -> bool:
+    """Whether a value is of one of the types in ``str|list``; None passes as any."""
+    return value is None or any(
+        isinstance(value, TYPES[name]) and (name == "bool" or not isinstance(value, bool)) for name in names.split("|")
+    )
 
 
 def test_the_files_that_the_tests_below_read_are_there() -> None:
     assert {"overall.yaml", "quick_start.yaml", "model/LCRec.yaml", "dataset/ml-100k.yaml"} < set(PARAMETERS)
-    assert "paper/llama-7b.yaml" in PAPER and {"zero2", "zero3"} <= set(DEEPSPEED)
+    assert "paper/llama-7b.yaml" in PAPER and len(LORA) >= 5
+    assert set(DEEPSPEED) == {"zero2", "zero2-offload", "zero3", "zero3-offload"}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -60,13 +66,16 @@ def test_every_key_has_its_type_and_meaning(name: str) -> None:
     lines = list(key_lines(name))
     assert [line["key"] for line in lines] == list(values)  # a key that stands twice would be lost without a word
     for line in lines:
-        assert line["type"] in TYPES, f"{name}: {line['key']} has no comment '# (type) meaning'"
+        assert line["type"] and set(line["type"].split("|")) <= set(TYPES), (
+            f"{name}: {line['key']} has no comment '# (type) meaning'"
+        )
         assert line["meaning"].endswith("."), line
         assert of_type(values[line["key"]], line["type"]), f"{name}: {line['key']} = {values[line['key']]!r}"
 
 
 def test_the_types_are_told_apart() -> None:
     assert of_type(1, "int") and of_type(1, "float") and of_type(None, "dict") and of_type(True, "bool")
+    assert of_type("auto", "str|list") and of_type([1], "str|list") and not of_type(1, "str|list")
     assert not any((of_type(True, "int"), of_type(1.5, "int"), of_type("1e-3", "float"), of_type(1, "bool")))
 
 
@@ -96,29 +105,75 @@ def test_templates_load(name: str) -> None:
 def test_deepspeed_files_leave_to_the_trainer_what_the_settings_say(stem: str) -> None:
     content = deepspeed_config(stem, PROPERTIES / "deepspeed")
     assert content == json.loads((PROPERTIES / "deepspeed" / f"{stem}.json").read_text(encoding="utf-8"))
-    assert content and f"zero{content['zero_optimization']['stage']}" == stem
+    zero = content["zero_optimization"]
+    assert stem.split("-")[0] == f"zero{zero['stage']}"
+    assert ("offload_optimizer" in zero) == stem.endswith("-offload")
+    assert ("offload_param" in zero) == (stem == "zero3-offload")  # weights are divided by stage 3 alone
     for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
         assert content[key] == "auto"
+    assert content["bf16"]["enabled"] == content["fp16"]["enabled"] == "auto"
     assert content["optimizer"]["params"]["lr"] == content["optimizer"]["params"]["weight_decay"] == "auto"
 
 
-@pytest.mark.parametrize("name", PAPER)
-def test_the_papers_files_run_as_their_first_line_says(name: str) -> None:
+@pytest.mark.parametrize("stem", DEEPSPEED)
+def test_deepspeed_files_contradict_no_settings(stem: str) -> None:
+    values = {**read_yaml(PROPERTIES / "model/LCRec.yaml"), "learning_rate": 0.0003, "train_batch_size": 7}
+    content = deepspeed_config(stem, PROPERTIES / "deepspeed")
+    for precision in ("fp32", "bf16"):
+        tuning = settings.TuningSettings.from_config({**values, "tuning_precision": precision})
+        check_deepspeed(content, tuning, 0.25, stem, torch.device("cpu"))
+
+
+def launch(name: str) -> tuple[int, Config]:
+    """The processes that a file's first line starts, and the parameters that they read."""
     path = PROPERTIES / name
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith(("# torchrun --nproc_per_node ", "# python "))
     words = shlex.split(first.removeprefix("#"))
-    command = parse_command_line(words[words.index("run_recbole_lcrec.py") + 1 :])
+    program = words.index("run_recbole_lcrec.py")
+    command = parse_command_line(words[program + 1 :])
     assert command.models == ("LCRec",) and command.config_files == (f"properties/{name}",)
-    config = Config("LCRec", command.dataset, [path], command_line=command.values())
-    for key, value in read_yaml(path).items():
+    processes = int(words[program - 1]) if words[0] == "torchrun" else 1
+    return processes, Config("LCRec", command.dataset, [path], command_line=command.values())
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_files_run_as_their_first_line_says(name: str) -> None:
+    processes, config = launch(name)
+    for key, value in read_yaml(PROPERTIES / name).items():
         assert config[key.removeprefix("LCRec.")] == value
+    for stage in settings.STAGES:
+        stage.from_config(config)
+    assert processes * config["train_batch_size"] * config["tuning_accumulation_steps"] == 128
+    if config["tuning_deepspeed"] is not None:
+        content = deepspeed_config(config["tuning_deepspeed"], PROPERTIES / "deepspeed")
+        tuning = settings.TuningSettings.from_config(config)
+        check_deepspeed(content, tuning, 1.0, config["tuning_deepspeed"], torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_lora_runs_need_one_process_and_say_what_memory(name: str) -> None:
+    processes, config = launch(name)
+    head = " ".join(
+        line.removeprefix("# ") for line in (PROPERTIES / name).read_text(encoding="utf-8").splitlines()[:4]
+    )
+    assert processes == 1 and config["tuning_deepspeed"] is None
+    assert config["lora_r"] and config["tuning_precision"] == "bf16"
+    card, total = (int(re.search(words, head)[1]) for words in (r"card of (\d+) GB", r"(\d+) in all"))
+    assert "estimated, not measured" in head and total < card
+    weights = float(re.search(r"([\d.]+) frozen weights \(bf16\)", head)[1])
+    line = next(line for line in key_lines(name) if line["key"] == "LCRec.base_model")
+    billions = float(re.search(r"([\d.]+) billion parameters", line["meaning"])[1])
+    assert weights == pytest.approx(2 * billions, abs=0.06)  # two bytes each
 
 
 def test_llama_7b_is_tuned_as_in_the_paper() -> None:
-    config = Config("LCRec", "Games", [PROPERTIES / "paper/llama-7b.yaml"])
-    assert 8 * config["train_batch_size"] * config["tuning_accumulation_steps"] == 128
+    processes, config = launch("paper/llama-7b.yaml")
+    assert processes == 8 and config["lora_r"] is None
     assert (config["epochs"], config["learning_rate"], config["weight_decay"]) == (4, 5e-5, 0.01)
+    assert (config["index_levels"], config["index_codebook_size"]) == (4, 256)
     assert (config["decoding_beam_size"], config["MAX_ITEM_LIST_LENGTH"]) == (20, 20)
+    assert config["tuning_tasks"] == list(settings.TASKS) and config["intention_source"] == "file"
+    assert config["tuning_samples_per_task"] == {"asy": 100_000} and config["tuning_scheduler"] == "cosine"
     assert config["tuning_seq_format"] == "instruction" and config["base_model"] == "huggyllama/llama-7b"
     assert deepspeed_config(config["tuning_deepspeed"], PROPERTIES / "deepspeed")["zero_optimization"]["stage"] == 3

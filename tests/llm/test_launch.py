@@ -1,0 +1,241 @@
+"""Number formats, DeepSpeed's files and what they may not say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recbole_lcrec.llm.launch import (
+    check_deepspeed,
+    deepspeed_asked,
+    deepspeed_config,
+    resolve_precision,
+    weight_dtype,
+)
+from recbole_lcrec.resources import properties_dir
+from recbole_lcrec.settings import TuningSettings
+from recbole_lcrec.values import read_yaml
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+FILLED = {
+    "train_batch_size": "auto",
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    "bf16": {"enabled": "auto"},
+    "fp16": {"enabled": "auto"},
+    "optimizer": {"type": "AdamW", "params": {"torch_adam": True, "lr": "auto", "weight_decay": "auto"}},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+
+
+def settings(**changes: Any) -> TuningSettings:
+    values = read_yaml(properties_dir() / "model/LCRec.yaml")
+    known = {"learning_rate": 0.001, "train_batch_size": 4, "tuning_accumulation_steps": 2, "tuning_precision": "fp32"}
+    return TuningSettings.from_config({**values, **known, **changes})
+
+
+def check(tmp_path: Path, content: dict[str, Any], device: torch.device = CPU, **changes: Any) -> None:
+    """Reads and checks a file of this content."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"zero_optimization": {"stage": 2}, **content}), encoding="utf-8")
+    read = deepspeed_config(str(path), tmp_path)
+    assert read is not None
+    check_deepspeed(read, settings(**changes), 1.0, path, device)
+
+
+def test_auto_is_bf16_only_where_the_gpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_precision("auto", CPU) == "fp32" and resolve_precision("bf16", CPU) == "bf16"
+    for native in (True, False):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, native=native: including_emulation or native,
+        )
+        assert resolve_precision("auto", GPU) == ("bf16" if native else "fp32")
+    assert resolve_precision("fp16", GPU) == "fp16"
+    with pytest.raises(ValueError, match=r"fp16.*needs a GPU"):
+        resolve_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "deepspeed", "lora", "expected"),
+    [
+        ("bf16", CPU, False, False, torch.float32),
+        ("bf16", CPU, True, False, torch.bfloat16),
+        ("bf16", CPU, False, True, torch.bfloat16),
+        ("fp16", GPU, False, True, torch.float16),
+        ("fp16", GPU, False, False, torch.float32),
+        ("fp32", CPU, True, True, torch.float32),
+        ("auto", CPU, True, True, torch.float32),
+    ],
+)
+def test_weights_that_an_optimizer_moves_load_in_fp32(
+    precision: str, device: torch.device, deepspeed: bool, lora: bool, expected: torch.dtype
+) -> None:
+    assert weight_dtype(precision, device, deepspeed, lora) is expected
+    if not lora:
+        assert weight_dtype(precision, device, deepspeed) is expected
+
+
+def test_a_frozen_base_in_half_precision_has_its_adapter_in_fp32() -> None:
+    """What :func:`weight_dtype` relies on: peft keeps what it trains, new rows included, in float32."""
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.LlamaConfig(vocab_size=16, **sizes)
+    base = transformers.LlamaForCausalLM(config).to(weight_dtype("bf16", CPU, deepspeed=False, lora=True))
+    rows = {"embed_tokens": [14, 15], "lm_head": [14, 15]}
+    lora = peft.LoraConfig(r=2, target_modules="all-linear", trainable_token_indices=rows, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(base, lora)
+    trained = {name: weight.dtype for name, weight in model.named_parameters() if weight.requires_grad}
+    assert any("trainable_tokens" in name for name in trained) and any("lora_A" in name for name in trained)
+    assert set(trained.values()) == {torch.float32}
+    assert {weight.dtype for weight in model.parameters() if not weight.requires_grad} == {torch.bfloat16}
+
+
+def test_which_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zero2.json").write_text('{"zero_optimization": {"stage": 2}}', encoding="utf-8")
+    (tmp_path / "broken.json").write_text("{", encoding="utf-8")
+    (tmp_path / "list.json").write_text("[]", encoding="utf-8")
+    assert not deepspeed_asked(None) and deepspeed_config(None, tmp_path) is None
+    expected = {**FILLED, "zero_optimization": {"stage": 2}}
+    assert deepspeed_config("zero2", tmp_path) == expected
+    assert deepspeed_config(str(tmp_path / "zero2.json"), tmp_path / "none") == expected
+    with pytest.raises(ValueError, match="'zero9' is neither a file nor one of broken, list, zero2"):
+        deepspeed_config("zero9", tmp_path)
+    with pytest.raises(ValueError, match="not valid JSON"):
+        deepspeed_config("broken", tmp_path)
+    with pytest.raises(ValueError, match="JSON object"):
+        deepspeed_config("list", tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert deepspeed_asked(None) and deepspeed_config(None, tmp_path) == expected
+
+
+def test_what_a_file_says_stays(tmp_path: Path) -> None:
+    """Only what is left out is filled in; a divided model is gathered to be saved."""
+    mine = {
+        "zero_optimization": {"stage": 3},
+        "bf16": {"check_grad_overflow": False},
+        "optimizer": {"type": "Adam", "params": {"lr": 0.5}},
+        "gradient_clipping": 2.0,
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(mine), encoding="utf-8")
+    assert deepspeed_config("mine", tmp_path) == {
+        **FILLED,
+        "zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
+        "bf16": {"check_grad_overflow": False, "enabled": "auto"},
+        "optimizer": {"type": "Adam", "params": {"lr": 0.5, "weight_decay": "auto"}},
+        "gradient_clipping": 2.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"optimizer": {"type": "AdamW", "params": {"lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8}}},
+        {"gradient_accumulation_steps": 1, "gradient_clipping": 1.0, "bf16": {"enabled": False}},
+        {"train_batch_size": "auto", "optimizer": {"type": "Adam", "params": {"weight_decay": 0.01}}},
+        {"zero_optimization": {"stage": 0}},
+        {"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}, "reduce_bucket_size": "auto"}},
+    ],
+)
+def test_files_that_say_the_same_pass(tmp_path: Path, content: dict[str, Any]) -> None:
+    check(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"train_batch_size": 8}, ["train_batch_size = 8", "tuning_accumulation_steps = 2", '"auto"']),
+        (
+            {"train_micro_batch_size_per_gpu": 4},
+            ["train_micro_batch_size_per_gpu = 4", "train_batch_size = 4", '"auto"'],
+        ),
+        ({"gradient_accumulation_steps": 2}, ["gradient_accumulation_steps = 2", "leave it out"]),
+        ({"gradient_clipping": 0.5}, ["gradient_clipping = 0.5", "clip_grad_norm = 1.0"]),
+        ({"bf16": {"enabled": True}}, ["bf16.enabled = True", "tuning_precision = fp32"]),
+        ({"fp16": {"enabled": True}}, ["fp16.enabled = True", "tuning_precision = fp32"]),
+        ({"torch_autocast": {"enabled": True}}, ["torch_autocast.enabled", "tuning_precision"]),
+        ({"scheduler": {"type": "WarmupLR", "params": {}}}, ["scheduler", "tuning_scheduler = 'cosine'"]),
+        ({"optimizer": {"type": "AdamW", "params": {"lr": 1}}}, ["optimizer.params.lr = 1", "learning_rate = 0.001"]),
+        (
+            {"optimizer": {"type": "AdamW", "params": {"weight_decay": 0}}},
+            ["optimizer.params.weight_decay = 0", "weight_decay = 0.01"],
+        ),
+        ({"optimizer": {"type": "AdamW", "params": {"betas": [0.9, 0.95]}}}, ["betas = [0.9, 0.95]", "[0.9, 0.999]"]),
+        ({"optimizer": {"type": "AdamW", "params": {"max_grad_norm": 1}}}, ["max_grad_norm = 1", "clip_grad_norm"]),
+        ({"optimizer": {"type": "Lamb", "params": {}}}, ["optimizer.type = 'Lamb'", "AdamW"]),
+        ({"optimizer": {"type": "Adam", "params": {"adam_w_mode": False}}}, ["optimizer.type = 'Adam'", "AdamW"]),
+        ({"zero_optimization": {"stage": 4}}, ["stage = 4", "0, 1, 2, 3"]),
+        ({"zero_optimization": {"stage": "auto"}}, ["zero_optimization", "stage from 0 to 3"]),
+        ({"zero_optimization": True}, ["zero_optimization = True", "stage from 0 to 3"]),
+        ({"zero_optimization": {"stage": 2, "overlap_com": True}}, ["overlap_com = True"]),
+        ({"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}}}, ["offload_param", "stage 3"]),
+        (
+            {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "gpu"}}},
+            ["offload_optimizer.device = 'gpu'"],
+        ),
+        (
+            {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": False}},
+            ["stage3_gather_16bit_weights_on_model_save = False", "set true"],
+        ),
+        ({"bf16": True}, ["DeepSpeed cannot read it"]),
+        ({"optimizer": []}, ["optimizer.type", "DeepSpeed cannot read it"]),
+    ],
+)
+def test_contradictions_name_the_entry_the_setting_and_the_remedy(
+    tmp_path: Path, content: dict[str, Any], named: list[str]
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        check(tmp_path, content)
+    message = str(caught.value)
+    assert "mine.json" in message and message.startswith("tuning_deepspeed")
+    assert all(words in message for words in named), message
+    assert message.count("\n  - ") == (2 if content == {"optimizer": []} else 1), message
+
+
+def test_all_contradictions_are_named_at_once(tmp_path: Path) -> None:
+    content = {
+        "train_batch_size": 128,
+        "gradient_accumulation_steps": 16,
+        "optimizer": {"type": "AdamW", "params": {"lr": 0.01, "weight_decay": 0.5}},
+        "scheduler": {"type": "WarmupLR"},
+        "gradient_clipping": 3,
+        "bf16": {"enabled": True},
+        "zero_optimization": {"stage": 7},
+    }
+    with pytest.raises(ValueError) as caught:
+        check(tmp_path, content)
+    assert str(caught.value).count("\n  - ") == 8
+
+
+def test_auto_precision_is_that_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    check(tmp_path, {"bf16": {"enabled": True}}, device=GPU, tuning_precision="auto")
+    with pytest.raises(ValueError, match=r"bf16\.enabled = True, but tuning_precision = auto, here fp32"):
+        check(tmp_path, {"bf16": {"enabled": True}}, device=CPU, tuning_precision="auto")
+    with pytest.raises(ValueError, match=r"bf16\.enabled = False, but tuning_precision = auto, here bf16"):
+        check(tmp_path, {"bf16": {"enabled": False}}, device=GPU, tuning_precision="auto")
+
+
+def test_fp16_starts_from_a_loss_scale_that_falls_on_overflow() -> None:
+    """DeepSpeed's own defaults, which the files rely on: dynamic from 2 ** 16, down to no less than 1."""
+    deepspeed = pytest.importorskip("deepspeed")
+    for name in ("zero2", "zero2-offload", "zero3", "zero3-offload"):
+        content = deepspeed_config(name, properties_dir() / "deepspeed")
+        assert content is not None
+        batch = {"train_batch_size": 1, "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+        fp16 = deepspeed.DeepSpeedConfig(
+            {**content, **batch, "fp16": {**content["fp16"], "enabled": True}}
+        ).float16_config
+        assert (fp16.loss_scale, fp16.initial_scale_power, fp16.min_loss_scale) == (0, 16, 1)
