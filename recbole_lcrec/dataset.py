@@ -32,9 +32,11 @@ from recbole_lcrec.indexing.saved import (
     read_report,
     saved_codebook_sizes,
 )
-from recbole_lcrec.instructions.mixture import InstructionSource, SequentialInstructions, StreamInstructions
+from recbole_lcrec.instructions.intentions.source import check_intentions
+from recbole_lcrec.instructions.mixture import InstructionSource
 from recbole_lcrec.instructions.templates import Templates
-from recbole_lcrec.settings import IndexSettings, TextSettings, TuningSettings
+from recbole_lcrec.settings import IndexSettings, IntentionSettings, TextSettings, TuningSettings
+from recbole_lcrec.tuning_data import TextLimits, alignment_source, given_intentions
 
 __all__ = ["LCRecDataset", "check_inputs"]
 
@@ -69,12 +71,12 @@ class LCRecDataset(ItemCatalogue):
 
     def tokenizer_texts(self, templates: Templates) -> list[str]:
         """What a tokenizer from scratch learns from: templates, and the items' texts where there are any."""
-        if not self._has_texts():
+        if not self.has_texts():
             return templates.texts()
         texts = self.item_texts
         return [*templates.texts(), *(text for text in (*texts.titles, *texts.descriptions) if text)]
 
-    def _has_texts(self) -> bool:
+    def has_texts(self) -> bool:
         """Whether titles can be read; an item file without the columns that the settings name is told in the log."""
         if self.item_file is None:
             return False
@@ -176,7 +178,7 @@ class LCRecDataset(ItemCatalogue):
             method=numbers.pop("method", "given"),
             item_ids=self.item_ids,
             index=index,
-            titles=self.item_texts.titles if self._has_texts() else None,
+            titles=self.item_texts.titles if self.has_texts() else None,
             curve=numbers.pop("curve", ()),
             numbers=numbers,
             embeddings=self._embeddings,
@@ -195,19 +197,18 @@ class LCRecDataset(ItemCatalogue):
             feat[self.item_id_list_field][:, 0].numpy(),
         )
 
-    def instructions(self, settings: TuningSettings, templates: Templates, max_history: int) -> InstructionSource:
+    def instructions(self, settings: TuningSettings, templates: Templates, limits: TextLimits) -> InstructionSource:
         """The tuning data of this (training) split.
 
         Args:
-            settings: which form the sequential task has.
+            settings: which tasks, in which form.
             templates: the wordings.
-            max_history: newest items that a history keeps.
+            limits: how much text an instruction has room for.
+
+        Raises:
+            ValueError: a task that ``tuning_tasks`` names cannot be built from the data.
         """
-        texts = tuple("".join(tokens) for tokens in self.item_index.item_tokens())
-        seed = int(self.config["seed"])
-        if settings.seq_format == "stream":
-            return StreamInstructions(self.sequences(), texts, max_history, seed)
-        return SequentialInstructions(self.sequences(), texts, templates, max_history, seed)
+        return alignment_source(self, self.sequences(), settings, templates, limits, int(self.config["seed"]))
 
 
 def check_inputs(config: Any) -> None:
@@ -218,6 +219,10 @@ def check_inputs(config: Any) -> None:
             to do.
     """
     files, index = require_dataset(config), IndexSettings.from_config(config)
+    tasks = TuningSettings.from_config(config).tasks
+    if tasks == "auto" or {"ite", "per"} & set(tasks):
+        intention = IntentionSettings.from_config(config)
+        check_intentions(intention, given_intentions(intention, files))
     if index.file is not None and not Path(index.file).is_file():
         raise ValueError(f"index_file = {index.file!r}: there is no such file; leave the key out to learn an index")
     items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")

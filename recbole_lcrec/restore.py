@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from recbole_lcrec.config import Config
+from recbole_lcrec.llm.adapters import is_adapter_folder
 from recbole_lcrec.values import read_yaml
 
 __all__ = ["load_config", "load_folder", "load_pickle"]
@@ -24,13 +25,17 @@ Restore = Callable[[Any], None]
 def load_folder(folder: Path) -> tuple[Config, Restore]:
     """Reads a folder that LCRec saved: ``config.yaml``, ``<dataset>.index.json``, a Hugging Face model and tokenizer.
 
-    The configuration takes its base model and its item index from the folder; the weights are then read in the number
-    format that they were saved in, so that the numbers are those of the run.
+    The configuration takes its base model and its item index from the folder, but for an adapter, whose base model
+    stays where it was; the weights are then read in the number format that they were saved in, so that the numbers are
+    those of the run.
 
     Raises:
         ValueError: a file is missing.
     """
-    config, _ = load_config(folder, {"base_model": str(folder)})
+    if is_adapter_folder(folder):
+        _present(folder / "adapter_model.safetensors")
+        return load_config(folder)[0], lambda model: model.load_weights(folder)
+    config, _ = load_config(folder, {"base_model": str(folder), "lora_r": None})
     _present(folder / "config.json")
     _present(folder / "tokenizer_config.json")
     if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
@@ -58,7 +63,7 @@ def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[
         raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
     index = _present(folder / f"{saved['dataset']}.index.json")
     no_embeddings = {"index_embedding_file": None, "index_embedding_ids": None}
-    given = {**no_embeddings, **(values or {}), "index_method": "auto", "index_file": str(index)}
+    given = {"resume": None, **no_embeddings, **(values or {}), "index_method": "auto", "index_file": str(index)}
     return Config(config_file_list=[folder / "config.yaml"], command_line=given), index
 
 

@@ -7,11 +7,13 @@ model is optimised (``llm/finetune.py``) and how users are ranked (``model/lcrec
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 
 from recbole_lcrec.compat import prepare_recbole
 
@@ -24,11 +26,15 @@ from recbole.utils import dict2str, early_stopping, get_local_time, set_color  #
 from recbole_lcrec.artifacts import whole_folder  # noqa: E402
 from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
-from recbole_lcrec.llm.backbone import Backbone  # noqa: E402
+from recbole_lcrec.llm.adapters import is_adapter_folder  # noqa: E402
+from recbole_lcrec.llm.backbone import Backbone, merge_adapter_folder  # noqa: E402
+from recbole_lcrec.llm.checkpoints import Checkpoints, Progress  # noqa: E402
 from recbole_lcrec.llm.finetune import EpochReport, finetune  # noqa: E402
 from recbole_lcrec.llm.launch import deepspeed_config  # noqa: E402
+from recbole_lcrec.model.lcrec import max_norm  # noqa: E402
 from recbole_lcrec.processes import from_first_process, process_rank  # noqa: E402
 from recbole_lcrec.resources import properties_dir, unused_path  # noqa: E402
+from recbole_lcrec.resume import checkpoint_folder, find_progress, run_identity, run_of  # noqa: E402
 
 __all__ = ["LCRecTrainer"]
 
@@ -55,6 +61,8 @@ class LCRecTrainer(Trainer):
         self.saved_model_file = str(unused_path(Path(self.checkpoint_dir) / name))
         self.deepspeed = deepspeed_config(config["tuning_deepspeed"], properties_dir() / "deepspeed")
         self.is_main = process_rank() == 0
+        self.finished = False
+        self.checkpoints: Checkpoints | None = None
 
     def fit(
         self,
@@ -84,9 +92,16 @@ class LCRecTrainer(Trainer):
         """
         self.eval_collector.data_collect(train_data)
         sample = self._sampled_users(valid_data) if valid_data else None
+        source = self.model.instruction_source(train_data._dataset)
+        identity = run_identity(self.config, train_data._dataset, source, len(self.model.tokenizer))
+        progress = find_progress(self.model.tuning.resume, Path(self.checkpoint_dir), identity)
+        if progress is not None:
+            self._take_over(progress)
 
         def after_epoch(report: EpochReport) -> bool:
             self._log_epoch(report, verbose)
+            if report.epoch < self.model.tuning.stream_epochs:
+                return False  # prompts of instructions mean nothing to the model yet
             if not sample or self.eval_step == 0:
                 self._keep(report, train_data._dataset, saved, verbose)
                 return False
@@ -106,21 +121,28 @@ class LCRecTrainer(Trainer):
             if stop and verbose:
                 best = report.epoch - self.cur_step * self.eval_step
                 self.logger.info(f"Finished training, best eval result in epoch {best}")
+            self.finished = stop
             return stop
 
         started = perf_counter()
-        finetune(
-            Backbone(self.model.llm, self.model.tokenizer),
-            self.model.instruction_source(train_data._dataset),
-            self.model.tuning,
-            self.deepspeed,
-            self.device,
-            int(self.config["seed"]),
-            _max_norm(self.clip_grad_norm),
-            show_progress and self.is_main,
-            after_epoch,
-        )
+        self.checkpoints = self._checkpoints(identity, saved)
+        if not self.finished:
+            finetune(
+                Backbone(self.model.llm, self.model.tokenizer),
+                source,
+                self.model.tuning,
+                self.deepspeed,
+                self.device,
+                int(self.config["seed"]),
+                max_norm(self.clip_grad_norm),
+                show_progress and self.is_main,
+                after_epoch,
+                self.checkpoints,
+                progress,
+            )
         self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
+        if self.config["lora_r"] and self.config["lora_merge"] and saved and self.is_main:
+            _merge(Path(self.saved_model_file), self.model.llm.get_base_model().dtype)
         self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
         self._add_hparam_to_tensorboard(self.best_valid_score)
         return self.best_valid_score, self.best_valid_result
@@ -147,6 +169,8 @@ class LCRecTrainer(Trainer):
         result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress and self.is_main)
         if load_best_model and eval_data and self.is_main:
             _write_results(folder, {"test_result": dict(result)})
+            if self.checkpoints is not None:
+                self.checkpoints.remove()  # not before: a run that is killed while it is tested can be resumed
         return result
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
@@ -160,6 +184,30 @@ class LCRecTrainer(Trainer):
         if history_index is not None:
             scores[history_index] = -np.inf
         return interaction, scores, positive_u, positive_i
+
+    def _checkpoints(self, identity: dict[str, Any], saved: bool) -> Checkpoints | None:
+        every = self.model.tuning.checkpoint_steps
+        if every is None or not saved:
+            return None
+        return Checkpoints(checkpoint_folder(self.saved_model_file), every, identity, self._progress_so_far)
+
+    def _progress_so_far(self) -> dict[str, Any]:
+        return {
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": dict(self.best_valid_result) if self.best_valid_result else None,
+            "cur_step": self.cur_step,
+            "train_loss": list(self.train_loss_dict.items()),
+            "finished": self.finished,
+        }
+
+    def _take_over(self, progress: Progress) -> None:
+        """The state of a killed run."""
+        state = progress.caller
+        self.saved_model_file = run_of(progress)
+        self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
+        self.cur_step, self.finished = state["cur_step"], state["finished"]
+        self.train_loss_dict.update((int(epoch), loss) for epoch, loss in state["train_loss"])
+        self.logger.info(f"Resuming {self.saved_model_file} after step {progress.step}")
 
     def _sampled_users(self, valid_data: Any) -> Any:
         """The validation loader, of ``valid_sample_users`` users drawn by the seed when that is fewer.
@@ -186,11 +234,14 @@ class LCRecTrainer(Trainer):
     def _log_epoch(self, report: EpochReport, verbose: bool) -> None:
         self.train_loss_dict[report.epoch] = report.loss
         if verbose:
-            self.logger.info(self._generate_train_loss_output(report.epoch, 0.0, report.seconds, report.loss))
+            line = self._generate_train_loss_output(report.epoch, 0.0, report.seconds, report.loss)
+            self.logger.info(f"{line} [{report.in_words()}]")
         self._add_train_loss_to_tensorboard(report.epoch, report.loss)
         self.wandblogger.log_metrics(
             {"epoch": report.epoch, "train_loss": report.loss, "train_step": report.epoch}, head="train"
         )
+        for name, value in report.rates().items():
+            self.tensorboard.add_scalar(name, value, report.epoch)
 
     def _log_validation(self, epoch: int, score: float, result: Any, seconds: float, verbose: bool) -> None:
         if verbose:
@@ -227,13 +278,15 @@ class LCRecTrainer(Trainer):
             self.logger.info(set_color("Saving current", "blue") + f": {final}")
 
 
-def _max_norm(clip: dict[str, Any] | None) -> float:
-    """The norm that RecBole's ``clip_grad_norm`` scales gradients down to; 0 where it is None, which leaves them."""
-    if clip is None:
-        return 0.0
-    if set(clip) - {"max_norm", "norm_type"} or "max_norm" not in clip or clip.get("norm_type", 2) != 2:
-        raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}}, of the Euclidean norm, or None")
-    return float(clip["max_norm"])
+def _merge(folder: Path, dtype: torch.dtype) -> None:
+    """Puts the merged model in the place of a run's adapter; all other files of the run stay."""
+    if not is_adapter_folder(folder):
+        return
+    with whole_folder(folder) as partial:
+        merge_adapter_folder(folder, partial, dtype=dtype)
+        for path in folder.iterdir():
+            if not path.name.startswith("adapter_") and not (partial / path.name).exists():
+                shutil.copyfile(path, partial / path.name)
 
 
 def _write_results(folder: Path, values: dict[str, Any]) -> None:

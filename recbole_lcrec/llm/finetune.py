@@ -1,4 +1,4 @@
-"""Fine-tuning: transformers' Trainer over instructions, under DeepSpeed when asked or when several processes run.
+"""Fine-tuning over epochs of instructions, under DeepSpeed when asked or when several processes run.
 
 Knows a backbone, an instruction source and the settings. After each epoch it hands over to its caller, who may score
 the model, save it and stop. Refuses to know RecBole, metrics and which epoch was best.
@@ -6,11 +6,10 @@ the model, save it and stop. Refuses to know RecBole, metrics and which epoch wa
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -18,25 +17,20 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from recbole_lcrec.instructions.mixture import InstructionSource
-from recbole_lcrec.llm.backbone import Backbone, quiet
-from recbole_lcrec.llm.collator import EpochInstructions, InstructionCollator
+from recbole_lcrec.llm.backbone import Backbone
+from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
+from recbole_lcrec.llm.collator import InstructionCollator, PlannedInstructions
 from recbole_lcrec.llm.launch import prepare_launch, resolve_precision
-from recbole_lcrec.processes import process_count
+from recbole_lcrec.llm.steps import StepPlan
+from recbole_lcrec.llm.tuner import Tuner, peak_memory
+from recbole_lcrec.processes import from_first_process, process_count
 from recbole_lcrec.settings import TuningSettings
 
-__all__ = ["AfterEpoch", "EpochReport", "finetune"]
+__all__ = ["AfterEpoch", "EpochReport", "finetune", "step_plan"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +39,12 @@ class EpochReport:
 
     Attributes:
         epoch: from 0.
-        loss: mean of the optimizer batches' losses, nats per response token.
-        seconds: wall time, validation left out.
+        loss: mean of the optimizer steps' losses, nats per response token.
+        seconds: wall time, validation and checkpoints left out.
+        rows: instructions of all processes; likewise below.
+        tokens: of prompts and responses.
+        places: tokens and padding.
+        peak_memory: most bytes that this process has held so far, of the GPU, else of main memory.
         save: writes the model and tokenizer of this moment into an existing folder, in Hugging Face's form. Every
             process must call it; the first one writes.
     """
@@ -54,40 +52,50 @@ class EpochReport:
     epoch: int
     loss: float
     seconds: float
+    rows: int
+    tokens: int
+    places: int
+    peak_memory: int
     save: Callable[[Path], None]
+
+    def rates(self) -> dict[str, float]:
+        """Samples and tokens per second, share of padding among all places, peak memory in GiB."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "samples/s": self.rows / seconds,
+            "tokens/s": self.tokens / seconds,
+            "padding": 1 - self.tokens / max(self.places, 1),
+            "peak memory, GiB": self.peak_memory / 2**30,
+        }
+
+    def in_words(self) -> str:
+        """:meth:`rates`, for the log."""
+        rates = self.rates()
+        return (
+            f"{rates['samples/s']:,.1f} samples/s, {rates['tokens/s']:,.0f} tokens/s, padding {rates['padding']:.1%}, "
+            f"peak memory {rates['peak memory, GiB']:.2f} GiB"
+        )
 
 
 AfterEpoch = Callable[[EpochReport], bool]
 """Called in every process after each epoch; True stops the tuning."""
 
 
-class _Tuner(Trainer):
-    """transformers' Trainer that also adds up the loss of each optimizer step."""
+def step_plan(source: InstructionSource, settings: TuningSettings, seed: int) -> StepPlan:
+    """The optimizer steps of a run.
 
-    def __init__(self, backbone: Backbone, **kwargs: Any) -> None:
-        super().__init__(model=backbone.model, processing_class=backbone.tokenizer, **kwargs)
-        self.tokenizer = backbone.tokenizer
-        self.loss_sum: torch.Tensor | float = 0.0
+    Args:
+        source: the instructions.
+        settings: ``train_batch_size`` rows x ``tuning_accumulation_steps`` x processes make a step.
+        seed: of the order.
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss = super().training_step(*args, **kwargs)
-        self.loss_sum = self.loss_sum + loss.detach()
-        return loss
-
-    def mean_loss(self, steps: int) -> float:
-        """Mean loss of the last ``steps`` optimizer steps, over all processes; starts the sum anew."""
-        total = torch.as_tensor(self.loss_sum, device=self.args.device, dtype=torch.float32)
-        self.loss_sum = 0.0
-        return float(self.accelerator.gather(total).mean()) / max(steps, 1)
-
-    def save(self, folder: Path) -> None:
-        """Writes model and tokenizer as plain Hugging Face files, gathered from all processes."""
-        weights = self.accelerator.get_state_dict(self.model_wrapped)
-        if self.is_world_process_zero():
-            model = self.accelerator.unwrap_model(self.model_wrapped)
-            with quiet():
-                model.save_pretrained(folder, state_dict=weights)
-            self.tokenizer.save_pretrained(folder)
+    Raises:
+        ValueError: an epoch has no instruction.
+    """
+    sizes = tuple(source.size(epoch) for epoch in range(settings.epochs))
+    if not all(sizes):
+        raise ValueError("there is nothing to tune on: no user has two interactions before the held-out ones")
+    return StepPlan(sizes, settings.batch_size * settings.accumulation_steps * process_count(), seed)
 
 
 @contextmanager
@@ -104,37 +112,63 @@ def _as_saved(model: Any) -> Iterator[None]:
         model.forward = wrapped
 
 
-class _EpochCallback(TrainerCallback):
-    """Shows the data set which epoch it is, draws the bar, and hands over to the caller after each epoch."""
+class _Epochs(TrainerCallback):
+    """Draws the bar, hands over to the caller after each epoch, and keeps checkpoints."""
 
-    def __init__(self, data: EpochInstructions, after_epoch: AfterEpoch, show_progress: bool) -> None:
-        self.data = data
+    def __init__(
+        self, tuner: Tuner, after_epoch: AfterEpoch, checkpoints: Checkpoints | None, show_progress: bool
+    ) -> None:
+        self.tuner = tuner
         self.after_epoch = after_epoch
+        self.checkpoints = checkpoints
         self.show_progress = show_progress
-        self.tuner: _Tuner | None = None
-        self.started, self.first_step = perf_counter(), 0
+        self.started = perf_counter()
         self.bar: Any = None
 
-    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        epoch = round(state.epoch or 0)
-        self.data.set_epoch(epoch)
-        self.started, self.first_step = perf_counter(), state.global_step
-        steps = state.max_steps // max(round(state.num_train_epochs), 1)
-        self.bar = tqdm(total=steps, ncols=100, desc=f"Train {epoch:>5}", disable=not self.show_progress)
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        plan, step = self.tuner.plan, state.global_step
+        if self.bar is None:
+            epoch = plan.epoch_of(step)
+            first = plan.first_step(epoch)
+            steps = int(plan.ends[epoch]) - first
+            self.bar = tqdm(
+                total=steps, initial=step - first, ncols=100, desc=f"Train {epoch:>5}", disable=not self.show_progress
+            )
+            self.started = perf_counter()
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.bar.update()
+        done, plan = state.global_step, self.tuner.plan
+        ended = done in plan.ends
+        if ended or (self.checkpoints is not None and self.checkpoints.due(done)):
+            self.tuner.sums["seconds"] += perf_counter() - self.started
+            if ended:
+                self._hand_over(plan.epoch_of(done - 1), done, control)
+            self._keep(done)
+            self.started = perf_counter()
 
-    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.tuner is None:
-            raise RuntimeError("the callback was not bound to its trainer")
+    def _hand_over(self, epoch: int, done: int, control: TrainerControl) -> None:
         self.bar.close()
-        loss = self.tuner.mean_loss(state.global_step - self.first_step)
-        if not math.isfinite(loss):
-            raise RuntimeError(f"the training loss of epoch {self.data.epoch} is {loss}; lower the learning rate")
-        report = EpochReport(self.data.epoch, loss, perf_counter() - self.started, self.tuner.save)
-        with _as_saved(self.tuner.model):
+        self.bar = None
+        tuner, sums = self.tuner, self.tuner.total_sums()
+        tuner.sums = dict.fromkeys(tuner.sums, 0.0)
+        steps = done - tuner.plan.first_step(epoch)
+        counts = {name: round(sums[name]) for name in ("rows", "tokens", "places")}
+        memory = peak_memory(tuner.args.device)
+        report = EpochReport(
+            epoch, sums["loss"] / steps, sums["seconds"], **counts, peak_memory=memory, save=tuner.save
+        )
+        with _as_saved(tuner.model):
             control.should_training_stop |= self.after_epoch(report)
+
+    def _keep(self, done: int) -> None:
+        if self.checkpoints is None:
+            return
+        tuner = self.tuner
+        sums, owner = tuner.total_sums(), tuner.is_world_process_zero()
+        tuner.restore_sums(sums)
+        with self.checkpoints.keep(done, sums, owner, tuner.accelerator.wait_for_everyone) as folder:
+            tuner.write_checkpoint(folder)
 
 
 def _arguments(
@@ -149,9 +183,8 @@ def _arguments(
     on_cpu = device.type != "cuda"
     return TrainingArguments(
         output_dir=folder,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation_steps,
+        num_train_epochs=1,
+        per_device_train_batch_size=settings.batch_size * settings.accumulation_steps,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.scheduler,
@@ -183,11 +216,13 @@ def finetune(
     max_grad_norm: float,
     show_progress: bool,
     after_epoch: AfterEpoch,
+    checkpoints: Checkpoints | None = None,
+    resume: Progress | None = None,
 ) -> None:
     """Tunes the model in place by Eq. 7: the negative log-likelihood of the responses.
 
-    The loss of an optimizer step is the mean over the response tokens of its whole batch, over accumulation steps and
-    processes (transformers' Trainer counts them).
+    The loss of an optimizer step is the mean over the response tokens of its whole batch, over forward passes and
+    processes.
 
     Args:
         backbone: model and tokenizer; the model is changed.
@@ -199,39 +234,49 @@ def finetune(
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
         show_progress: whether to draw a progress bar.
         after_epoch: see :data:`AfterEpoch`.
+        checkpoints: where to keep checkpoints, the first process's choice; None: nowhere.
+        resume: how far the run had come; it must be the same one, which :func:`read_progress` makes sure of.
 
     Raises:
         ValueError: there is nothing to train on, or an instruction is too long.
+        DivergedError: the loss is not finite any more.
     """
-    if not len(source):
-        raise ValueError("there is nothing to tune on: no user has two interactions before the held-out ones")
+    plan = step_plan(source, settings, seed)
     if deepspeed is not None:
         prepare_launch(device)
     precision = resolve_precision(settings.precision, device)
-    rows_per_step = settings.batch_size * settings.accumulation_steps * process_count()
     getLogger().info(
-        f"Tuning on {len(source):,} rows an epoch, {rows_per_step} per optimizer step, {precision}, "
+        f"Tuning on {_counted(plan.sizes)} instructions an epoch, {plan.rows_per_step} per optimizer step, "
+        f"{len(plan):,} steps, {precision}, "
         + (f"DeepSpeed ZeRO-{deepspeed.get('zero_optimization', {}).get('stage', 0)}" if deepspeed else "no DeepSpeed")
         + f", {process_count()} process(es)"
     )
     if settings.gradient_checkpointing:
         backbone.model.gradient_checkpointing_enable()
-    data = EpochInstructions(source)
-    callback = _EpochCallback(data, after_epoch, show_progress)
     with tempfile.TemporaryDirectory() as folder:
-        tuner = _Tuner(
+        tuner = Tuner(
             backbone,
-            args=_arguments(settings, precision, deepspeed, device, folder, seed, max_grad_norm),
-            train_dataset=data,
-            data_collator=InstructionCollator(backbone.tokenizer, settings.max_length),
-            callbacks=[callback],
+            plan,
+            PlannedInstructions(source, plan.sizes),
+            InstructionCollator(backbone.tokenizer, settings.max_length),
+            settings.batch_size,
+            settings.batch_tokens,
+            _arguments(settings, precision, deepspeed, device, folder, seed, max_grad_norm),
         )
-        for callback_class in (PrinterCallback, ProgressCallback):
-            tuner.remove_callback(callback_class)
-        callback.tuner = tuner
+        if checkpoints is not None:
+            checkpoints = replace(checkpoints, folder=from_first_process(checkpoints.folder))
+        tuner.add_callback(_Epochs(tuner, after_epoch, checkpoints, show_progress))
+        if resume is not None:
+            tuner.restore_sums(resume.sums)
         try:
-            tuner.train()
+            tuner.train(resume_from_checkpoint=str(resume.written) if resume is not None else None)
         finally:
             tuner.accelerator.unwrap_model(backbone.model, keep_fp32_wrapper=False)
             if deepspeed is not None:
                 unset_hf_deepspeed_config()
+
+
+def _counted(sizes: tuple[int, ...]) -> str:
+    """Sizes of epochs in words: one number, or those that differ."""
+    distinct = list(dict.fromkeys(sizes))
+    return ", then ".join(f"{size:,}" for size in distinct)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor
 
 from recbole_lcrec.compat import prepare_recbole
@@ -25,28 +26,44 @@ from recbole.utils import InputType  # noqa: E402
 from recbole_lcrec import dataset as data_stage  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
+from recbole_lcrec.instructions.general import read_general  # noqa: E402
 from recbole_lcrec.instructions.mixture import InstructionSource  # noqa: E402
+from recbole_lcrec.instructions.subtasks import SUBTASKS  # noqa: E402
 from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt  # noqa: E402
 from recbole_lcrec.instructions.templates import Instruction, Templates, load_templates  # noqa: E402
+from recbole_lcrec.llm.adapters import check_lora, is_adapter_folder, load_adapter_weights  # noqa: E402
 from recbole_lcrec.llm.backbone import check_base_model, load_backbone, load_saved  # noqa: E402
-from recbole_lcrec.llm.collator import label_batch  # noqa: E402
+from recbole_lcrec.llm.collator import IGNORED, InstructionCollator, padded_group  # noqa: E402
 from recbole_lcrec.llm.launch import (  # noqa: E402
+    check_deepspeed,
     deepspeed_asked,
     deepspeed_config,
     require_one_gpu,
     resolve_precision,
     weight_dtype,
 )
+from recbole_lcrec.llm.response_loss import response_loss  # noqa: E402
+from recbole_lcrec.llm.text_lengths import TextLengths  # noqa: E402
 from recbole_lcrec.llm.tokens import (  # noqa: E402
     item_token_ids,
     pad_prompts,
-    tokenize_instructions,
     tokenize_prompts,
 )
 from recbole_lcrec.resources import properties_dir  # noqa: E402
-from recbole_lcrec.settings import BackboneSettings, DecodingSettings, ScratchSettings, TuningSettings  # noqa: E402
+from recbole_lcrec.resume import check_resume  # noqa: E402
+from recbole_lcrec.settings import (  # noqa: E402
+    BackboneSettings,
+    DecodingSettings,
+    LoraSettings,
+    ScratchSettings,
+    TuningSettings,
+)
+from recbole_lcrec.tuning_data import TextLimits  # noqa: E402
 
-__all__ = ["LCRec", "check_inputs"]
+__all__ = ["LCRec", "check_inputs", "max_norm"]
+
+SPECIAL_TOKENS = 2
+"""Start and end token of an instruction."""
 
 
 def check_inputs(config: Any) -> None:
@@ -59,14 +76,36 @@ def check_inputs(config: Any) -> None:
     check_base_model(config["base_model"])
     data_stage.check_inputs(config)
     tuning = TuningSettings.from_config(config)
-    _templates(tuning, DecodingSettings.from_config(config))
-    deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")
+    check_lora(LoraSettings.from_config(config), config["base_model"])
+    templates = _templates(tuning, DecodingSettings.from_config(config))
+    if tuning.general_file is not None:
+        read_general(Path(tuning.general_file), templates)
     resolve_precision(tuning.precision, config["device"])
+    deepspeed = deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")
+    if deepspeed is not None:
+        check_deepspeed(
+            deepspeed, tuning, max_norm(config["clip_grad_norm"]), tuning.deepspeed or "zero2", config["device"]
+        )
     require_one_gpu(config["device"])
+    check_resume(tuning.resume)
+
+
+def max_norm(clip: dict[str, Any] | None) -> float:
+    """The norm that RecBole's ``clip_grad_norm`` scales gradients down to; 0 where it is None, which leaves them.
+
+    Raises:
+        ValueError: it asks for another norm than the Euclidean one.
+    """
+    if clip is None:
+        return 0.0
+    if set(clip) - {"max_norm", "norm_type"} or "max_norm" not in clip or clip.get("norm_type", 2) != 2:
+        raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}}, of the Euclidean norm, or None")
+    return float(clip["max_norm"])
 
 
 def _templates(tuning: TuningSettings, decoding: DecodingSettings) -> Templates:
-    templates = load_templates(Path(tuning.template_file or properties_dir() / "instructions" / "lcrec.yaml"))
+    own = properties_dir() / "instructions" / "lcrec.yaml"
+    templates = load_templates(Path(tuning.template_file or own), fallback=own)
     count = len(templates.tasks.get("seq", ()))
     if decoding.template >= count:
         raise ValueError(f"decoding_template = {decoding.template}: there are {count} SEQ templates, numbered from 0")
@@ -105,13 +144,17 @@ class LCRec(SequentialRecommender):
         self.item_texts = tuple("".join(tokens) for tokens in item_tokens)
         seed = int(config["seed"])
         self.attention = BackboneSettings.from_config(config).attention
+        lora = LoraSettings.from_config(config)
         backbone = load_backbone(
             BackboneSettings.from_config(config),
             ScratchSettings.from_config(config),
             [token for level in self.index.tokens_by_level() for token in level],
             lambda: dataset.tokenizer_texts(self.templates),
             seed,
-            weight_dtype(self.tuning.precision, self.device, deepspeed_asked(self.tuning.deepspeed)),
+            weight_dtype(
+                self.tuning.precision, self.device, deepspeed_asked(self.tuning.deepspeed), lora=lora.r is not None
+            ),
+            lora,
         )
         self.llm, self.tokenizer = backbone.model, backbone.tokenizer
         ids = item_token_ids(self.tokenizer, item_tokens)
@@ -120,13 +163,18 @@ class LCRec(SequentialRecommender):
         self.max_history = self._longest_history()
         self._rng = np.random.default_rng(seed)
 
+    @property
+    def longest_row(self) -> int:
+        """Tokens of prompt and response at most: ``tuning_max_length``, or the model's context where that is less."""
+        context = getattr(self.llm.config, "max_position_embeddings", None) or self.tuning.max_length
+        return min(self.tuning.max_length, context)
+
     def _longest_history(self) -> int:
         """How many items fit in a prompt of any template, with the response, in the tokens there are.
 
         Every index token is one id, so a prompt's length depends on the number of items alone.
         """
-        context = getattr(self.llm.config, "max_position_embeddings", None) or self.tuning.max_length
-        limit = min(self.tuning.max_length, context) - self.index.levels - 1
+        limit = self.longest_row - self.index.levels - 1
         for n in range(self.max_seq_length, 0, -1):
             prompts = [self._prompt([0] * n, template) for template in range(len(self.templates.tasks["seq"]))]
             longest = max(map(len, tokenize_prompts(self.tokenizer, prompts)))
@@ -159,7 +207,13 @@ class LCRec(SequentialRecommender):
 
     def instruction_source(self, dataset: LCRecDataset) -> InstructionSource:
         """The tuning data of a training split, in this model's wording and length."""
-        return dataset.instructions(self.tuning, self.templates, self.max_history)
+        lengths = TextLengths(self.tokenizer)
+        prompts = [
+            self.templates.prompt(template, **dict.fromkeys(SUBTASKS["asy_titles"].shown, ""))
+            for template in self.templates.tasks["asy_titles"]
+        ]
+        budget = self.longest_row - int(lengths.count(prompts).max()) - self.index.levels - SPECIAL_TOKENS
+        return dataset.instructions(self.tuning, self.templates, TextLimits(lengths, self.max_history, budget))
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Eq. 7 on one batch of RecBole's training rows, so that RecBole's plain Trainer can train the model.
@@ -175,9 +229,11 @@ class LCRec(SequentialRecommender):
         for history, target in zip(self._histories(interaction), interaction[self.POS_ITEM_ID].tolist(), strict=True):
             prompt = self._prompt(history, int(self._rng.integers(len(group))))
             instructions.append(Instruction(prompt, self.item_texts[target - 1], self.tuning.seq_format != "stream"))
-        rows = tokenize_instructions(self.tokenizer, instructions, self.tuning.max_length)
-        batch = label_batch(rows, int(self.tokenizer.pad_token_id))
-        return self.llm(**{name: tensor.to(self.llm.device) for name, tensor in batch.items()}).loss
+        batch = InstructionCollator(self.tokenizer, self.tuning.max_length)(instructions)
+        ids, labels = padded_group(batch, np.arange(len(instructions)), int(self.tokenizer.pad_token_id))
+        device = self.llm.device
+        total = response_loss(self.llm, self.llm.get_output_embeddings(), ids.to(device), labels.to(device))
+        return total / (labels != IGNORED).sum()
 
     def full_sort_predict(self, interaction: Any, extra_beams: int = 0) -> Tensor:
         """Scores of the whole catalogue by trie-constrained beam search (paper III-D2).
@@ -234,10 +290,13 @@ class LCRec(SequentialRecommender):
         return scores
 
     def load_weights(self, folder: Path) -> None:
-        """Replaces the language model by one that was saved from this model.
+        """Replaces the language model, or its adapter, by one that was saved from this model.
 
         Raises:
             ValueError: the folder holds no model.
         """
+        if isinstance(self.llm, PeftModel) and is_adapter_folder(folder):
+            load_adapter_weights(self.llm, folder)
+            return
         self.llm = load_saved(folder, self.attention).to(self.device)
         self.llm.train(self.training)

@@ -1,0 +1,55 @@
+"""Eight instructions, and settings for tuning a tiny model on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from recbole_lcrec.instructions.templates import Instruction
+from recbole_lcrec.settings import TuningSettings
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Eight instructions of unequal length whose wording changes with the epoch."""
+
+    def size(self, epoch: int) -> int:
+        return 8
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        words = "after the lamp " * (datum % 3 + 1)
+        return Instruction(f"{epoch} {words}<a_{datum % 4}><b_{datum % 3}>", f"<a_{(datum + 1) % 4}>" * (datum % 2 + 1))
+
+
+def tuning_settings(**changes: Any) -> TuningSettings:
+    """Two epochs of four rows a step at a constant rate, but for what is to differ."""
+    values: dict[str, Any] = {
+        "tasks": ("seq",),
+        "samples_per_task": None,
+        "seq_format": "instruction",
+        "stream_epochs": 0,
+        "template_file": None,
+        "text_tokens": 40,
+        "general_file": None,
+        "max_length": 64,
+        "batch_tokens": None,
+        "accumulation_steps": 1,
+        "scheduler": "constant",
+        "warmup_ratio": 0.0,
+        "precision": "fp32",
+        "deepspeed": None,
+        "gradient_checkpointing": False,
+        "workers": 0,
+        "checkpoint_steps": None,
+        "resume": None,
+        "epochs": 2,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "valid_sample_users": None,
+    }
+    return TuningSettings(**{**values, **changes})
