@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from recbole_lcrec.fingerprints import fingerprint, folder_listing
 from recbole_lcrec.processes import process_count, process_rank
 
-__all__ = ["Artifact", "ArtifactStore", "DiskFullError", "fingerprint", "replace_text", "whole_folder"]
+__all__ = ["Artifact", "ArtifactStore", "DiskFullError", "fingerprint", "put_back", "replace_text", "whole_folder"]
 
 _MANIFEST = "manifest.json"
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
@@ -237,14 +237,14 @@ def whole_folder(final: Path, owner: bool = True) -> Iterator[Path]:
     Raises:
         DiskFullError: there is no space left. After any error the hidden folder is gone and the older one stays.
     """
-    partial = final.with_name(f".{final.name}.saving")
+    partial, older = final.with_name(f".{final.name}.saving"), _older(final)
     try:
         if owner:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         yield partial
         if owner:
-            older = final.with_name(f".{final.name}.old")
+            put_back(final)
             shutil.rmtree(older, ignore_errors=True)
             if final.exists():
                 final.rename(older)
@@ -260,6 +260,16 @@ def whole_folder(final: Path, owner: bool = True) -> Iterator[Path]:
                 "folder on another disk by checkpoint_dir",
             ) from err
         raise
+
+
+def put_back(final: Path) -> None:
+    """Gives a folder back its place, where a kill fell between the two moments of :func:`whole_folder`'s exchange."""
+    if not final.exists() and _older(final).is_dir():
+        _older(final).rename(final)
+
+
+def _older(final: Path) -> Path:
+    return final.with_name(f".{final.name}.old")
 
 
 def _locked(lock: FileLock, name: str) -> Any:

@@ -6,6 +6,7 @@ Knows the Config and calls three rooms: data, indexing, instructions. Refuses to
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +16,7 @@ import numpy as np
 
 from recbole_lcrec.data.catalogue import ItemCatalogue
 from recbole_lcrec.data.convert import numbers_first
-from recbole_lcrec.data.locate import artifact_store, require_columns, require_dataset
+from recbole_lcrec.data.locate import DataFiles, artifact_store, require_columns, require_dataset
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
 from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
 from recbole_lcrec.indexing.embeddings import check_embedding_inputs, item_embeddings
@@ -220,6 +221,7 @@ def check_inputs(config: Any) -> None:
     """
     files, index = require_dataset(config), IndexSettings.from_config(config)
     tasks = TuningSettings.from_config(config).tasks
+    _check_task_texts(config, files, tasks)
     if tasks == "auto" or {"ite", "per"} & set(tasks):
         intention = IntentionSettings.from_config(config)
         check_intentions(intention, given_intentions(intention, files))
@@ -248,6 +250,24 @@ def check_inputs(config: Any) -> None:
     if files.atomic:
         columns = (*text.title_fields, *text.description_fields)
         require_columns(items, columns, separator, "text_title_fields and text_description_fields ([] for none)")
+
+
+def _check_task_texts(config: Any, files: DataFiles, tasks: str | Sequence[str]) -> None:
+    """Refuses tasks that are asked for by name and show item texts where there is nothing to read texts from."""
+    asked = [task for task in ("mut", "asy") if tasks != "auto" and task in tasks]
+    if not asked:
+        return
+    items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
+    if not items.is_file():
+        raise ValueError(
+            f"tuning_tasks = {list(tasks)}: {', '.join(asked)} cannot be built, for there is no {items} to read item "
+            f"texts from; put it there, or leave {' and '.join(asked)} out"
+        )
+    if files.atomic:
+        text = TextSettings.from_config(config)
+        columns = (*text.title_fields, *text.description_fields)
+        asked_by = f"{', '.join(asked)} of tuning_tasks through text_title_fields and text_description_fields"
+        require_columns(items, columns, config["field_separator"], asked_by)
 
 
 def _check_unused(index: IndexSettings, found: Path | None) -> None:

@@ -6,6 +6,7 @@ what a checkpoint holds (``llm/checkpoints.py``) and how tuning goes on from it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,25 @@ def run_of(progress: Progress) -> str:
     return str(progress.folder.parent).removesuffix(_ENDING)
 
 
-def run_identity(config: Any, dataset: LCRecDataset, source: InstructionSource, vocabulary: int) -> dict[str, Any]:
+def run_identity(
+    config: Any, dataset: LCRecDataset, source: InstructionSource, vocabulary: Mapping[str, int]
+) -> dict[str, Any]:
     """What a checkpoint must have in common with a run for the run to go on from it.
 
     Args:
         config: a :class:`recbole_lcrec.config.Config`.
         dataset: the training split.
         source: its instructions.
-        vocabulary: tokens of the model.
+        vocabulary: token -> id, of the model's tokenizer; as many tokens may be other ones.
     """
     plain = config.to_plain()
     return {
         "dataset": config["dataset"],
+        "interactions and texts": fingerprint(
+            {"sequences": dataset.sequences(), "texts": dataset.item_texts if dataset.has_texts() else None}
+        )[:12],
         "item index": fingerprint({"codes": dataset.item_index.codes})[:12],
-        "vocabulary": vocabulary,
+        "vocabulary": f"{len(vocabulary)} tokens, {fingerprint(vocabulary)[:12]}",
         "instructions of an epoch": [source.size(epoch) for epoch in range(config["epochs"])],
         "processes": process_count(),
         **{key: plain[key] for key in sorted(RESUMED_KEYS) if key in plain},

@@ -23,7 +23,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import dict2str, early_stopping, get_local_time, set_color  # noqa: E402
 
-from recbole_lcrec.artifacts import whole_folder  # noqa: E402
+from recbole_lcrec.artifacts import put_back, whole_folder  # noqa: E402
 from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.llm.adapters import is_adapter_folder  # noqa: E402
@@ -93,7 +93,7 @@ class LCRecTrainer(Trainer):
         self.eval_collector.data_collect(train_data)
         sample = self._sampled_users(valid_data) if valid_data else None
         source = self.model.instruction_source(train_data._dataset)
-        identity = run_identity(self.config, train_data._dataset, source, len(self.model.tokenizer))
+        identity = run_identity(self.config, train_data._dataset, source, self.model.tokenizer.get_vocab())
         progress = find_progress(self.model.tuning.resume, Path(self.checkpoint_dir), identity)
         if progress is not None:
             self._take_over(progress)
@@ -140,9 +140,11 @@ class LCRecTrainer(Trainer):
                 self.checkpoints,
                 progress,
             )
-        self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
         if self.config["lora_r"] and self.config["lora_merge"] and saved and self.is_main:
             _merge(Path(self.saved_model_file), self.model.llm.get_base_model().dtype)
+        self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
+        if self.is_main and saved and Path(self.saved_model_file).is_dir():
+            _write_results(Path(self.saved_model_file), {"train_loss": self._losses()})
         self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
         self._add_hparam_to_tensorboard(self.best_valid_score)
         return self.best_valid_score, self.best_valid_result
@@ -200,10 +202,15 @@ class LCRecTrainer(Trainer):
             "finished": self.finished,
         }
 
+    def _losses(self) -> dict[str, float]:
+        return {str(epoch): loss for epoch, loss in self.train_loss_dict.items()}
+
     def _take_over(self, progress: Progress) -> None:
         """The state of a killed run."""
         state = progress.caller
         self.saved_model_file = run_of(progress)
+        if self.is_main:
+            put_back(Path(self.saved_model_file))
         self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
         self.cur_step, self.finished = state["cur_step"], state["finished"]
         self.train_loss_dict.update((int(epoch), loss) for epoch, loss in state["train_loss"])
@@ -271,7 +278,7 @@ class LCRecTrainer(Trainer):
                     "valid_metric": self.valid_metric,
                     "best_valid_score": float(self.best_valid_score) if self.best_valid_result else None,
                     "best_valid_result": dict(self.best_valid_result or {}),
-                    "train_loss": {str(epoch): loss for epoch, loss in self.train_loss_dict.items()},
+                    "train_loss": self._losses(),
                 },
             )
         if verbose:

@@ -23,6 +23,7 @@ from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_task
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.intentions.source import find_intention_file, user_texts_of
 from recbole_lcrec.instructions.mixture import InstructionSource, Mixture, StreamsFirst, alignment_instructions
+from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.tasks import TITLE_SEPARATOR
 from recbole_lcrec.instructions.templates import Instruction, Templates
 from recbole_lcrec.settings import IntentionSettings, TuningSettings
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TextLimits", "alignment_source", "given_intentions"]
 
-_SPECIAL = 2
+SPECIAL_TOKENS = 2
 """Start and end token of an instruction."""
 
 
@@ -54,13 +55,35 @@ class TextLimits:
 
     Attributes:
         lengths: measures and cuts texts.
+        longest_row: tokens of prompt and response at most.
         max_history: newest items that a history of indices keeps.
-        title_budget: tokens that the titles of a history may have together.
+        history_tokens: tokens of such a history.
+        item_tokens: tokens of an index.
     """
 
     lengths: Lengths
+    longest_row: int
     max_history: int
-    title_budget: int
+    history_tokens: int
+    item_tokens: int
+
+    def worst(self, subtask: str, templates: Templates, text_tokens: int) -> int:
+        """Tokens of the longest instruction that a sub-task can have; a history of titles counts as empty.
+
+        Args:
+            subtask: of ``instructions.subtasks.SUBTASKS``.
+            templates: its wordings.
+            text_tokens: tokens of a title, description, intention or preference at most.
+        """
+        room = {"history": self.history_tokens, "item": self.item_tokens, "titles": 0}
+        shown, asked = SUBTASKS[subtask].shown, SUBTASKS[subtask].asked
+        blank = [
+            templates.prompt(template, **dict.fromkeys(shown, ""))
+            + template.response.format(**dict.fromkeys(asked, ""))
+            for template in templates.tasks[subtask]
+        ]
+        values = sum(room.get(name, text_tokens) for name in (*shown, *asked))
+        return int(self.lengths.count(blank).max()) + values + SPECIAL_TOKENS
 
 
 def given_intentions(settings: IntentionSettings, files: DataFiles) -> Path | None:
@@ -101,6 +124,7 @@ def alignment_source(
     if wanted == "auto" or {"ite", "per"} & set(wanted):
         data = _with_user_texts(data, dataset, texts, settings, limits)
     tasks, left_out = chosen_tasks(wanted, data)
+    _require_room(tasks, templates, settings, limits)
     titles = data.titles if data.titles and "asy" in tasks else ()
     source = alignment_instructions(
         data,
@@ -109,7 +133,7 @@ def alignment_source(
         limits.max_history,
         seed,
         limits.lengths.count([title + TITLE_SEPARATOR for title in titles]) if titles else None,
-        limits.title_budget,
+        limits.longest_row - limits.worst("asy_titles", templates, settings.text_tokens),
         _general(settings, templates, limits),
     )
     _log(source, settings.epochs - 1, left_out)
@@ -172,7 +196,7 @@ def _general(settings: TuningSettings, templates: Templates, limits: TextLimits)
         return ()
     instructions = read_general(Path(settings.general_file), templates)
     lengths = limits.lengths.count([one.prompt + one.response for one in instructions])
-    too_long = np.flatnonzero(lengths > settings.max_length - _SPECIAL)
+    too_long = np.flatnonzero(lengths > limits.longest_row - SPECIAL_TOKENS)
     if len(too_long):
         raise ValueError(
             f"tuning_general_file = {settings.general_file!r}: {len(too_long)} instructions have more tokens than "
@@ -187,6 +211,22 @@ def _log(source: Mixture | StreamsFirst, epoch: int, left_out: Mapping[str, str]
     getLogger().info(f"Alignment tasks, instructions an epoch: {counts}")
     for task, reason in left_out.items():
         getLogger().info(f"Alignment task {task} is left out: {reason}")
+
+
+def _require_room(tasks: Sequence[str], templates: Templates, settings: TuningSettings, limits: TextLimits) -> None:
+    """Makes sure before tuning that no instruction can be too long; streams are cut to measure."""
+    worst = {
+        name: limits.worst(name, templates, settings.text_tokens)
+        for name, subtask in SUBTASKS.items()
+        if subtask.family in tasks and (name != "seq" or settings.seq_format == "instruction")
+    }
+    name = max(worst, key=worst.__getitem__, default=None)
+    if name is not None and worst[name] > limits.longest_row:
+        raise ValueError(
+            f"an instruction of {name} can have {worst[name]} tokens, more than the {limits.longest_row} of "
+            f"tuning_max_length and the model's context: raise tuning_max_length ({settings.max_length}), or lower "
+            f"tuning_text_tokens ({settings.text_tokens}) or MAX_ITEM_LIST_LENGTH"
+        )
 
 
 def _cut(texts: Sequence[str], settings: TuningSettings, limits: TextLimits) -> tuple[str, ...]:

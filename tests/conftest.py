@@ -67,6 +67,7 @@ TINY: dict[str, Any] = {
     "scratch_layers": 2,
     "scratch_heads": 2,
     "scratch_dropout": 0.0,
+    "tuning_tasks": ["seq"],
     "tuning_seq_format": "stream",
     "train_batch_size": 8,
     "learning_rate": 0.01,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from recbole_lcrec.artifacts import ArtifactStore, DiskFullError, fingerprint
+from recbole_lcrec.artifacts import ArtifactStore, DiskFullError, fingerprint, put_back, whole_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -403,3 +403,18 @@ def test_a_process_that_dies_leaves_its_parts_to_the_others(tmp_path):
     found = finish([living], results)
     assert sorted(found[0][0]) == list(range(PARTS)) and found[0][0][-1] == 1
     assert len(visible(tmp_path)) == 1
+
+
+def test_a_folder_is_put_back_after_a_kill_between_the_two_moments_of_the_exchange(tmp_path):
+    final = tmp_path / "run"
+    with whole_folder(final) as partial:
+        (partial / "note").write_text("first", encoding="utf-8")
+    final.rename(tmp_path / ".run.old")  # what a kill right after the first rename leaves
+    put_back(final)
+    assert (final / "note").read_text(encoding="utf-8") == "first"
+    put_back(final)  # nothing to do
+    final.rename(tmp_path / ".run.old")
+    with whole_folder(final) as partial:
+        (partial / "note").write_text("second", encoding="utf-8")
+    assert (final / "note").read_text(encoding="utf-8") == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -18,6 +18,7 @@ from recbole_lcrec.instructions.templates import load_templates
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.settings import TuningSettings
 from tests.conftest import N_ITEMS, SHOP, shop_index, shop_sequences
+from tests.word_limits import word_limits
 
 Parameters = Callable[..., dict[str, Any]]
 
@@ -172,12 +173,12 @@ def test_no_held_out_item_is_trained_on(indexed_shop: Path, tiny: Parameters, se
     config = Config("LCRec", SHOP, config_dict=tiny(indexed_shop, tuning_seq_format=seq_format))
     train = create_dataset(config).build()[0]
     templates = load_templates(properties_dir() / "instructions" / "lcrec.yaml")
-    source = train.instructions(TuningSettings.from_config(config), templates, 6)
+    source = train.instructions(TuningSettings.from_config(config), templates, word_limits())
     index = {item: "".join(tokens) for item, tokens in shop_index().items()}
     expected = sorted(index[item] for items in shop_sequences().values() for item in items[1:-2])
     size = len(index["i0"])
     for epoch in (0, 1):
-        responses = "".join(source.instruction(epoch, datum).response for datum in range(len(source)))
+        responses = "".join(source.instruction(epoch, datum).response for datum in range(source.size(epoch)))
         assert sorted(responses[i : i + size] for i in range(0, len(responses), size)) == expected
 
 

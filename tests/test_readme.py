@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import shlex
@@ -126,7 +127,7 @@ def test_own_data_in_five_lines(tmp_path: Path) -> None:
 
 
 def test_python_examples_import_and_call_what_exists() -> None:
-    (block,) = blocks(README, "python")
+    (block,) = (block for block in blocks(README, "python") if "recbole_lcrec" in block)
     tree = ast.parse(block)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names = {alias.name for node in imports for alias in node.names}
@@ -138,6 +139,27 @@ def test_python_examples_import_and_call_what_exists() -> None:
             inspect.signature(getattr(recbole_lcrec, call.func.id)).bind(*call.args, **keywords)
             called.add(call.func.id)
     assert called == names
+
+
+def test_other_python_examples_import_what_exists() -> None:
+    others = [block for block in blocks(README, "python") if "recbole_lcrec" not in block]
+    for node in (node for block in others for node in ast.walk(ast.parse(block))):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names)
+    assert others
+
+
+def test_keys_in_running_text_exist() -> None:
+    documents = "".join(map(text_of, DOCUMENTS))
+    named = set(re.findall(r"`((?:index|tuning|lora|intention|scratch|decoding)_\w+)(?=[`:=])", documents))
+    named -= set(recbole_lcrec.__all__)
+    assert len(named) > 30 and named <= set(read_yaml(ROOT / "properties/model/LCRec.yaml"))
+
+
+def test_the_paper_files_are_all_in_the_table() -> None:
+    named = set(re.findall(r"^\| `([\w.-]+\.yaml)` \|.*GPU.*\|$", README, re.MULTILINE))
+    assert named == {path.name for path in (ROOT / "properties/paper").iterdir()}
 
 
 def test_keys_in_the_table_exist() -> None:
@@ -154,13 +176,19 @@ def test_the_map_shows_every_folder_and_module() -> None:
     (tree,) = (block for block in blocks(README, "text") if block.startswith("recbole_lcrec/"))
     shown: set[Path] = set()
     above: list[str] = []
+    folder = ROOT
     for line in tree.splitlines():
+        if line.startswith(" " * 16):  # the meaning of a folder goes on
+            shown |= {folder / module for module in re.findall(r"\w+\.py", line)}
+            continue
         name, meaning = line.split(maxsplit=1) if len(line.split()) > 1 else (line.strip(), "")
         above[(len(line) - len(line.lstrip())) // 2 :] = [name]
         path = ROOT.joinpath(*above)
         assert path.exists() and path.is_dir() == name.endswith("/"), f"the map names {path.relative_to(ROOT)}"
         assert meaning or any(path.glob("*.py")), f"the map says nothing of {name}"
-        shown.add(path)
+        folder = path
+        shown |= {path, *(path / module for module in re.findall(r"\w+\.py", meaning) if path.is_dir())}
+    assert all(path.exists() for path in shown), "the map names a module that is not there"
     modules = {path for path in PACKAGE.rglob("*.py") if path.parent == PACKAGE or path.name != "__init__.py"}
     folders = {path.parent for path in modules} | {path for path in (ROOT / "properties").iterdir() if path.is_dir()}
     assert modules | folders <= shown, "the map in README.md lacks a module or a folder"

@@ -117,7 +117,7 @@ def padded_group(batch: dict[str, Tensor], group: np.ndarray, pad_id: int) -> tu
     Causal attention keeps right padding from reaching any token, so that no attention mask is needed.
 
     Args:
-        batch: of :func:`flat_batch`, on any device.
+        batch: of :func:`flat_batch`.
         group: int64 [n], which rows.
         pad_id: fills up.
 

@@ -57,7 +57,10 @@ class TextLengths:
 def _cut(text: str, places: Sequence[tuple[int, int]], max_tokens: int) -> str:
     if len(places) <= max_tokens:
         return text
-    end = places[max_tokens - 1][1]
+    kept_tokens = max_tokens
+    while kept_tokens and places[kept_tokens][0] < places[kept_tokens - 1][1]:  # several tokens write one character
+        kept_tokens -= 1
+    end = places[kept_tokens - 1][1] if kept_tokens else 0
     kept = text[:end]
     if not text[end].isspace() and " " in kept:
         kept = kept[: kept.rindex(" ")]

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import resource
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DummyOptim
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -20,7 +22,13 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 
 from recbole_lcrec.llm.adapters import save_adapter
 from recbole_lcrec.llm.backbone import Backbone, quiet
-from recbole_lcrec.llm.collator import InstructionCollator, PlannedInstructions, group_rows, padded_group
+from recbole_lcrec.llm.collator import (
+    IGNORED,
+    InstructionCollator,
+    PlannedInstructions,
+    group_rows,
+    padded_group,
+)
 from recbole_lcrec.llm.response_loss import response_loss
 from recbole_lcrec.llm.steps import StepPlan, StepSampler
 
@@ -89,6 +97,22 @@ class Tuner(Trainer):
         self.tokenizer = backbone.tokenizer
         self.checkpoint_folder: Path | None = None
 
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> Any:
+        """AdamW that spares norms and biases from weight decay, also where a DeepSpeed file makes it.
+
+        DeepSpeed is given one list of all that trains otherwise, and lets every weight of it decay.
+        """
+        optimizer = super().create_optimizer(model)
+        if isinstance(optimizer, DummyOptim):  # it stands for the file's own until DeepSpeed starts
+            tuned: Any = self.model
+            decaying = set(self.get_decay_parameter_names(tuned))
+            groups: dict[float, list[torch.nn.Parameter]] = {}
+            for name, weight in tuned.named_parameters():
+                if weight.requires_grad:
+                    groups.setdefault(self.args.weight_decay if name in decaying else 0.0, []).append(weight)
+            optimizer.params = [{"params": weights, "weight_decay": decay} for decay, weights in groups.items()]
+        return optimizer
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This process's share of every step of the run."""
         return DataLoader(
@@ -119,18 +143,17 @@ class Tuner(Trainer):
             DivergedError: the loss is not finite.
         """
         model.train()
-        batch = self._prepare_inputs(inputs)
-        lengths = batch["lengths"].cpu().numpy()
+        lengths = inputs["lengths"].numpy()
         groups = group_rows(lengths, self.max_rows, self.max_tokens, self.overhead)
-        passes, responses = self._agreed(len(groups), int((batch["labels"] >= 0).sum()))
+        passes, responses = self._agreed(len(groups), int((inputs["labels"] >= 0).sum()))
         head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
         loss = torch.zeros((), device=self.args.device)
         for number in range(passes):
             if number < len(groups):
-                ids, labels = padded_group(batch, groups[number], self.pad_id)
+                ids, labels = padded_group(inputs, groups[number], self.pad_id)
             else:  # another process has more passes than this one, and all must make the same number
-                ids = labels = torch.full((1, 2), self.pad_id, device=self.args.device)
-                labels = torch.full_like(labels, -100)
+                ids, labels = torch.full((1, 2), self.pad_id), torch.full((1, 2), IGNORED)
+            ids, labels = (part.to(self.args.device, non_blocking=True) for part in (ids, labels))
             with self.compute_loss_context_manager():
                 part = response_loss(model, head, ids, labels) * (self.args.world_size / max(responses, 1))
             self.accelerator.gradient_state._set_sync_gradients(number == passes - 1)
@@ -187,7 +210,9 @@ class Tuner(Trainer):
     def write_checkpoint(self, folder: Path) -> None:
         """Weights, optimizer, schedule, generators and step, as transformers and DeepSpeed write them."""
         self.checkpoint_folder = folder
-        super()._save_checkpoint(self.model_wrapped, None)
+        with quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`")  # peft's, on what it does
+            super()._save_checkpoint(self.model_wrapped, None)
 
     def save(self, folder: Path) -> None:
         """Writes model and tokenizer as plain Hugging Face files, gathered from all processes, which must all call it.

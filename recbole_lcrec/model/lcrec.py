@@ -28,8 +28,7 @@ from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
 from recbole_lcrec.instructions.general import read_general  # noqa: E402
 from recbole_lcrec.instructions.mixture import InstructionSource  # noqa: E402
-from recbole_lcrec.instructions.subtasks import SUBTASKS  # noqa: E402
-from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt  # noqa: E402
+from recbole_lcrec.instructions.tasks import history_text, sequential_prompt, stream_prompt  # noqa: E402
 from recbole_lcrec.instructions.templates import Instruction, Templates, load_templates  # noqa: E402
 from recbole_lcrec.llm.adapters import check_lora, is_adapter_folder, load_adapter_weights  # noqa: E402
 from recbole_lcrec.llm.backbone import check_base_model, load_backbone, load_saved  # noqa: E402
@@ -61,9 +60,6 @@ from recbole_lcrec.settings import (  # noqa: E402
 from recbole_lcrec.tuning_data import TextLimits  # noqa: E402
 
 __all__ = ["LCRec", "check_inputs", "max_norm"]
-
-SPECIAL_TOKENS = 2
-"""Start and end token of an instruction."""
 
 
 def check_inputs(config: Any) -> None:
@@ -208,12 +204,11 @@ class LCRec(SequentialRecommender):
     def instruction_source(self, dataset: LCRecDataset) -> InstructionSource:
         """The tuning data of a training split, in this model's wording and length."""
         lengths = TextLengths(self.tokenizer)
-        prompts = [
-            self.templates.prompt(template, **dict.fromkeys(SUBTASKS["asy_titles"].shown, ""))
-            for template in self.templates.tasks["asy_titles"]
-        ]
-        budget = self.longest_row - int(lengths.count(prompts).max()) - self.index.levels - SPECIAL_TOKENS
-        return dataset.instructions(self.tuning, self.templates, TextLimits(lengths, self.max_history, budget))
+        history = history_text([self.item_texts[0]] * self.max_history)
+        limits = TextLimits(
+            lengths, self.longest_row, self.max_history, int(lengths.count([history])[0]), self.index.levels
+        )
+        return dataset.instructions(self.tuning, self.templates, limits)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Eq. 7 on one batch of RecBole's training rows, so that RecBole's plain Trainer can train the model.
@@ -295,8 +290,10 @@ class LCRec(SequentialRecommender):
         Raises:
             ValueError: the folder holds no model.
         """
-        if isinstance(self.llm, PeftModel) and is_adapter_folder(folder):
+        whole_here = not any(hasattr(parameter, "ds_id") for parameter in self.llm.parameters())  # not after ZeRO-3
+        if isinstance(self.llm, PeftModel) and is_adapter_folder(folder) and whole_here:
             load_adapter_weights(self.llm, folder)
             return
-        self.llm = load_saved(folder, self.attention).to(self.device)
+        dtype = self.llm.get_base_model().dtype if isinstance(self.llm, PeftModel) else None
+        self.llm = load_saved(folder, self.attention, dtype=dtype).to(self.device)
         self.llm.train(self.training)

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.conftest import SHOP
+from tests.conftest import SHOP, TINY
+from tests.integration.dying import ROOT, Ended, command, results, saved_run, start_server, write_indexed_shop
+from tests.integration.tiny_llama import save_tiny_llama
 
-ROOT = Path(__file__).resolve().parents[2]
-Parameters = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.slow
+
+ROWS = 41  # 8 a step: the sixth step of an epoch has one row, and one process of two has none
+COMMON: dict[str, Any] = {
+    **TINY,
+    "use_gpu": False,
+    "eval_step": 0,  # every epoch is kept, so that the results hold the loss of each
+    "epochs": 2,
+    "tuning_tasks": ["seq"],
+    "tuning_seq_format": "instruction",
+    "tuning_samples_per_task": ROWS,
+    "tuning_scheduler": "constant",
+    "tuning_checkpoint_steps": 4,
+    "learning_rate": 0.005,
+    "weight_decay": 1.0,  # so much that it shows which weights decay
+}
+LORA = {"lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.0}
+CASES = [(tied, lora) for tied in (False, True) for lora in (False, True)]
+Run = Callable[..., tuple[dict[str, Any], Ended]]
 APART = f"""
 import os, sys, time
 rank = int(os.environ["RANK"])
@@ -36,59 +56,110 @@ sys.exit(main())
 """The command, in processes that would name their folders differently and, on their own, keep different epochs."""
 
 
-def run(folder: Path, parameters: dict[str, Any], processes: int) -> tuple[dict[str, Any], str]:
-    """Runs the command under torchrun; returns the saved results and the log."""
-    (folder / "run.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    (folder / "apart.py").write_text(APART, encoding="utf-8")
-    program = folder / "apart.py" if processes > 1 else ROOT / "run_recbole_lcrec.py"
-    command = [str(program), "--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The indexed shop, and a server that starts commands fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        start_server(patch)
+        yield write_indexed_shop(tmp_path_factory.mktemp("shared") / "data")
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Trains a model once for each distinct call; returns its results and how the command ended."""
+    models = tmp_path_factory.mktemp("models")
+    done: dict[tuple[Any, ...], tuple[dict[str, Any], Ended]] = {}
+
+    def trained(tied: bool, lora: bool, stage: str | None = None) -> tuple[dict[str, Any], Ended]:
+        if (tied, lora, stage) not in done:
+            folder = tmp_path_factory.mktemp("run")
+            ended = command(folder, parameters(data, models, folder, tied, lora, stage), processes=2 if stage else 1)
+            assert ended.code == 0, ended.log[-6000:]
+            done[tied, lora, stage] = results(folder / "saved"), ended
+        return done[tied, lora, stage]
+
+    return trained
+
+
+def parameters(data: Path, models: Path, folder: Path, tied: bool, lora: bool, stage: str | None) -> dict[str, Any]:
+    """Of one process with 8 rows a step, or of one of two with 4."""
+    base = models / ("tied" if tied else "untied")
+    if not base.exists():
+        save_tiny_llama(base, tied)
+    return {
+        **COMMON,
+        **(LORA if lora else {}),
+        "base_model": str(base),
+        "data_path": str(data),
+        "checkpoint_dir": str(folder / "saved"),
+        "train_batch_size": 4 if stage else 8,
+        "tuning_deepspeed": stage,
+    }
+
+
+def losses(result: dict[str, Any]) -> list[float]:
+    """The loss of each epoch."""
+    return list(result["train_loss"].values())
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+@pytest.mark.parametrize(("tied", "lora"), CASES)
+def test_two_processes_train_as_one(run: Run, tied: bool, lora: bool, stage: str) -> None:
+    """The same rows in the same optimizer steps, also where a process has none; weights decay alike."""
+    one, alone = run(tied, lora)
+    two, ended = run(tied, lora, stage)
+    assert f"Tuning on {ROWS} instructions an epoch, 8 per optimizer step, 12 steps, fp32, no DeepSpeed" in alone.log
+    assert f"12 steps, fp32, DeepSpeed ZeRO-{stage[-1]}, 2 process(es)" in ended.log
+    assert ended.log.count("Results on the test users") == 1
+    assert losses(two) == pytest.approx(losses(one), rel=1e-3)
+    assert len(losses(one)) == 2 and losses(one)[1] < losses(one)[0]
+    assert two["test_result"].keys() == one["test_result"].keys()
+
+
+def test_two_killed_processes_go_on(data: Path, run: Run, tmp_path: Path) -> None:
+    """In a step of the first epoch, then while a checkpoint is written in the second."""
+    models = tmp_path / "models"
+    own = parameters(data, models, tmp_path, tied=True, lora=False, stage="zero2")
+    whole, _ = run(True, False, "zero2")
+    for moment, when in (("step", 5), ("checkpoint", 8)):
+        ended = command(tmp_path, own, moment, when, processes=2, resume="auto")
+        assert ended.code == -signal.SIGKILL, ended.log[-6000:]
+    last = command(tmp_path, own, processes=2, resume="auto")
+    assert last.code == 0, last.log[-6000:]
+    folder = saved_run(tmp_path / "saved")
+    assert f"Resuming {folder} after step 6" in last.log
+    found = results(tmp_path / "saved")
+    assert losses(found) == pytest.approx(losses(whole), rel=1e-6)
+    assert found["best_epoch"] == whole["best_epoch"]
+    assert not folder.with_name(f"{folder.name}-checkpoint").exists()
+
+
+def test_under_torchrun_the_first_process_decides(data: Path, tmp_path: Path) -> None:
+    own = {**TINY, "use_gpu": False, "data_path": str(data), "checkpoint_dir": str(tmp_path / "saved"), "epochs": 3}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    (tmp_path / "apart.py").write_text(APART, encoding="utf-8")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
-        [*(launcher if processes > 1 else [sys.executable]), *command],
-        cwd=folder,
-        env=environment,
+        [*launcher, str(tmp_path / "apart.py"), "--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    (saved,) = Path(parameters["checkpoint_dir"]).glob("LCRec-*")
-    return json.loads((saved / "results.json").read_text(encoding="utf-8")), done.stderr
+    assert "DeepSpeed ZeRO-2, 2 process(es)" in done.stderr  # nobody asked for it, but there are several processes
+    assert done.stderr.count("Results on the test users") == 1
+    (saved,) = (tmp_path / "saved").glob("LCRec-*")
+    found = json.loads((saved / "results.json").read_text(encoding="utf-8"))
+    assert len(found["train_loss"]) == found["best_epoch"] + 1 and "test_result" in found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", ["zero2", "zero3"])
-def test_two_processes_train_as_one(indexed_shop: Path, tiny: Parameters, tmp_path: Path, stage: str) -> None:
-    """The same rows in the same optimizer steps: 2 processes x 4 rows are 1 process x 8 rows."""
-    common = {"epochs": 3, "tuning_scheduler": "constant", "learning_rate": 0.003, "shuffle": True}
-    folders = {name: tmp_path / name for name in ("one", "two")}
-    for folder in folders.values():
-        folder.mkdir()
-    one, _ = run(
-        folders["one"], tiny(indexed_shop, **common, checkpoint_dir=str(folders["one"] / "saved")), processes=1
-    )
-    two, log = run(
-        folders["two"],
-        tiny(
-            indexed_shop,
-            **common,
-            train_batch_size=4,
-            tuning_deepspeed=stage,
-            checkpoint_dir=str(folders["two"] / "saved"),
-        ),
-        processes=2,
-    )
-    assert f"DeepSpeed ZeRO-{stage[-1]}, 2 process(es)" in log
-    assert log.count("Results on the test users") == 1
-    assert list(two["train_loss"].values()) == pytest.approx(list(one["train_loss"].values()), rel=1e-3)
-    assert two["test_result"].keys() == one["test_result"].keys()
-
-
-@pytest.mark.slow
-def test_one_process_under_deepspeed(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
-    parameters = tiny(indexed_shop, epochs=1, tuning_deepspeed="zero2", checkpoint_dir=str(tmp_path / "saved"))
-    results, log = run(tmp_path, parameters, processes=1)
-    assert "DeepSpeed ZeRO-2, 1 process(es)" in log
-    assert 0 <= results["test_result"]["ndcg@5"] <= 1
+def test_one_process_under_deepspeed(data: Path, run: Run, tmp_path: Path) -> None:
+    own = parameters(data, tmp_path / "models", tmp_path, tied=False, lora=False, stage="zero2")
+    ended = command(tmp_path, {**own, "train_batch_size": 8})
+    assert ended.code == 0, ended.log[-6000:]
+    assert "DeepSpeed ZeRO-2, 1 process(es)" in ended.log
+    one, _ = run(False, False)
+    assert losses(results(tmp_path / "saved")) == pytest.approx(losses(one), rel=1e-3)

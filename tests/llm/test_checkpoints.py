@@ -106,7 +106,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     newest = latest_checkpoint(tmp_path / "run")
     assert newest is not None
     assert read_progress(newest, IDENTITY).step == 1
-    with pytest.raises(ValueError, match="item index was 'abc' and is 'xyz'.*leave resume out"):
+    with pytest.raises(ValueError, match=r"item index was 'abc' and is 'xyz'.*leave resume out"):
         read_progress(newest, {**IDENTITY, "item index": "xyz"})
     with pytest.raises(ValueError, match="vocabulary was 12 and is 13; epochs was 3 and is 4"):
         read_progress(newest, {**IDENTITY, "vocabulary": 13, "epochs": 4})

@@ -13,7 +13,8 @@ import torch
 
 from recbole_lcrec import Config, LCRec, create_dataset, load_data_and_model, run_recbole_lcrec
 from recbole_lcrec.data.loading import data_preparation
-from recbole_lcrec.trainer import LCRecTrainer, _max_norm
+from recbole_lcrec.model.lcrec import max_norm
+from recbole_lcrec.trainer import LCRecTrainer
 from tests.conftest import N_ITEMS, SHOP, shop_index, shop_sequences
 
 Parameters = Callable[..., dict[str, Any]]
@@ -183,11 +184,11 @@ def test_without_validation_the_last_epoch_is_kept(indexed_shop: Path, tiny: Par
 
 
 def test_norm_of_gradients() -> None:
-    assert _max_norm({"max_norm": 5, "norm_type": 2}) == 5.0
-    assert _max_norm(None) == 0.0
+    assert max_norm({"max_norm": 5, "norm_type": 2}) == 5.0
+    assert max_norm(None) == 0.0
     for wrong in ({"max_norm": 1, "norm_type": 1}, {"norm": 1}):
         with pytest.raises(ValueError, match=r"clip_grad_norm = .*: expected \{'max_norm': 1.0\}"):
-            _max_norm(wrong)
+            max_norm(wrong)
 
 
 def test_long_histories_lose_their_oldest_items(
@@ -225,7 +226,11 @@ def test_template_number_out_of_range(indexed_shop: Path, tiny: Parameters) -> N
         ({"text_title_fields": ["nam"]}, "no column 'nam', asked for by text_title_fields"),
         ({"decoding_template": 99}, "decoding_template = 99"),
         ({"tuning_template_file": "no.yaml"}, "no.yaml"),
-        ({"tuning_deepspeed": "zero9"}, "'zero9' is neither a file nor one of zero2, zero3"),
+        ({"tuning_deepspeed": "zero9"}, "'zero9' is neither a file nor one of zero2, zero2-offload, zero3"),
+        ({"tuning_general_file": "no.jsonl"}, "no.jsonl, named by tuning_general_file, cannot be read"),
+        ({"tuning_tasks": ["seq", "per"], "intention_file": "no.jsonl"}, "intention_file = 'no.jsonl'"),
+        ({"lora_r": 4}, "lora_r = 4 with base_model = 'scratch'"),
+        ({"resume": "nowhere"}, "resume = 'nowhere': there is no whole checkpoint"),
         ({"tuning_precision": "fp16"}, "fp16"),
     ],
 )

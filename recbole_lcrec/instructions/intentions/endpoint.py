@@ -94,7 +94,7 @@ def ask_endpoint(
 
     Raises:
         ValueError: the endpoint refuses the key, the model or the URL (HTTP 401, 403, 404), or no key is set.
-        RuntimeError: the first request does not reach it.
+        ValueError: the first request does not reach it.
     """
     queue, failures = iter(requests), []
     with _Endpoint(settings, limiter) as endpoint:
@@ -103,7 +103,7 @@ def ask_endpoint(
                 keep(key, endpoint.ask(messages))
             except _NoAnswer as err:
                 if not err.reached:
-                    raise RuntimeError(
+                    raise ValueError(
                         f"intention_llm_base_url = {settings.llm_base_url!r} cannot be reached ({err}; tries: "
                         f"{settings.llm_retries + 1}), so nothing was asked: start the server or correct the URL"
                     ) from err

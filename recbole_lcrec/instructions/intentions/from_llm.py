@@ -76,7 +76,7 @@ def ask_user_texts(
 
     Raises:
         ValueError: see :func:`check_llm`; the endpoint refuses the key or the model; ``store`` cannot be used.
-        RuntimeError: the endpoint is not reached, or some requests have no usable answer after all tries; the message
+        ValueError: the endpoint is not reached, or some requests have no usable answer after all tries; the message
             says how many.
     """
     check_llm(settings)
@@ -174,7 +174,7 @@ def _ask(
 def _require_all(pending: Mapping[str, object], kept: RequestStore, failures: list[str], store: Path) -> None:
     left = sum(kept.get(key) is None for key in pending)
     if left:
-        raise RuntimeError(
+        raise ValueError(
             f"{left} of {len(pending)} requests to the language model have no usable answer ({len(failures)} failed "
             f"after all tries, the first for this reason: {failures[0] if failures else 'unknown'}). The finished ones "
             f"are kept in {store}: run again to ask for the {left} alone. Should they fail again, raise "

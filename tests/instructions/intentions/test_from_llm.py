@@ -157,14 +157,14 @@ def test_an_endpoint_that_is_not_there_is_one_clear_error(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     chosen = settings(llm_base_url=url, llm_retries=0)
-    with pytest.raises(RuntimeError, match=r"cannot be reached .* start the server or correct the URL") as caught:
+    with pytest.raises(ValueError, match=r"cannot be reached .* start the server or correct the URL") as caught:
         ask_user_texts(sequences(), texts(), reviews(), chosen, tmp_path / "kept.sqlite", show_progress=False)
     assert url in str(caught.value)
 
 
 def test_an_endpoint_that_stalls_from_the_start_is_one_clear_error(tmp_path: Path) -> None:
     with stand_in(lambda number, body: "stall") as server:
-        with pytest.raises(RuntimeError, match=r"cannot be reached \(no answer within 0.2 s"):
+        with pytest.raises(ValueError, match=r"cannot be reached \(no answer within 0.2 s"):
             ask(server, tmp_path / "kept.sqlite", llm_timeout=0.2, llm_retries=0)
         assert len(server.bodies) == 1
 
@@ -176,7 +176,7 @@ def test_what_stays_rubbish_is_named_and_asked_again_next_time(tmp_path: Path) -
         return "empty" if broken and "mark1x2" in body["messages"][-1]["content"] else None
 
     with stand_in(fault) as server:
-        with pytest.raises(RuntimeError, match=r"2 of 6 requests .*the answer is empty.*run again") as caught:
+        with pytest.raises(ValueError, match=r"2 of 6 requests .*the answer is empty.*run again") as caught:
             ask(server, tmp_path / "kept.sqlite")
         assert "kept.sqlite" in str(caught.value)
         assert len(server.bodies) == 4 + 2 * 3  # three tries each
@@ -187,7 +187,7 @@ def test_what_stays_rubbish_is_named_and_asked_again_next_time(tmp_path: Path) -
 
 def test_an_endpoint_that_breaks_down_is_not_asked_to_the_end(tmp_path: Path) -> None:
     with stand_in(lambda number, body: "500" if number >= 3 else None) as server:
-        with pytest.raises(RuntimeError, match=r"29 of 32 requests .*HTTP 500.*the 29 alone"):
+        with pytest.raises(ValueError, match=r"29 of 32 requests .*HTTP 500.*the 29 alone"):
             ask(server, tmp_path / "kept.sqlite", per_user=None, llm_retries=0, llm_parallel=2)
         assert 13 <= len(server.bodies) <= 17
 

@@ -1,0 +1,237 @@
+"""The command in a process of its own that kills itself with SIGKILL at a chosen moment.
+
+Knows where tuning, validation, test and the writing of files can be cut short. Refuses to know what a run must come to.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.forkserver import ensure_running
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import SHOP, shop_index, shop_sequences, shop_titles
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 300
+
+
+def die(*_: Any, **__: Any) -> None:
+    """Ends this process as a power cut would: no handler runs, no file is closed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _at(owner: Any, name: str, reached: Callable[..., bool]) -> None:
+    """Dies when a method is called, before it does anything, if the moment has come."""
+    original = getattr(owner, name)
+
+    def dying(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if reached(self, *args, **kwargs):
+            die()
+        return original(self, *args, **kwargs)
+
+    setattr(owner, name, dying)
+
+
+def _in_step(when: int) -> None:
+    """In optimizer step ``when`` of the run, counted from 0, after its gradients and before its update."""
+    from recbole_lcrec.llm.tuner import Tuner
+
+    _at(Tuner, "_get_grad_norm", lambda self, *_, **__: self.state.global_step == when)
+
+
+def _in_checkpoint(when: int) -> None:
+    """When the checkpoint after ``when`` steps has its weights and optimizer, and lacks its generators."""
+    from recbole_lcrec.llm.tuner import Tuner
+
+    _at(Tuner, "_save_rng_state", lambda self, *_: self.state.global_step == when)
+
+
+def _before_checkpoint(when: int) -> None:
+    """When the checkpoint after ``when`` steps is due and nothing of it is written."""
+    from recbole_lcrec.llm.tuner import Tuner
+
+    _at(Tuner, "write_checkpoint", lambda self, *_: self.state.global_step == when)
+
+
+def _in_validation(when: int) -> None:
+    """While the validation users of epoch ``when``, counted from 0, are ranked."""
+    from recbole_lcrec.trainer import LCRecTrainer
+
+    _at(LCRecTrainer, "_valid_epoch", lambda self, *_, **__: max(self.train_loss_dict) == when)
+
+
+def _in_swap(when: int) -> None:
+    """When epoch ``when``'s folder is written, the older one has given its name up, and the new one lacks it yet."""
+    from recbole_lcrec import trainer
+
+    owner: Any = trainer.LCRecTrainer
+    in_epoch: list[int] = []
+    keep = owner._keep
+
+    def remembering(self: Any, report: Any, *args: Any, **kwargs: Any) -> None:
+        in_epoch[:] = [report.epoch]
+        keep(self, report, *args, **kwargs)
+        in_epoch.clear()
+
+    owner._keep = remembering
+    _at(Path, "rename", lambda self, *_: in_epoch == [when] and self.name.endswith(".saving"))
+
+
+def _in_test(when: int) -> None:
+    """While the test users are ranked."""
+    from recbole_lcrec import trainer
+
+    owner: Any = trainer.LCRecTrainer
+    original = owner.evaluate
+
+    def dying(self: Any, eval_data: Any, load_best_model: bool = True, **kwargs: Any) -> Any:
+        if load_best_model:
+            owner._full_sort_batch_eval = die
+        return original(self, eval_data, load_best_model, **kwargs)
+
+    owner.evaluate = dying
+
+
+MOMENTS = {
+    "step": _in_step,
+    "checkpoint": _in_checkpoint,
+    "before checkpoint": _before_checkpoint,
+    "validation": _in_validation,
+    "swap": _in_swap,
+    "test": _in_test,
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: the exit code of its first process, ``-SIGKILL`` when it was killed, and all its output."""
+
+    code: int | None
+    log: str
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What one process of a command needs to know."""
+
+    folder: Path
+    flags: list[str]
+    log: Path
+    moment: str | None
+    when: int
+    launched: dict[str, str]
+
+
+def _work(start: _Start) -> None:
+    os.chdir(start.folder)
+    for number in (1, 2):
+        os.dup2(os.open(start.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.update(start.launched)
+    from recbole_lcrec.quick_start import main
+
+    if start.moment is not None:
+        MOMENTS[start.moment](start.when)
+    raise SystemExit(main(start.flags))
+
+
+def start_server(patch: pytest.MonkeyPatch) -> None:
+    """Loads the package once, in a process that forks one of its own for each command: its import takes seconds."""
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    patch.setenv("OMP_NUM_THREADS", "1")
+    patch.setenv("DS_ACCELERATOR", "cpu")
+    multiprocessing.set_forkserver_preload(["deepspeed", "recbole_lcrec.trainer", "tests.integration.dying"])
+    ensure_running()
+
+
+def command(
+    folder: Path,
+    parameters: dict[str, Any],
+    moment: str | None = None,
+    when: int = 0,
+    processes: int = 1,
+    resume: str | None = None,
+) -> Ended:
+    """Runs what ``run_recbole_lcrec.py`` runs, on the shop; when one process is killed, so are the others.
+
+    Args:
+        folder: where the processes stand, and where their parameters go.
+        parameters: of the run.
+        moment: one of :data:`MOMENTS` to die at; None: never.
+        when: step or epoch of the moment.
+        processes: how many; several meet as under torchrun.
+        resume: a flag of the command line; None: not given.
+    """
+    (folder / "run.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    words = ["--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"]
+    words += [f"--resume={resume}"] if resume else []
+    log = folder / "output.txt"
+    log.write_text("", encoding="utf-8")
+    context = multiprocessing.get_context("forkserver")
+    running = [
+        context.Process(target=_work, args=(_Start(folder, words, log, moment, when, launched),))
+        for launched in _launched(processes)
+    ]
+    for process in running:
+        process.start()
+    waiting, left = {process.sentinel for process in running}, time.monotonic() + TIMEOUT
+    while waiting:
+        ended = wait(waiting, timeout=max(0.0, left - time.monotonic()))
+        waiting -= set(ended)
+        if not ended or any(process.exitcode for process in running):
+            for process in running:
+                process.kill()
+    for process in running:
+        process.join()
+    codes = [process.exitcode for process in running]
+    return Ended(min(codes, key=lambda code: code == 0), log.read_text(encoding="utf-8"))
+
+
+def _launched(processes: int) -> list[dict[str, str]]:
+    """What a launcher puts into the environment of each process."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
+def write_indexed_shop(data_path: Path) -> Path:
+    """The shop of the common fixtures, with its index, for a whole module; returns ``data_path``."""
+    folder = data_path / SHOP
+    folder.mkdir(parents=True)
+    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
+    for user, items in shop_sequences().items():
+        lines += [f"{user}\t{item}\t{1_700_000_000 + step}" for step, item in enumerate(items)]
+    (folder / f"{SHOP}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [f"{item}\t{title}\tA fine {title}" for item, title in shop_titles().items()]
+    header = "item_id:token\ttitle:token_seq\tdescription:token_seq"
+    (folder / f"{SHOP}.item").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    (folder / f"{SHOP}.index.json").write_text(json.dumps(shop_index()), encoding="utf-8")
+    return data_path
+
+
+def saved_run(checkpoint_dir: Path) -> Path:
+    """The folder of the only run in a checkpoint_dir, or that it will have when an epoch is kept."""
+    runs = {path.name.removesuffix("-checkpoint") for path in checkpoint_dir.glob("LCRec-*")}
+    (name,) = runs
+    return checkpoint_dir / name
+
+
+def results(checkpoint_dir: Path) -> dict[str, Any]:
+    """``results.json`` of the only run in a checkpoint_dir."""
+    found: dict[str, Any] = json.loads((saved_run(checkpoint_dir) / "results.json").read_text(encoding="utf-8"))
+    return found
