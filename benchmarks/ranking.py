@@ -8,8 +8,8 @@
 Every (model, seed) is one run of the package's own stages. Its per-user ranks are kept in
 ``<out>/<dataset>-<model>-<seed>-<settings>.npz``, named by its settings, and are not computed again. The table gives
 means over seeds; intervals are 95% percentile bootstrap over users of the per-user metric averaged over seeds. With
-``--vary`` each model is run once for each value of one parameter. LCRec's index, and how pure its prefixes are where
-``index_label_field`` names labels, is kept beside the ranks.
+``--vary`` each model is run once for each value of one parameter; a list stands in brackets. LCRec's index, and how
+pure its prefixes are where ``index_label_field`` names labels, is kept beside the ranks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import logging
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from itertools import product
@@ -168,7 +169,7 @@ def main() -> None:
     from recbole_lcrec.values import parse_value
 
     key, _, values = options.vary.partition("=")
-    variants = [{key: parse_value(value)} for value in values.split(",")] if values else [{}]
+    variants = [{key: parse_value(value)} for value in re.split(r",(?![^\[]*\])", values)] if values else [{}]
     results: dict[str, dict[int, Arrays]] = {}
     for seed in options.seeds:
         for model, varied in product(options.models, variants):
