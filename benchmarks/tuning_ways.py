@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -196,9 +197,9 @@ def package_way(model: Any, source: Any, tokenizer: Any, settings: Any, options:
             record.tokens, record.places = report.tokens, report.places
             return True
 
-        stage.Tuner = watched(stage.Tuner, record, synchronize)
         backbone, device = Backbone(model, tokenizer), torch.device(options.device)
-        stage.finetune(backbone, source, settings, None, device, options.seed, 1.0, False, after_epoch)
+        with patch.object(stage, "Tuner", watched(stage.Tuner, record, synchronize)):
+            stage.finetune(backbone, source, settings, None, device, options.seed, 1.0, False, after_epoch)
 
     return train
 
