@@ -34,10 +34,9 @@ from recbole_lcrec.indexing.saved import (
     saved_codebook_sizes,
 )
 from recbole_lcrec.instructions.intentions.source import check_intentions
-from recbole_lcrec.instructions.mixture import InstructionSource
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.settings import IndexSettings, IntentionSettings, TextSettings, TuningSettings
-from recbole_lcrec.tuning_data import TextLimits, alignment_source, given_intentions
+from recbole_lcrec.tuning_data import TextLimits, TuningData, alignment_source, given_intentions
 
 __all__ = ["LCRecDataset", "check_inputs"]
 
@@ -198,7 +197,7 @@ class LCRecDataset(ItemCatalogue):
             feat[self.item_id_list_field][:, 0].numpy(),
         )
 
-    def instructions(self, settings: TuningSettings, templates: Templates, limits: TextLimits) -> InstructionSource:
+    def instructions(self, settings: TuningSettings, templates: Templates, limits: TextLimits) -> TuningData:
         """The tuning data of this (training) split.
 
         Args:
@@ -225,6 +224,11 @@ def check_inputs(config: Any) -> None:
     if tasks == "auto" or {"ite", "per"} & set(tasks):
         intention = IntentionSettings.from_config(config)
         check_intentions(intention, given_intentions(intention, files))
+        if intention.source == "none" and tasks != "auto":
+            raise ValueError(
+                f"tuning_tasks = {list(tasks)} asks for ite or per, but intention_source = 'none': set it to "
+                "extractive, file or llm, or leave the two tasks out"
+            )
     if index.file is not None and not Path(index.file).is_file():
         raise ValueError(f"index_file = {index.file!r}: there is no such file; leave the key out to learn an index")
     items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")

@@ -26,8 +26,8 @@ def load_folder(folder: Path) -> tuple[Config, Restore]:
     """Reads a folder that LCRec saved: ``config.yaml``, ``<dataset>.index.json``, a Hugging Face model and tokenizer.
 
     The configuration takes its base model and its item index from the folder, but for an adapter, whose base model
-    stays where it was; the weights are then read in the number format that they were saved in, so that the numbers are
-    those of the run.
+    stays where it was; the weights of a whole model are then read in the number format that they were saved in, so that
+    the numbers are those of the run.
 
     Raises:
         ValueError: a file is missing.

@@ -6,24 +6,29 @@ what a checkpoint holds (``llm/checkpoints.py``) and how tuning goes on from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from recbole_lcrec.artifacts import fingerprint
+from filelock import FileLock, Timeout
+
 from recbole_lcrec.dataset import LCRecDataset
-from recbole_lcrec.instructions.mixture import InstructionSource
+from recbole_lcrec.fingerprints import fingerprint
 from recbole_lcrec.llm.checkpoints import Progress, latest_checkpoint, read_progress
+from recbole_lcrec.llm.launch import resolve_precision
 from recbole_lcrec.processes import process_count
 from recbole_lcrec.settings import RESUMED_KEYS
+from recbole_lcrec.tuning_data import TuningData
 
-__all__ = ["AUTO", "check_resume", "checkpoint_folder", "find_progress", "run_identity", "run_of"]
+__all__ = ["AUTO", "check_resume", "checkpoint_folder", "find_progress", "held", "run_identity", "run_of"]
 
 AUTO = "auto"
 """The value of ``resume`` that takes the newest killed run of the same settings, if there is one."""
 
 _ENDING = "-checkpoint"
+_LOCK = "run.lock"
 
 
 def checkpoint_folder(run: str | Path) -> Path:
@@ -37,7 +42,11 @@ def run_of(progress: Progress) -> str:
 
 
 def run_identity(
-    config: Any, dataset: LCRecDataset, source: InstructionSource, vocabulary: Mapping[str, int]
+    config: Any,
+    dataset: LCRecDataset,
+    source: TuningData,
+    vocabulary: Mapping[str, int],
+    deepspeed: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What a checkpoint must have in common with a run for the run to go on from it.
 
@@ -46,17 +55,19 @@ def run_identity(
         dataset: the training split.
         source: its instructions.
         vocabulary: token -> id, of the model's tokenizer; as many tokens may be other ones.
+        deepspeed: content of the DeepSpeed file, if there is one.
     """
     plain = config.to_plain()
     return {
         "dataset": config["dataset"],
-        "interactions and texts": fingerprint(
-            {"sequences": dataset.sequences(), "texts": dataset.item_texts if dataset.has_texts() else None}
-        )[:12],
+        "instructions": source.digest[:12],
         "item index": fingerprint({"codes": dataset.item_index.codes})[:12],
         "vocabulary": f"{len(vocabulary)} tokens, {fingerprint(vocabulary)[:12]}",
         "instructions of an epoch": [source.size(epoch) for epoch in range(config["epochs"])],
         "processes": process_count(),
+        "device": config["device"].type,
+        "precision": resolve_precision(config["tuning_precision"], config["device"]),
+        "DeepSpeed": fingerprint(deepspeed)[:12] if deepspeed is not None else None,
         **{key: plain[key] for key in sorted(RESUMED_KEYS) if key in plain},
     }
 
@@ -73,6 +84,33 @@ def check_resume(wanted: str | None) -> None:
         f"resume = {wanted!r}: there is no whole checkpoint in {checkpoint_folder(wanted)}. A run that has come to its "
         "end has none any more; give the folder of a killed one, or auto"
     )
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes off the checkpoints of a run that is alive; a killed process holds them no longer.
+
+    Args:
+        folder: of the run's checkpoints; made if it is not there.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            yield
+    except Timeout as err:
+        raise ValueError(f"resume: the run of {folder} is still running in another process; wait for its end") from err
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        with held(folder):
+            return False
+    except ValueError:
+        getLogger().info(f"Passed over by resume = auto: the run of {folder} is still running")
+        return True
 
 
 def find_progress(wanted: str | None, parent: Path, identity: dict[str, Any]) -> Progress | None:
@@ -92,7 +130,9 @@ def find_progress(wanted: str | None, parent: Path, identity: dict[str, Any]) ->
         check_resume(wanted)
         checkpoint = latest_checkpoint(checkpoint_folder(wanted))
         return read_progress(checkpoint, identity) if checkpoint else None
-    folders = parent.glob(f"LCRec-{identity['dataset']}-*{_ENDING}")
+    folders = list(parent.glob(f"LCRec-{identity['dataset']}-*{_ENDING}"))
+    if process_count() == 1:  # of several, one may hold already what another still looks for
+        folders = [folder for folder in folders if not _is_held(folder)]
     found = [checkpoint for folder in folders if (checkpoint := latest_checkpoint(folder))]
     for checkpoint in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
         try:

@@ -212,6 +212,11 @@ class TuningSettings(_Settings):
                 f"tuning_stream_epochs = {self.stream_epochs} puts streams before instructions, but "
                 "tuning_seq_format = 'stream' has no instructions of seq: leave one of the two out"
             )
+        if self.stream_epochs and self.tasks != "auto" and "seq" not in self.tasks:
+            raise ValueError(
+                f"tuning_stream_epochs = {self.stream_epochs} begins with streams of seq, but tuning_tasks = "
+                f"{list(self.tasks)} lacks it: add seq, or set tuning_stream_epochs to 0"
+            )
         if self.stream_epochs >= self.epochs:
             raise ValueError(
                 f"tuning_stream_epochs = {self.stream_epochs} leaves none of epochs = {self.epochs} to instructions; "
@@ -311,5 +316,14 @@ RESUMED_KEYS = frozenset(known_keys()) - {
     "intention_llm_requests_per_minute",
     "intention_llm_timeout",
     "intention_llm_retries",
-} | {"seed", "clip_grad_norm", "eval_step", "stopping_step", "valid_metric", "eval_args", "MAX_ITEM_LIST_LENGTH"}
+} | {
+    "mask_history",
+    "seed",
+    "clip_grad_norm",
+    "eval_step",
+    "stopping_step",
+    "valid_metric",
+    "eval_args",
+    "MAX_ITEM_LIST_LENGTH",
+}
 """Keys that must not differ when a killed run is gone on with; the others change how it is done, not what."""

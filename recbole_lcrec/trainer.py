@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
 from recbole_lcrec.compat import prepare_recbole
 
@@ -34,7 +36,7 @@ from recbole_lcrec.llm.launch import deepspeed_config  # noqa: E402
 from recbole_lcrec.model.lcrec import max_norm  # noqa: E402
 from recbole_lcrec.processes import from_first_process, process_rank  # noqa: E402
 from recbole_lcrec.resources import properties_dir, unused_path  # noqa: E402
-from recbole_lcrec.resume import checkpoint_folder, find_progress, run_identity, run_of  # noqa: E402
+from recbole_lcrec.resume import checkpoint_folder, find_progress, held, run_identity, run_of  # noqa: E402
 
 __all__ = ["LCRecTrainer"]
 
@@ -93,7 +95,9 @@ class LCRecTrainer(Trainer):
         self.eval_collector.data_collect(train_data)
         sample = self._sampled_users(valid_data) if valid_data else None
         source = self.model.instruction_source(train_data._dataset)
-        identity = run_identity(self.config, train_data._dataset, source, self.model.tokenizer.get_vocab())
+        identity = run_identity(
+            self.config, train_data._dataset, source, self.model.tokenizer.get_vocab(), self.deepspeed
+        )
         progress = find_progress(self.model.tuning.resume, Path(self.checkpoint_dir), identity)
         if progress is not None:
             self._take_over(progress)
@@ -126,20 +130,24 @@ class LCRecTrainer(Trainer):
 
         started = perf_counter()
         self.checkpoints = self._checkpoints(identity, saved)
-        if not self.finished:
-            finetune(
-                Backbone(self.model.llm, self.model.tokenizer),
-                source,
-                self.model.tuning,
-                self.deepspeed,
-                self.device,
-                int(self.config["seed"]),
-                max_norm(self.clip_grad_norm),
-                show_progress and self.is_main,
-                after_epoch,
-                self.checkpoints,
-                progress,
-            )
+        running = held(self.checkpoints.folder) if self.checkpoints and self.is_main else nullcontext()
+        with running:
+            if self.finished:
+                PartialState(cpu=self.device.type != "cuda")  # opens the process group, as the tuning would have done
+            else:
+                finetune(
+                    Backbone(self.model.llm, self.model.tokenizer),
+                    source,
+                    self.model.tuning,
+                    self.deepspeed,
+                    self.device,
+                    int(self.config["seed"]),
+                    max_norm(self.clip_grad_norm),
+                    show_progress and self.is_main,
+                    after_epoch,
+                    self.checkpoints,
+                    progress,
+                )
         if self.config["lora_r"] and self.config["lora_merge"] and saved and self.is_main:
             _merge(Path(self.saved_model_file), self.model.llm.get_base_model().dtype)
         self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
@@ -249,6 +257,7 @@ class LCRecTrainer(Trainer):
         )
         for name, value in report.rates().items():
             self.tensorboard.add_scalar(name, value, report.epoch)
+        self.wandblogger.log_metrics({**report.rates(), "train_step": report.epoch}, head="train")
 
     def _log_validation(self, epoch: int, score: float, result: Any, seconds: float, verbose: bool) -> None:
         if verbose:

@@ -19,13 +19,14 @@ from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.locate import DataFiles, artifact_store
 from recbole_lcrec.data.reviews import read_reviews
 from recbole_lcrec.data.sequences import UserSequences
+from recbole_lcrec.fingerprints import fingerprint
 from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_tasks
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.intentions.source import find_intention_file, user_texts_of
-from recbole_lcrec.instructions.mixture import InstructionSource, Mixture, StreamsFirst, alignment_instructions
+from recbole_lcrec.instructions.mixture import Mixture, StreamsFirst, alignment_instructions
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.tasks import TITLE_SEPARATOR
-from recbole_lcrec.instructions.templates import Instruction, Templates
+from recbole_lcrec.instructions.templates import Instruction, Templates, literals
 from recbole_lcrec.settings import IntentionSettings, TuningSettings
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ __all__ = ["TextLimits", "alignment_source", "given_intentions"]
 
 SPECIAL_TOKENS = 2
 """Start and end token of an instruction."""
+
+_SEAM = 2
+"""Tokens that a text may gain where it is set between others, for tokens may part otherwise there."""
 
 
 class Lengths(Protocol):
@@ -77,13 +81,38 @@ class TextLimits:
         """
         room = {"history": self.history_tokens, "item": self.item_tokens, "titles": 0}
         shown, asked = SUBTASKS[subtask].shown, SUBTASKS[subtask].asked
-        blank = [
-            templates.prompt(template, **dict.fromkeys(shown, ""))
-            + template.response.format(**dict.fromkeys(asked, ""))
+        values = sum(room.get(name, text_tokens) for name in (*shown, *asked))
+        wordings = [
+            [*literals(templates.frame), *literals(template.instruction), *literals(template.response)]
             for template in templates.tasks[subtask]
         ]
-        values = sum(room.get(name, text_tokens) for name in (*shown, *asked))
-        return int(self.lengths.count(blank).max()) + values + SPECIAL_TOKENS
+        longest = max(int(self.lengths.count(pieces).sum()) + _SEAM * len(pieces) for pieces in wordings)
+        return longest + values + SPECIAL_TOKENS
+
+
+@dataclass(frozen=True)
+class TuningData:
+    """The instructions of a run, as an ``InstructionSource``.
+
+    Attributes:
+        source: makes them.
+        digest: fingerprint of all that they are made from.
+    """
+
+    source: Mixture | StreamsFirst
+    digest: str
+
+    def size(self, epoch: int) -> int:
+        """How many instructions an epoch has."""
+        return self.source.size(epoch)
+
+    def counts(self, epoch: int) -> dict[str, int]:
+        """Family -> how many of an epoch's instructions are its."""
+        return self.source.counts(epoch)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """The datum's instruction in an epoch."""
+        return self.source.instruction(epoch, datum)
 
 
 def given_intentions(settings: IntentionSettings, files: DataFiles) -> Path | None:
@@ -98,7 +127,7 @@ def alignment_source(
     templates: Templates,
     limits: TextLimits,
     seed: int,
-) -> InstructionSource:
+) -> TuningData:
     """The instructions of a training split, by the tasks that ``tuning_tasks`` names.
 
     Args:
@@ -126,6 +155,7 @@ def alignment_source(
     tasks, left_out = chosen_tasks(wanted, data)
     _require_room(tasks, templates, settings, limits)
     titles = data.titles if data.titles and "asy" in tasks else ()
+    general = _general(settings, templates, limits)
     source = alignment_instructions(
         data,
         settings,
@@ -134,10 +164,10 @@ def alignment_source(
         seed,
         limits.lengths.count([title + TITLE_SEPARATOR for title in titles]) if titles else None,
         limits.longest_row - limits.worst("asy_titles", templates, settings.text_tokens),
-        _general(settings, templates, limits),
+        general,
     )
     _log(source, settings.epochs - 1, left_out)
-    return source
+    return TuningData(source, fingerprint({"data": data, "templates": templates, "general": general}))
 
 
 def _with_user_texts(
@@ -195,7 +225,8 @@ def _general(settings: TuningSettings, templates: Templates, limits: TextLimits)
     if settings.general_file is None:
         return ()
     instructions = read_general(Path(settings.general_file), templates)
-    lengths = limits.lengths.count([one.prompt + one.response for one in instructions])
+    count = limits.lengths.count
+    lengths = count([one.prompt for one in instructions]) + count([one.response for one in instructions])
     too_long = np.flatnonzero(lengths > limits.longest_row - SPECIAL_TOKENS)
     if len(too_long):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How text becomes values: command-line values, YAML files, and the nearest right name of a wrong one.
+"""How text becomes values: command-line values, YAML files, the nearest right name, the first line of an error.
 
 Knows RecBole's rules for reading a value (a Python literal, True and False in any case, 1e-3 as a number) and applies
 them without evaluating code. Refuses to know which keys exist and what they mean. Loads nothing heavy.
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["did_you_mean", "parse_value", "read_yaml", "write_yaml"]
+__all__ = ["did_you_mean", "first_line", "parse_value", "read_yaml", "write_yaml"]
 
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -110,6 +110,14 @@ def did_you_mean(name: str, names: Iterable[str], limit: int = 1) -> str:
         by_lower.setdefault(known.lower(), known)
     near = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(by_lower[key]) for key in near)}?" if near else ""
+
+
+def first_line(err: BaseException) -> str:
+    """The first line with words of what an error says, or the error's type where it says nothing.
+
+    The errors of large libraries run over many lines; a message that names the cause has room for one.
+    """
+    return next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)
 
 
 def _reason(err: Exception) -> str:

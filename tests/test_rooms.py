@@ -12,6 +12,7 @@ import recbole_lcrec
 PACKAGE = Path(recbole_lcrec.__file__).parent
 ROOMS = (
     ("values", "value_checks", "resources", "processes", "compat", "settings", "fingerprints", "artifacts"),
+    ("causal_models",),
     ("registry", "command_line"),
     ("checks",),
     ("config",),

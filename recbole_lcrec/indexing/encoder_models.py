@@ -20,6 +20,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from recbole_lcrec.values import first_line
+
 __all__ = ["TextModel", "load_text_model", "resolve_encoder", "resolve_text_precision"]
 
 _INSTALLED = {
@@ -191,7 +193,7 @@ def _load_sentence_model(
     except ImportError as err:
         raise ValueError(
             f"text_encoder = {name!r} was saved by sentence-transformers, which cannot be imported "
-            f"({_first_line(err)}): pip install sentence-transformers"
+            f"({first_line(err)}): pip install sentence-transformers"
         ) from err
     try:
         model = SentenceTransformer(
@@ -213,7 +215,7 @@ def _load_sentence_model(
 
 
 def _cannot_load(name: str, err: Exception) -> ValueError:
-    return ValueError(f"text_encoder = {name!r} cannot be loaded ({_first_line(err)}); {_REMEDY}")
+    return ValueError(f"text_encoder = {name!r} cannot be loaded ({first_line(err)}); {_REMEDY}")
 
 
 def _in_float32(module: Any, inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
@@ -272,7 +274,3 @@ def _masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """Mean over the T tokens that are not padding: float32 ``[B, D]`` of ``hidden [B, T, D]`` and ``mask [B, T]``."""
     weights = mask.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0]

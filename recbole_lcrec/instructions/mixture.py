@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_tasks
+from recbole_lcrec.instructions.material import Material
 from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.templates import Instruction, Templates
 from recbole_lcrec.instructions.text_sources import (
     IntentionInstructions,
     ItemTextInstructions,
-    Material,
     NextTextInstructions,
     PreferenceInstructions,
     TitleHistoryInstructions,
@@ -158,17 +158,6 @@ class StreamsFirst:
         return self._of(epoch).instruction(epoch, datum)
 
 
-def _sequential(material: Material) -> SequentialInstructions:
-    data = material.data
-    return SequentialInstructions(
-        data.sequences, data.index_texts, material.templates, material.max_history, material.seed
-    )
-
-
-def _streams(material: Material) -> StreamInstructions:
-    return StreamInstructions(material.data.sequences, material.data.index_texts, material.max_history, material.seed)
-
-
 def _asymmetric(material: Material, title_tokens: np.ndarray | None, title_budget: int) -> dict[str, InstructionSource]:
     targets = material.data.text_targets()
     sources: dict[str, InstructionSource] = {
@@ -187,7 +176,7 @@ def _family(
 ) -> dict[str, InstructionSource]:
     """The sources of a family in words, by sub-task."""
     if family == "seq":
-        return {"seq": _sequential(material)}
+        return {"seq": SequentialInstructions(material, material.data.targets())}
     if family == "mut":
         rows = material.data.item_rows()
         return {subtask: ItemTextInstructions(subtask, material, part) for subtask, part in rows.items()}
@@ -250,7 +239,7 @@ def alignment_instructions(
     parts: list[tuple[str, InstructionSource]] = []
     for family in families:
         if family == "seq" and settings.seq_format == "stream":
-            source: InstructionSource = _streams(material)
+            source: InstructionSource = StreamInstructions(material)
         else:
             source = _worded(_family(family, material, title_tokens, title_budget), templates)
         parts.append((family, _capped(source, settings, family, seed)))
@@ -264,5 +253,5 @@ def alignment_instructions(
             f"tuning_stream_epochs = {settings.stream_epochs} begins with streams of seq, but tuning_tasks = "
             f"{list(families)} lacks it: add seq, or set tuning_stream_epochs to 0"
         )
-    streams = _capped(_streams(material), settings, "seq", seed)
+    streams = _capped(StreamInstructions(material), settings, "seq", seed)
     return StreamsFirst(Mixture((("seq", streams),)), mixture, settings.stream_epochs)

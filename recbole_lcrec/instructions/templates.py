@@ -16,7 +16,7 @@ import yaml
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.values import did_you_mean
 
-__all__ = ["Instruction", "Template", "Templates", "load_templates"]
+__all__ = ["Instruction", "Template", "Templates", "literals", "load_templates"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class Templates:
 
 def _templates(frame: str, tasks: dict[str, tuple[Template, ...]]) -> Templates:
     return Templates(frame, MappingProxyType(tasks))
+
+
+def literals(text: str) -> list[str]:
+    """The words of a template between its placeholders."""
+    return [literal for literal, *_ in string.Formatter().parse(text) if literal]
 
 
 def _placeholders(text: str, where: str) -> frozenset[str]:

@@ -12,14 +12,12 @@ from types import MappingProxyType
 import numpy as np
 
 from recbole_lcrec.instructions import tasks
-from recbole_lcrec.instructions.alignment_data import AlignmentData
-from recbole_lcrec.instructions.sources import draw
-from recbole_lcrec.instructions.templates import Instruction, Template, Templates
+from recbole_lcrec.instructions.material import Material
+from recbole_lcrec.instructions.templates import Instruction
 
 __all__ = [
     "IntentionInstructions",
     "ItemTextInstructions",
-    "Material",
     "NextTextInstructions",
     "PreferenceInstructions",
     "TitleHistoryInstructions",
@@ -37,38 +35,6 @@ _OF_ITEM = MappingProxyType(
 _AFTER_HISTORY = MappingProxyType(
     {"asy_title": tasks.title_after_history, "asy_description": tasks.description_after_history}
 )
-
-
-@dataclass(frozen=True)
-class Material:
-    """What all sources of a run share.
-
-    Attributes:
-        data: sequences and texts.
-        templates: the wordings.
-        max_history: how many of the newest items a history keeps.
-        seed: of the draw of wordings.
-    """
-
-    data: AlignmentData
-    templates: Templates
-    max_history: int
-    seed: int
-
-    def template(self, subtask: str, epoch: int, datum: int) -> Template:
-        """The wording of a datum in an epoch."""
-        group = self.templates.tasks[subtask]
-        return group[draw(self.seed, epoch, datum, len(group), subtask)]
-
-    def start(self, place: int) -> int:
-        """Where the sequence begins that holds a place of ``sequences.items``."""
-        offsets = self.data.sequences.offsets
-        return int(offsets[np.searchsorted(offsets, place, side="right") - 1])
-
-    def history(self, start: int, end: int) -> list[str]:
-        """Indices of the newest items at places ``start .. end - 1`` of ``sequences.items``, oldest first."""
-        newest = self.data.sequences.items[max(start, end - self.max_history) : end]
-        return [self.data.index_texts[row] for row in newest]
 
 
 @dataclass(frozen=True)
@@ -166,10 +132,9 @@ class TitleHistoryInstructions:
         before = data.sequences.items[self.material.start(place) : place]
         titled = before[data.has_title[before]][-self.material.max_history :]
         kept = int((np.cumsum(self.title_tokens[titled[::-1]]) <= self.title_budget).sum())
-        titles = [self.material.data.item(int(row)).title for row in titled[len(titled) - kept :]]
+        titles = [data.item(int(row)).title for row in titled[len(titled) - kept :]]
         template = self.material.template("asy_titles", epoch, datum)
-        item = data.index_texts[data.sequences.items[place]]
-        return tasks.item_after_titles(self.material.templates, template, titles, item)
+        return tasks.item_after_titles(self.material.templates, template, titles, self.material.target(place))
 
 
 @dataclass(frozen=True)
@@ -194,7 +159,7 @@ class IntentionInstructions:
         stated = data.intentions[datum]
         start = int(data.sequences.offsets[stated.user])
         place = start + stated.position
-        item, text = data.index_texts[data.sequences.items[place]], stated.text
+        item, text = self.material.target(place), stated.text
         template = self.material.template(self.subtask, epoch, datum)
         if self.subtask == "ite":
             return tasks.item_for_intention(templates, template, text, item)

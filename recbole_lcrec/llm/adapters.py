@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -211,7 +219,7 @@ def adapter_base(folder: Path) -> str:
 
 
 def adapter_dtype(folder: Path) -> torch.dtype:
-    """The number format that an adapter was tuned in, which is that of its weights.
+    """The number format of an adapter's weights, float32 also beside a base model in half precision.
 
     Raises:
         ValueError: the weights cannot be read.
@@ -245,7 +253,7 @@ def load_adapter_weights(model: PeftModel, folder: Path) -> None:
     """
     adapter_dtype(folder)  # raises on unreadable weights
     weights = load_peft_weights(str(folder), device="cpu")
-    own = {name.replace(".default", "") for name, value in model.named_parameters() if value.requires_grad}
+    own = set(get_peft_model_state_dict(model, save_embedding_layers=False))
     if own != set(weights):
         one = sorted(own ^ set(weights))[0]
         raise ValueError(f"the adapter in {folder} is not the one of this model: only one of them has {one!r}")

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import logging as hf_logging
 
+from recbole_lcrec.causal_models import why_not_causal
 from recbole_lcrec.llm.adapters import (
     adapter_base,
     adapter_dtype,
@@ -29,6 +29,7 @@ from recbole_lcrec.llm.adapters import (
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
 from recbole_lcrec.settings import SCRATCH, BackboneSettings, LoraSettings, ScratchSettings
+from recbole_lcrec.values import first_line
 
 __all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
 
@@ -68,29 +69,18 @@ def check_base_model(name: str) -> None:
     except (OSError, ValueError) as err:
         raise ValueError(
             f"base_model = {name!r} is neither a folder with a Hugging Face model nor a model that can be fetched "
-            f"from the hub; use {SCRATCH!r} to train a small model from nothing ({_first_line(err)})"
+            f"from the hub; use {SCRATCH!r} to train a small model from nothing ({first_line(err)})"
         ) from err
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_encoder_decoder", False):
-        raise ValueError(
-            f"base_model = {name!r} is of type {config.model_type!r}, which is no causal language model; "
-            "LLaMA, Qwen2, Qwen3, Mistral and GPT-2 are"
-        )
-    architectures = getattr(config, "architectures", None) or []
-    if architectures and not any(each.endswith(("ForCausalLM", "LMHeadModel")) for each in architectures):
-        raise ValueError(
-            f"base_model = {name!r} was saved as {', '.join(architectures)}, which is no causal language model"
-        )
-
-
-def _first_line(err: Exception) -> str:
-    return next(iter(str(err).splitlines()), type(err).__name__)
+    problem = why_not_causal(config)
+    if problem:
+        raise ValueError(f"base_model = {name!r} {problem}; give the name or the folder of one")
 
 
 def _load(loader: Any, name: str, **options: Any) -> Any:
     try:
         return loader.from_pretrained(name, **options)
     except (OSError, ValueError) as err:
-        raise ValueError(f"base_model = {name!r} could not be loaded: {_first_line(err)}") from err
+        raise ValueError(f"base_model = {name!r} could not be loaded: {first_line(err)}") from err
 
 
 def _load_model(name: str, attention: str, dtype: torch.dtype | str) -> PreTrainedModel:
@@ -156,7 +146,8 @@ def load_saved(
         folder: a whole model, or an adapter with its tokenizer.
         attention: implementation, as transformers names it.
         base_model: where the adapter's base model is now; None: where it was. A whole model needs none.
-        dtype: number format of an adapter's base model; None: that of the adapter. A whole model keeps its own.
+        dtype: number format of an adapter's base model; None: that of the adapter's weights, which are float32 beside
+            a base model in half precision. A whole model keeps its own.
 
     Returns:
         A plain model, or a :class:`peft.PeftModel` that is not set to train.

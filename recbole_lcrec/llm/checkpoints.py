@@ -91,16 +91,24 @@ class Checkpoints:
         if owner:
             for other in _steps(self.folder):
                 if other != final:
-                    shutil.rmtree(other, ignore_errors=True)
+                    _remove(other)
 
     def remove(self) -> None:
         """Deletes the checkpoints of a run that has come to its end."""
+        for checkpoint in _steps(self.folder):
+            _remove(checkpoint)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint in a folder of :class:`Checkpoints`, or None."""
     return max(_steps(folder), key=lambda path: int(path.name.removeprefix("step-")), default=None)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Deletes a checkpoint, what makes it count first, so that a kill leaves none that only looks whole."""
+    (checkpoint / _PROGRESS).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _steps(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from logging import getLogger
 from pathlib import Path
@@ -18,13 +18,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from recbole_lcrec.instructions.mixture import InstructionSource
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
 from recbole_lcrec.llm.collator import InstructionCollator, PlannedInstructions
-from recbole_lcrec.llm.launch import prepare_launch, resolve_precision
+from recbole_lcrec.llm.launch import launched, resolve_precision
 from recbole_lcrec.llm.steps import StepPlan
 from recbole_lcrec.llm.tuner import Tuner, peak_memory
 from recbole_lcrec.processes import from_first_process, process_count
@@ -112,6 +111,19 @@ def _as_saved(model: Any) -> Iterator[None]:
         model.forward = wrapped
 
 
+@contextmanager
+def _recomputing(model: Any, wanted: bool) -> Iterator[None]:
+    """Has activations recomputed in backward passes, when wanted, until the tuning ends."""
+    if not wanted:
+        yield
+        return
+    model.gradient_checkpointing_enable()
+    try:
+        yield
+    finally:
+        model.gradient_checkpointing_disable()
+
+
 class _Epochs(TrainerCallback):
     """Draws the bar, hands over to the caller after each epoch, and keeps checkpoints."""
 
@@ -141,6 +153,7 @@ class _Epochs(TrainerCallback):
         done, plan = state.global_step, self.tuner.plan
         ended = done in plan.ends
         if ended or (self.checkpoints is not None and self.checkpoints.due(done)):
+            self.tuner.require_finite_weights()
             self.tuner.sums["seconds"] += perf_counter() - self.started
             if ended:
                 self._hand_over(plan.epoch_of(done - 1), done, control)
@@ -222,7 +235,7 @@ def finetune(
     """Tunes the model in place by Eq. 7: the negative log-likelihood of the responses.
 
     The loss of an optimizer step is the mean over the response tokens of its whole batch, over forward passes and
-    processes.
+    processes. transformers seeds Python's, NumPy's and PyTorch's global generators by ``seed`` and leaves them so.
 
     Args:
         backbone: model and tokenizer; the model is changed.
@@ -242,8 +255,6 @@ def finetune(
         DivergedError: the loss is not finite any more.
     """
     plan = step_plan(source, settings, seed)
-    if deepspeed is not None:
-        prepare_launch(device)
     precision = resolve_precision(settings.precision, device)
     getLogger().info(
         f"Tuning on {_counted(plan.sizes)} instructions an epoch, {plan.rows_per_step} per optimizer step, "
@@ -251,9 +262,11 @@ def finetune(
         + (f"DeepSpeed ZeRO-{deepspeed.get('zero_optimization', {}).get('stage', 0)}" if deepspeed else "no DeepSpeed")
         + f", {process_count()} process(es)"
     )
-    if settings.gradient_checkpointing:
-        backbone.model.gradient_checkpointing_enable()
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        launched(device) if deepspeed is not None else nullcontext(),
+        _recomputing(backbone.model, settings.gradient_checkpointing),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         tuner = Tuner(
             backbone,
             plan,
@@ -272,8 +285,6 @@ def finetune(
             tuner.train(resume_from_checkpoint=str(resume.written) if resume is not None else None)
         finally:
             tuner.accelerator.unwrap_model(backbone.model, keep_fp32_wrapper=False)
-            if deepspeed is not None:
-                unset_hf_deepspeed_config()
 
 
 def _counted(sizes: tuple[int, ...]) -> str:

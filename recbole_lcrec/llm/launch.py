@@ -10,11 +10,14 @@ import copy
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from recbole_lcrec.processes import process_count
 from recbole_lcrec.settings import TuningSettings
@@ -23,7 +26,7 @@ __all__ = [
     "check_deepspeed",
     "deepspeed_asked",
     "deepspeed_config",
-    "prepare_launch",
+    "launched",
     "require_one_gpu",
     "resolve_precision",
     "weight_dtype",
@@ -207,8 +210,8 @@ def _refusals(content: dict[str, Any], device: torch.device) -> list[str]:
         problems.append(f"zero_optimization.{_GATHER} = {zero[_GATHER]!r}, but the model is saved whole; set true")
     if zero["stage"] != 3 and zero.get("offload_param"):
         problems.append(f"zero_optimization.offload_param needs stage 3, not {zero['stage']}; leave it out")
-    _choose_accelerator(device)
-    deepspeed = import_module("deepspeed")
+    with _accelerator(device):
+        deepspeed = import_module("deepspeed")
     # a batch of one stands for ours, so that the rest of the file is read by DeepSpeed itself
     stand_in = {key: value for key, value in copy.deepcopy(content).items() if key not in _BATCH and value != "auto"}
     try:
@@ -223,25 +226,61 @@ def _refusals(content: dict[str, Any], device: torch.device) -> list[str]:
     return problems
 
 
-def _choose_accelerator(device: torch.device) -> None:
-    """Tells DeepSpeed, which chooses once when it is imported, to leave alone a GPU that the run does not use."""
+@contextmanager
+def _accelerator(device: torch.device) -> Iterator[None]:
+    """Tells DeepSpeed, which chooses once when it is imported, to leave alone a GPU that the run does not use.
+
+    The environment is put back in the end, with all that others wrote into it meanwhile.
+    """
+    before = dict(os.environ)
     if device.type != "cuda":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
-def prepare_launch(device: torch.device) -> None:
-    """What DeepSpeed reads from the environment: the accelerator, and a rendezvous for a single process."""
-    _choose_accelerator(device)
-    if device.type != "cuda":
-        # DeepSpeed would compile an all-reduce over shared memory for a minute; gloo does as well for a few processes
-        compatible = import_module("deepspeed.ops").__compatible_ops__
-        compatible.update({name: False for name in compatible if "shm" in name})
-    if "RANK" in os.environ:
+@contextmanager
+def _no_compiled_reduction(device: torch.device) -> Iterator[None]:
+    """Keeps DeepSpeed from compiling an all-reduce over shared memory; gloo does as well for a few processes."""
+    if device.type == "cuda":
+        yield
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    compatible = import_module("deepspeed.ops").__compatible_ops__
+    before = {name: value for name, value in compatible.items() if "shm" in name}
+    compatible.update(dict.fromkeys(before, False))
+    try:
+        yield
+    finally:
+        compatible.update(before)
+
+
+@contextmanager
+def launched(device: torch.device) -> Iterator[None]:
+    """Lets DeepSpeed train in this process: what it reads from the environment, and a rendezvous where there is none.
+
+    A later run of the same Python process finds the environment, DeepSpeed's list of what it may compile and
+    transformers' note of DeepSpeed's configuration as they were. Three things stay, which nobody can undo while a
+    process lives: the accelerator that DeepSpeed chose when it was imported, what it made of its list when it opened
+    its process group, and this group, which the processes still talk over and later runs use again.
+
+    Args:
+        device: where the model is tuned.
+    """
+    with _accelerator(device), _no_compiled_reduction(device):
+        if "RANK" not in os.environ:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+            os.environ.update(single, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        try:
+            yield
+        finally:
+            unset_hf_deepspeed_config()
 
 
 def require_one_gpu(device: torch.device) -> None:

@@ -183,7 +183,7 @@ class Tuner(Trainer):
     def _require_finite(self, value: float, what: str) -> None:
         if math.isfinite(value):
             return
-        step = self.state.global_step
+        step = min(self.state.global_step, len(self.plan) - 1)
         epoch, data = self.plan.rows_of(step)
         prompt = self.data.source.instruction(epoch, int(data[0])).prompt
         raise DivergedError(
@@ -206,6 +206,17 @@ class Tuner(Trainer):
         """Sets :attr:`sums` so that :meth:`total_sums` gives these again."""
         share = self.args.world_size
         self.sums = {name: value if name in ("loss", "seconds") else value / share for name, value in totals.items()}
+
+    def require_finite_weights(self) -> None:
+        """Makes sure that the weights are worth keeping.
+
+        Raises:
+            DivergedError: one of those that train is no finite number.
+        """
+        for parameter in self.accelerator.unwrap_model(self.model).parameters():
+            mine = getattr(parameter, "ds_tensor", parameter)  # this process's share under ZeRO-3
+            if parameter.requires_grad and not bool(torch.isfinite(mine).all()):
+                self._require_finite(math.nan, "weights after the step before")
 
     def write_checkpoint(self, folder: Path) -> None:
         """Weights, optimizer, schedule, generators and step, as transformers and DeepSpeed write them."""

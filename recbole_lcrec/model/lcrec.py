@@ -27,7 +27,6 @@ from recbole_lcrec import dataset as data_stage  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
 from recbole_lcrec.instructions.general import read_general  # noqa: E402
-from recbole_lcrec.instructions.mixture import InstructionSource  # noqa: E402
 from recbole_lcrec.instructions.tasks import history_text, sequential_prompt, stream_prompt  # noqa: E402
 from recbole_lcrec.instructions.templates import Instruction, Templates, load_templates  # noqa: E402
 from recbole_lcrec.llm.adapters import check_lora, is_adapter_folder, load_adapter_weights  # noqa: E402
@@ -57,7 +56,7 @@ from recbole_lcrec.settings import (  # noqa: E402
     ScratchSettings,
     TuningSettings,
 )
-from recbole_lcrec.tuning_data import TextLimits  # noqa: E402
+from recbole_lcrec.tuning_data import TextLimits, TuningData  # noqa: E402
 
 __all__ = ["LCRec", "check_inputs", "max_norm"]
 
@@ -84,6 +83,20 @@ def check_inputs(config: Any) -> None:
         )
     require_one_gpu(config["device"])
     check_resume(tuning.resume)
+    _check_validation(tuning, config["eval_step"])
+
+
+def _check_validation(tuning: TuningSettings, eval_step: int) -> None:
+    """Refuses a tuning without a single validation, of which nothing would be kept.
+
+    Raises:
+        ValueError: no epoch after those of streams is a multiple of ``eval_step``.
+    """
+    if eval_step and tuning.epochs // eval_step == tuning.stream_epochs // eval_step:
+        raise ValueError(
+            f"eval_step = {eval_step} validates none of the epochs {tuning.stream_epochs + 1} to {tuning.epochs}, so "
+            "no model would be kept: lower eval_step, or raise epochs"
+        )
 
 
 def max_norm(clip: dict[str, Any] | None) -> float:
@@ -201,7 +214,7 @@ class LCRec(SequentialRecommender):
         ids, mask = pad_prompts(tokenize_prompts(self.tokenizer, prompts), int(self.tokenizer.pad_token_id))
         return ids.to(self.llm.device), mask.to(self.llm.device)
 
-    def instruction_source(self, dataset: LCRecDataset) -> InstructionSource:
+    def instruction_source(self, dataset: LCRecDataset) -> TuningData:
         """The tuning data of a training split, in this model's wording and length."""
         lengths = TextLengths(self.tokenizer)
         history = history_text([self.item_texts[0]] * self.max_history)
@@ -295,5 +308,6 @@ class LCRec(SequentialRecommender):
             load_adapter_weights(self.llm, folder)
             return
         dtype = self.llm.get_base_model().dtype if isinstance(self.llm, PeftModel) else None
+        del self.llm  # two would not fit a card that one fills
         self.llm = load_saved(folder, self.attention, dtype=dtype).to(self.device)
         self.llm.train(self.training)

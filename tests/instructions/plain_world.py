@@ -10,9 +10,9 @@ import numpy as np
 
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.alignment_data import AlignmentData
+from recbole_lcrec.instructions.material import Material
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Template, Templates
-from recbole_lcrec.instructions.text_sources import Material
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.settings import TuningSettings
 from recbole_lcrec.values import read_yaml

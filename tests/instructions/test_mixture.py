@@ -2,6 +2,7 @@
 
 import pickle
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,15 @@ from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Instruction, Templates
 from recbole_lcrec.instructions.user_texts import Intention, Preference
 from recbole_lcrec.settings import TASKS
-from tests.instructions.plain_world import N_TEMPLATES, TEMPLATES, alignment_data, everything, read_back, tuning
+from tests.instructions.plain_world import (
+    N_TEMPLATES,
+    TEMPLATES,
+    alignment_data,
+    everything,
+    material,
+    read_back,
+    tuning,
+)
 
 LISTS = [[0, 1, 2, 3], [4, 0, 4], [5]]
 TITLES = ("t0", "", "t2", "t3", "t4", " ")
@@ -165,8 +174,8 @@ def test_general_instructions_come_once_per_epoch_as_they_are():
 
 def test_seq_is_given_as_instructions_or_as_streams():
     data = full_data()
-    worded = SequentialInstructions(data.sequences, data.index_texts, TEMPLATES, 3, 7)
-    streams = StreamInstructions(data.sequences, data.index_texts, 3, 7)
+    worded = SequentialInstructions(material(data, 3, 7), data.targets())
+    streams = StreamInstructions(material(data, 3, 7))
     assert everything(mixture_of(tasks=["seq"]), 1) == everything(worded, 1)
     source = mixture_of(tasks=["seq", "per"], seq_format="stream")
     assert source.counts(1) == {"seq": 2, "per": 2}
@@ -203,8 +212,9 @@ def test_a_family_asked_for_without_its_data_is_an_error(family, lacks):
 
 
 def test_streams_first_need_seq():
+    unchecked = SimpleNamespace(**{**vars(tuning(tasks=["mut"])), "stream_epochs": 1})  # the settings refuse it too
     with pytest.raises(ValueError, match=r"tuning_stream_epochs = 1 .*\['mut'\] lacks it: add seq"):
-        mixture_of(tasks=["mut"], stream_epochs=1)
+        alignment_instructions(full_data(), unchecked, TEMPLATES, 3, 7, None, 10)
 
 
 def test_tasks_without_templates_are_an_error():

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions, draw
+from recbole_lcrec.instructions.alignment_data import AlignmentData
+from recbole_lcrec.instructions.material import draw
+from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from tests.instructions.plain_world import (
     N_TEMPLATES,
-    TEMPLATES,
     everything,
     marked,
+    material,
     parsed,
     read_back,
     sequences_of,
@@ -21,6 +23,15 @@ from tests.instructions.plain_world import (
 
 N_ITEMS = 9
 USERS = st.lists(st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=14), max_size=6)
+
+
+def worded(sequences, texts, max_history, seed):
+    data = AlignmentData(sequences, tuple(texts), None, None)
+    return SequentialInstructions(material(data, max_history, seed), data.targets())
+
+
+def streamed(sequences, texts, max_history, seed):
+    return StreamInstructions(material(AlignmentData(sequences, tuple(texts), None, None), max_history, seed))
 
 
 # --- draw -------------------------------------------------------------------------------------------------------------
@@ -57,7 +68,7 @@ def pairs(made):
 @given(USERS, st.integers(1, 6), st.integers(0, 3), st.integers(0, 5))
 def test_every_item_but_the_first_is_asked_for_once_after_its_history(lists, max_history, seed, epoch):
     texts = [f"<{item}>" for item in range(N_ITEMS)]
-    source = SequentialInstructions(sequences_of(lists), texts, TEMPLATES, max_history, seed)
+    source = worded(sequences_of(lists), texts, max_history, seed)
     expected = [
         (", ".join(texts[item] for item in items[max(0, place - max_history) : place]), texts[items[place]])
         for items in lists
@@ -69,7 +80,7 @@ def test_every_item_but_the_first_is_asked_for_once_after_its_history(lists, max
 
 
 def test_by_hand():
-    source = SequentialInstructions(sequences_of([[3], [1, 2, 1, 0], [4, 5]]), "abcdef", TEMPLATES, 2, 0)
+    source = worded(sequences_of([[3], [1, 2, 1, 0], [4, 5]]), "abcdef", 2, 0)
     assert pairs(everything(source, 0)) == [
         ("b", "c"),
         ("b, c", "b"),
@@ -80,7 +91,7 @@ def test_by_hand():
 
 def test_wordings_change_with_epoch_and_seed_and_nothing_else_does():
     lists = [list(range(9)) * 4]
-    sources = [SequentialInstructions(sequences_of(lists), "abcdefghi", TEMPLATES, 5, seed) for seed in (0, 1)]
+    sources = [worded(sequences_of(lists), "abcdefghi", 5, seed) for seed in (0, 1)]
     wordings = {}
     for seed, source in enumerate(sources):
         for epoch in range(3):
@@ -100,7 +111,7 @@ def test_wordings_change_with_epoch_and_seed_and_nothing_else_does():
 def test_windows_cover_every_target_once(lists, max_history, seed, epoch):
     sequences, texts, places = marked(lists)
     targets = []
-    source = StreamInstructions(sequences, texts, max_history, seed)
+    source = streamed(sequences, texts, max_history, seed)
     for one in everything(source, epoch):
         shown, asked = parsed(one.prompt), parsed(one.response)
         assert len(shown) == 1 and 1 <= len(asked) <= max_history
@@ -113,14 +124,14 @@ def test_windows_cover_every_target_once(lists, max_history, seed, epoch):
 
 
 def test_streams_by_hand():
-    source = StreamInstructions(sequences_of([[3], [0, 1, 2], [4, 5, 4, 5, 0]]), "abcdef", 2, 0)
+    source = streamed(sequences_of([[3], [0, 1, 2], [4, 5, 4, 5, 0]]), "abcdef", 2, 0)
     assert [(one.prompt, one.response) for one in everything(source, 0)] == [("a", "bc"), ("e", "fe"), ("e", "fa")]
 
 
 def test_windows_move_between_epochs_where_there_is_room():
     lists = [list(range(9)), list(range(7)), list(range(4))]  # 8, 6 and 3 targets in windows of 3: room in the first
     sequences, texts, _ = marked(lists)
-    source = StreamInstructions(sequences, texts, 3, 0)
+    source = streamed(sequences, texts, 3, 0)
     starts = {}
     for epoch in range(30):
         for one in everything(source, epoch):
@@ -132,7 +143,7 @@ def test_windows_move_between_epochs_where_there_is_room():
 
 def test_users_move_independently():
     sequences, texts, _ = marked([list(range(9))] * 12)
-    source = StreamInstructions(sequences, texts, 3, 0)
+    source = streamed(sequences, texts, 3, 0)
     second = [parsed(source.instruction(0, 3 * user + 1).prompt)[0][1] for user in range(12)]
     assert set(second) == {2, 3}
 
@@ -143,8 +154,8 @@ def test_users_move_independently():
 def both(lists, seed=0):
     sequences, texts, _ = marked(lists)
     return (
-        SequentialInstructions(sequences, texts, TEMPLATES, 3, seed),
-        StreamInstructions(sequences, texts, 3, seed),
+        worded(sequences, texts, 3, seed),
+        streamed(sequences, texts, 3, seed),
     )
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.checkpoints import Checkpoints, latest_checkpoint, read_progress
 from recbole_lcrec.llm.finetune import EpochReport, finetune
+from recbole_lcrec.llm.tuner import DivergedError
 from tests.llm.plain_tuning import CPU, Source, tuning_settings
 
 IDENTITY = {"item index": "abc", "vocabulary": 12, "epochs": 3}
@@ -111,3 +113,47 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="vocabulary was 12 and is 13; epochs was 3 and is 4"):
         read_progress(newest, {**IDENTITY, "vocabulary": 13, "epochs": 4})
     assert json.loads((newest / "progress.json").read_text(encoding="utf-8"))["identity"] == IDENTITY
+
+
+def test_a_checkpoint_that_was_half_deleted_does_not_count(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
+    with checkpoints.keep(1, {"loss": 1.0}, True, lambda: None):
+        pass
+
+    def die(*args: Any, **options: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr("recbole_lcrec.llm.checkpoints.shutil.rmtree", die)
+    with pytest.raises(Killed):
+        checkpoints.remove()
+    assert (tmp_path / "run" / "step-1").is_dir() and latest_checkpoint(tmp_path / "run") is None
+
+
+def test_weights_that_are_no_numbers_do_not_take_the_place_of_a_good_checkpoint(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    """The weights break after the fifth step, without a loss that would show it."""
+    broken = copy.deepcopy(backbone)
+    steps = []
+
+    def spoil(module: Any, inputs: Any) -> None:
+        steps.append(None)
+        if len(steps) == 5:
+            unused = broken.tokenizer.convert_tokens_to_ids("<b_2>")
+            broken.model.model.embed_tokens.weight.data[unused, 0] = float("inf")
+
+    class Without(Source):
+        def instruction(self, epoch: int, datum: int) -> Any:
+            return super().instruction(epoch, 3 * (datum % 2))
+
+    broken.model.register_forward_pre_hook(lambda module, inputs: spoil(module, inputs))
+    checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
+    settings = tuning_settings(epochs=3, batch_size=2)
+    with pytest.raises(DivergedError, match="weights after the step before is nan at step 5"):
+        finetune(broken, Without(), settings, None, CPU, 5, 1.0, False, lambda report: False, checkpoints)
+    newest = latest_checkpoint(tmp_path / "run")
+    assert newest is not None and newest.name == "step-4"
+    weights = load_file(newest / "checkpoint-4" / "model.safetensors")
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())

@@ -22,17 +22,19 @@ FILES = sorted(path.stem for path in (properties_dir() / "deepspeed").iterdir())
 RUNS = [("none", "fp32"), *((name, precision) for precision in ("fp32", "bf16") for name in FILES)]
 PROGRAM = """
 import json, os, sys, traceback
+from contextlib import nullcontext
 import deepspeed as _
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
-from recbole_lcrec.llm.launch import deepspeed_config, prepare_launch
+from recbole_lcrec.llm.launch import deepspeed_config, launched
 from recbole_lcrec.resources import properties_dir
 
 def train(name, precision):
-    deepspeed = None
-    if name != "none":
-        prepare_launch(torch.device("cpu"))
-        deepspeed = deepspeed_config(name, properties_dir() / "deepspeed")
+    with nullcontext() if name == "none" else launched(torch.device("cpu")):
+        steps(name, precision)
+
+def steps(name, precision):
+    deepspeed = None if name == "none" else deepspeed_config(name, properties_dir() / "deepspeed")
     torch.manual_seed(3)
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,

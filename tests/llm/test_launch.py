@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,10 @@ def test_fp16_starts_from_a_loss_scale_that_falls_on_overflow() -> None:
             {**content, **batch, "fp16": {**content["fp16"], "enabled": True}}
         ).float16_config
         assert (fp16.loss_scale, fp16.initial_scale_power, fp16.min_loss_scale) == (0, 16, 1)
+
+
+def test_checking_a_file_leaves_the_environment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DS_ACCELERATOR")
+    before = dict(os.environ)
+    check(tmp_path, {})
+    assert dict(os.environ) == before

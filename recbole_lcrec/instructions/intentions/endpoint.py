@@ -24,6 +24,7 @@ import openai
 from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
 from recbole_lcrec.instructions.intentions.rate_limit import RateLimiter
 from recbole_lcrec.settings import IntentionSettings
+from recbole_lcrec.values import first_line
 
 __all__ = ["ask_endpoint", "endpoint_key"]
 
@@ -216,7 +217,7 @@ class _Endpoint:
             raise ValueError(
                 f"intention_llm_base_url = {self._settings.llm_base_url!r} answers HTTP {err.status_code} to "
                 f"intention_llm_model = {self._settings.llm_model!r} with the key in the environment variable "
-                f"{self._settings.llm_key_variable}: check the three ({_first_line(err)})"
+                f"{self._settings.llm_key_variable}: check the three ({first_line(err)})"
             ) from err
         except openai.BadRequestError as err:
             if limit_name == "max_tokens" and "max_completion_tokens" in str(err):
@@ -224,13 +225,13 @@ class _Endpoint:
                     "max_completion_tokens"  # what OpenAI's newer models call it, and older servers do not
                 )
                 return self._send(messages, retries)
-            raise _NoAnswer(f"HTTP {err.status_code}: {_first_line(err)}", reached=True) from err
+            raise _NoAnswer(f"HTTP {err.status_code}: {first_line(err)}", reached=True) from err
         except openai.APITimeoutError as err:
             raise _NoAnswer(f"no answer within {self._settings.llm_timeout:g} s", reached=False) from err
         except openai.APIConnectionError as err:
-            raise _NoAnswer(f"no connection: {_first_line(err.__cause__ or err)}", reached=False) from err
+            raise _NoAnswer(f"no connection: {first_line(err.__cause__ or err)}", reached=False) from err
         except openai.APIStatusError as err:
-            raise _NoAnswer(f"HTTP {err.status_code}: {_first_line(err)}", reached=True) from err
+            raise _NoAnswer(f"HTTP {err.status_code}: {first_line(err)}", reached=True) from err
         return raw.text, raw.retries_taken
 
 
@@ -258,7 +259,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _first_line(err: BaseException) -> str:
-    return next(iter(str(err).splitlines()), "") or type(err).__name__

@@ -23,7 +23,7 @@ __all__ = ["read_user_texts"]
 _PREFERENCES, _INTENTIONS = "user_explicit_preference", "user_vague_intention"
 _BEYOND = "that point beyond the user's training sequence (held out, or filtered)"
 _UNKNOWN = "of users without a training sequence"
-_ELSEWHERE = "whose item does not follow its history in the training sequence"
+_ELSEWHERE = "whose item does not follow its history in the training sequence, or may be a held-out one"
 _FIRST = "of a user's first item, which has no history"
 _EMPTY = "without words"
 
@@ -83,10 +83,10 @@ def read_user_texts(
 
     The published form is an object with ``user_explicit_preference`` (user -> texts) and ``user_vague_intention``,
     whose ``train`` part has of each user an ``item``, its history ``inters`` and ``querys``. An intention is placed
-    where the item follows exactly this history; a history that was cut to its newest items is looked for as a run, and
-    taken where it is not also the end of the training sequence, after which a held-out item may follow. The form does
-    not say from which interactions a preference was made: it is taken to be of the whole training sequence, which
-    cannot be verified.
+    where the item follows exactly this history; a history that was cut to its newest items is looked for as a run.
+    Where the history is also the end of the training sequence, a held-out item may have followed it, so the intention
+    is left out even if it has a place. The form does not say from which interactions a preference was made: it is
+    taken to be of the whole training sequence; as that cannot be verified, a warning counts the preferences.
 
     JSON lines (``.jsonl``, or any file whose first line is an object with ``user``) hold
     ``{"user": id, "position": p, "item": id, "intention": text}``, where p counts the user's interactions from 0 and
@@ -204,6 +204,12 @@ def _read_published(reader: _Reader, content: str) -> None:
             continue
         until = int(reader.sequences.lengths()[row])
         reader.preferences += [Preference(row, until, text) for text in texts]
+    if reader.preferences:
+        getLogger().warning(
+            f"{reader.path}: that its {len(reader.preferences):,} preferences come from training interactions alone "
+            "cannot be verified, for the published form does not say what they were made from; if in doubt, leave per "
+            "out of tuning_tasks"
+        )
     if _INTENTIONS not in whole:
         return
     parts = whole[_INTENTIONS]
@@ -246,13 +252,14 @@ def _history(reader: _Reader, value: Any, place: str) -> list[str]:
 
 
 def _position(items: list[str], history: list[str], item: str) -> int | None:
-    """Where the item follows this history in the training sequence; the newest place of a history that was cut."""
+    """Where the item follows this history in the training sequence; the newest place of a history that was cut.
+
+    None where the history is also the end of the sequence: it may be a cut one, whose item is held out.
+    """
     n = len(history)
-    if not 1 <= n < len(items):
+    if not 1 <= n < len(items) or items[-n:] == history:
         return None
     if items[:n] == history and items[n] == item:
         return n
-    if items[-n:] == history:  # a held-out item may be the one that followed
-        return None
     ends = range(len(items) - 1, n, -1)
     return next((end for end in ends if items[end] == item and items[end - n : end] == history), None)

@@ -21,16 +21,16 @@ from transformers import (
     GenerationConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from recbole_lcrec.causal_models import why_not_causal
 from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
 from recbole_lcrec.settings import IntentionSettings
+from recbole_lcrec.values import first_line
 
 __all__ = ["ask_local_model", "check_local_model"]
 
 _REMEDY = "give the folder of a causal language model, or name an endpoint by intention_llm_base_url"
 _LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError)
-_CAUSAL_ENDINGS = ("ForCausalLM", "LMHeadModel")
 
 
 def check_local_model(folder: str) -> None:
@@ -46,16 +46,11 @@ def check_local_model(folder: str) -> None:
         AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except _LOADING_ERRORS as err:
         raise ValueError(
-            f"intention_llm_model = {folder!r} holds no model with a tokenizer ({_first_line(err)}); {_REMEDY}"
+            f"intention_llm_model = {folder!r} holds no model with a tokenizer ({first_line(err)}); {_REMEDY}"
         ) from err
-    saved_as = config.architectures or []
-    if (
-        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-        or getattr(config, "is_encoder_decoder", False)
-        or (saved_as and not any(name.endswith(_CAUSAL_ENDINGS) for name in saved_as))
-    ):
-        kind = ", ".join(saved_as) or config.model_type
-        raise ValueError(f"intention_llm_model = {folder!r} is a {kind}, which cannot write text; {_REMEDY}")
+    problem = why_not_causal(config)
+    if problem:
+        raise ValueError(f"intention_llm_model = {folder!r} {problem}; {_REMEDY}")
 
 
 def ask_local_model(
@@ -114,7 +109,7 @@ def _load(folder: str) -> tuple[Any, PreTrainedTokenizerBase]:
             dtype="auto" if gpu else torch.float32,  # half precision is slow on most CPUs
         )
     except _LOADING_ERRORS as err:
-        raise ValueError(f"intention_llm_model = {folder!r} cannot be loaded ({_first_line(err)}); {_REMEDY}") from err
+        raise ValueError(f"intention_llm_model = {folder!r} cannot be loaded ({first_line(err)}); {_REMEDY}") from err
     own = model.generation_config.eos_token_id
     ends = list(own) if isinstance(own, (list, tuple)) else [tokenizer.eos_token_id if own is None else own]
     if ends == [None]:
@@ -166,7 +161,3 @@ def _generate(
         stop = next((place for place, token in enumerate(row) if token in ends), None)
         written.append((str(tokenizer.decode(row[:stop], skip_special_tokens=True)), stop is not None))
     return written
-
-
-def _first_line(err: Exception) -> str:
-    return next(iter(str(err).splitlines()), "") or type(err).__name__

@@ -5,9 +5,11 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recbole_lcrec.data.sequences import UserSequences
-from recbole_lcrec.instructions.intentions.from_file import read_user_texts
+from recbole_lcrec.instructions.intentions.from_file import _position, read_user_texts
 from recbole_lcrec.instructions.user_texts import Intention, Preference
 
 USERS, ITEMS = ["7", "nine"], ["10", "11", "12", "13"]
@@ -99,10 +101,50 @@ def test_intentions_that_no_training_item_has_are_left_out_and_counted(tmp_path,
 
 def test_a_run_that_also_ends_the_training_sequence_may_lead_to_a_held_out_item(tmp_path):
     # 10 11 | 12: once in training, and once more where training ends and something held out follows
-    sequences = UserSequences(np.array([1]), np.array([3, 0, 1, 2, 0, 1]), np.array([0, 6]))
-    path = tmp_path / "x.json"
-    path.write_text(json.dumps(published("7", 12, [10, 11], preferences={"7": ["likes tools"]})))
-    assert read_user_texts(path, sequences, ["7"], ITEMS).intentions == ()
+    assert intentions_of(tmp_path, [3, 0, 1, 2, 0, 1], 12, [10, 11]) == ()
+
+
+def intentions_of(folder, training, item, inters):
+    sequences = UserSequences(np.array([1]), np.array(training), np.array([0, len(training)]))
+    (folder / "x.json").write_text(json.dumps(published("7", item, inters, preferences={"7": ["likes tools"]})))
+    return read_user_texts(folder / "x.json", sequences, ["7"], ITEMS).intentions
+
+
+@pytest.mark.parametrize(
+    ("training", "item", "inters"),
+    [
+        ([0, 1, 0, 1], 10, [10, 11]),  # 10 11 | 10 begins the sequence, and ends it before something held out
+        ([0, 0], 10, [10]),
+        ([0, 1, 2, 0], 11, [10]),
+    ],
+)
+def test_a_beginning_that_also_ends_the_training_sequence_is_no_better(tmp_path, caplog, training, item, inters):
+    with caplog.at_level(logging.WARNING):
+        assert intentions_of(tmp_path, training, item, inters) == ()
+    assert "1 whose item does not follow its history in the training sequence, or may be a held-out" in caplog.text
+    longer = [*training, 3]  # the history ends the sequence no more
+    assert intentions_of(tmp_path, longer, item, inters) == (Intention(0, len(inters), "wants it"),)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=3, max_size=9), st.integers(1, 2), st.integers(1, 4))
+def test_no_held_out_item_gets_a_place_whatever_its_history_is_cut_to(items, held_out, kept):
+    training, item = items[:-held_out], items[len(items) - held_out]
+    history = training[-kept:]
+    assert _position([str(one) for one in training], [str(one) for one in history], str(item)) is None
+
+
+def test_unverifiable_preferences_are_told_once_with_their_number(tmp_path, caplog):
+    preferences = {"7": ["likes tools", "likes rugs", " "], "nine": "likes lamps", "stranger": ["likes all"]}
+    with caplog.at_level(logging.WARNING):
+        read(tmp_path / "x.json", published("7", 11, [10], preferences=preferences))
+    (told,) = (record.getMessage() for record in caplog.records if "cannot be verified" in record.getMessage())
+    assert "its 3 preferences come from training interactions alone" in told
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        read(tmp_path / "x.json", published("7", 11, [10]))
+        read(tmp_path / "x.jsonl", lines({"user": "7", "until": 4, "preference": "likes tools"}))
+    assert not caplog.records
 
 
 def test_our_lines(tmp_path):

@@ -162,7 +162,7 @@ def test_other_folders_are_an_error(folder: Path, tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path / "bert")
     words.save_pretrained(tmp_path / "bert")
-    with pytest.raises(ValueError, match="BertModel, which cannot write text"):
+    with pytest.raises(ValueError, match="was saved as BertModel, which is no causal language model; give the folder"):
         check_local_model(str(tmp_path / "bert"))
 
 
