@@ -104,7 +104,7 @@ def _require_inputs(config: Config) -> None:
     """Fails where the data set, or a file that the model needs, is missing, before anything is loaded."""
     import_module("recbole_lcrec.data.locate").require_dataset(config)
     if config.model in registry.OWN_MODELS:
-        import_module("recbole_lcrec.model.lcrec").check_inputs(config)
+        import_module("recbole_lcrec.model.inputs").check_inputs(config)
 
 
 def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:

@@ -60,9 +60,9 @@ def run_identity(
     plain = config.to_plain()
     return {
         "dataset": config["dataset"],
-        "instructions": source.digest[:12],
         "item index": fingerprint({"codes": dataset.item_index.codes})[:12],
         "vocabulary": f"{len(vocabulary)} tokens, {fingerprint(vocabulary)[:12]}",
+        "instructions": source.digest[:12],
         "instructions of an epoch": [source.size(epoch) for epoch in range(config["epochs"])],
         "processes": process_count(),
         "device": config["device"].type,

@@ -33,7 +33,7 @@ from recbole_lcrec.llm.backbone import Backbone, merge_adapter_folder  # noqa: E
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress  # noqa: E402
 from recbole_lcrec.llm.finetune import EpochReport, finetune  # noqa: E402
 from recbole_lcrec.llm.launch import deepspeed_config  # noqa: E402
-from recbole_lcrec.model.lcrec import max_norm  # noqa: E402
+from recbole_lcrec.model.inputs import max_norm  # noqa: E402
 from recbole_lcrec.processes import from_first_process, process_rank  # noqa: E402
 from recbole_lcrec.resources import properties_dir, unused_path  # noqa: E402
 from recbole_lcrec.resume import checkpoint_folder, find_progress, held, run_identity, run_of  # noqa: E402

@@ -72,7 +72,7 @@ def list_of(check: Check, allow_empty: bool = False) -> Check:
 
     def check_list(value: Any) -> str:
         if not isinstance(value, (list, tuple)) or not (value or allow_empty):
-            return "a list" + ("" if allow_empty else " with at least one element")
+            return f"a list{'' if allow_empty else ' with at least one element'}, each {check(object())}"
         problems = [problem for element in value if (problem := check(element))]
         return f"a list whose elements are each {problems[0]}" if problems else ""
 

@@ -67,6 +67,10 @@ def read_reviews(
     header = _header(inter_file, separator)
     reviews = [name for name in review_fields if name in header]
     if not reviews:
+        getLogger().info(
+            f"Reviews: none, for {inter_file.name} has no column {' or '.join(review_fields) or '(none is named)'} "
+            "(intention_review_fields)"
+        )
         return {}
     absent = [name for name in columns if name not in header]
     if absent:

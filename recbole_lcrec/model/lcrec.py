@@ -23,32 +23,18 @@ prepare_recbole()
 from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
 from recbole.utils import InputType  # noqa: E402
 
-from recbole_lcrec import dataset as data_stage  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
 from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
-from recbole_lcrec.instructions.general import read_general  # noqa: E402
 from recbole_lcrec.instructions.tasks import history_text, sequential_prompt, stream_prompt  # noqa: E402
-from recbole_lcrec.instructions.templates import Instruction, Templates, load_templates  # noqa: E402
-from recbole_lcrec.llm.adapters import check_lora, is_adapter_folder, load_adapter_weights  # noqa: E402
-from recbole_lcrec.llm.backbone import check_base_model, load_backbone, load_saved  # noqa: E402
+from recbole_lcrec.instructions.templates import Instruction  # noqa: E402
+from recbole_lcrec.llm.adapters import is_adapter_folder, load_adapter_weights  # noqa: E402
+from recbole_lcrec.llm.backbone import load_backbone, load_saved  # noqa: E402
 from recbole_lcrec.llm.collator import IGNORED, InstructionCollator, padded_group  # noqa: E402
-from recbole_lcrec.llm.launch import (  # noqa: E402
-    check_deepspeed,
-    deepspeed_asked,
-    deepspeed_config,
-    require_one_gpu,
-    resolve_precision,
-    weight_dtype,
-)
+from recbole_lcrec.llm.launch import deepspeed_asked, weight_dtype  # noqa: E402
 from recbole_lcrec.llm.response_loss import response_loss  # noqa: E402
 from recbole_lcrec.llm.text_lengths import TextLengths  # noqa: E402
-from recbole_lcrec.llm.tokens import (  # noqa: E402
-    item_token_ids,
-    pad_prompts,
-    tokenize_prompts,
-)
-from recbole_lcrec.resources import properties_dir  # noqa: E402
-from recbole_lcrec.resume import check_resume  # noqa: E402
+from recbole_lcrec.llm.tokens import item_token_ids, pad_prompts, tokenize_prompts  # noqa: E402
+from recbole_lcrec.model.inputs import checked_templates  # noqa: E402
 from recbole_lcrec.settings import (  # noqa: E402
     BackboneSettings,
     DecodingSettings,
@@ -58,67 +44,7 @@ from recbole_lcrec.settings import (  # noqa: E402
 )
 from recbole_lcrec.tuning_data import TextLimits, TuningData  # noqa: E402
 
-__all__ = ["LCRec", "check_inputs", "max_norm"]
-
-
-def check_inputs(config: Any) -> None:
-    """Makes sure that what the model needs can be had, before any data are read.
-
-    Raises:
-        ValueError: index, texts, base model, template file, template number, DeepSpeed file, precision or GPUs; says
-            which, and what to do.
-    """
-    check_base_model(config["base_model"])
-    data_stage.check_inputs(config)
-    tuning = TuningSettings.from_config(config)
-    check_lora(LoraSettings.from_config(config), config["base_model"])
-    templates = _templates(tuning, DecodingSettings.from_config(config))
-    if tuning.general_file is not None:
-        read_general(Path(tuning.general_file), templates)
-    resolve_precision(tuning.precision, config["device"])
-    deepspeed = deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")
-    if deepspeed is not None:
-        check_deepspeed(
-            deepspeed, tuning, max_norm(config["clip_grad_norm"]), tuning.deepspeed or "zero2", config["device"]
-        )
-    require_one_gpu(config["device"])
-    check_resume(tuning.resume)
-    _check_validation(tuning, config["eval_step"])
-
-
-def _check_validation(tuning: TuningSettings, eval_step: int) -> None:
-    """Refuses a tuning without a single validation, of which nothing would be kept.
-
-    Raises:
-        ValueError: no epoch after those of streams is a multiple of ``eval_step``.
-    """
-    if eval_step and tuning.epochs // eval_step == tuning.stream_epochs // eval_step:
-        raise ValueError(
-            f"eval_step = {eval_step} validates none of the epochs {tuning.stream_epochs + 1} to {tuning.epochs}, so "
-            "no model would be kept: lower eval_step, or raise epochs"
-        )
-
-
-def max_norm(clip: dict[str, Any] | None) -> float:
-    """The norm that RecBole's ``clip_grad_norm`` scales gradients down to; 0 where it is None, which leaves them.
-
-    Raises:
-        ValueError: it asks for another norm than the Euclidean one.
-    """
-    if clip is None:
-        return 0.0
-    if set(clip) - {"max_norm", "norm_type"} or "max_norm" not in clip or clip.get("norm_type", 2) != 2:
-        raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}}, of the Euclidean norm, or None")
-    return float(clip["max_norm"])
-
-
-def _templates(tuning: TuningSettings, decoding: DecodingSettings) -> Templates:
-    own = properties_dir() / "instructions" / "lcrec.yaml"
-    templates = load_templates(Path(tuning.template_file or own), fallback=own)
-    count = len(templates.tasks.get("seq", ()))
-    if decoding.template >= count:
-        raise ValueError(f"decoding_template = {decoding.template}: there are {count} SEQ templates, numbered from 0")
-    return templates
+__all__ = ["LCRec"]
 
 
 class LCRec(SequentialRecommender):
@@ -147,7 +73,7 @@ class LCRec(SequentialRecommender):
         super().__init__(config, dataset)
         self.tuning = TuningSettings.from_config(config)
         self.decoding = DecodingSettings.from_config(config)
-        self.templates = _templates(self.tuning, self.decoding)
+        self.templates = checked_templates(self.tuning, self.decoding)
         self.index, self.item_ids = dataset.item_index, dataset.item_ids
         item_tokens = self.index.item_tokens()
         self.item_texts = tuple("".join(tokens) for tokens in item_tokens)

@@ -108,7 +108,7 @@ def test_three_kills_change_nothing(data: Path, whole: dict[str, Any], tmp_path:
     second = killed(tmp_path, parameters, "checkpoint", torn, resume="auto")
     assert f"Resuming {run} after step {step // EVERY * EVERY}" in second.log
     checkpoints = run.with_name(f"{run.name}-checkpoint")
-    assert {path.name for path in checkpoints.iterdir()} == {f"step-{torn - EVERY}", f".step-{torn}.saving"}
+    assert {path.name for path in checkpoints.iterdir()} == {f"step-{torn - EVERY}", f".step-{torn}.saving", "run.lock"}
     third = killed(tmp_path, parameters, "validation", int(rng.integers(1, EPOCHS)), resume="auto")
     assert f"Resuming {run} after step {torn - EVERY}" in third.log
     ended_well(tmp_path, parameters, resume="auto")
@@ -171,7 +171,7 @@ def test_other_runs_are_refused(data: Path, interrupted: Path, tmp_path: Path) -
     index["i0"], index["i1"] = index["i1"], index["i0"]
     other.write_text(json.dumps(index), encoding="utf-8")
     line = refused(tmp_path, {**parameters, "index_file": str(other)}, resume=run)
-    assert "(item index was " in line and line.count(" was ") == 1
+    assert "(item index was " in line and "; instructions was " in line and line.count(" was ") == 2
 
     titles = tmp_path / "data"
     shutil.copytree(data, titles)

@@ -13,7 +13,7 @@ import torch
 
 from recbole_lcrec import Config, LCRec, create_dataset, load_data_and_model, run_recbole_lcrec
 from recbole_lcrec.data.loading import data_preparation
-from recbole_lcrec.model.lcrec import max_norm
+from recbole_lcrec.model.inputs import max_norm
 from recbole_lcrec.trainer import LCRecTrainer
 from tests.conftest import N_ITEMS, SHOP, shop_index, shop_sequences
 
