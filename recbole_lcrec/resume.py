@@ -6,6 +6,7 @@ what a checkpoint holds (``llm/checkpoints.py``) and how tuning goes on from it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import getLogger
@@ -97,11 +98,17 @@ def held(folder: Path) -> Iterator[None]:
         ValueError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
     try:
-        with FileLock(folder / _LOCK, timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout as err:
         raise ValueError(f"resume: the run of {folder} is still running in another process; wait for its end") from err
+    try:
+        yield
+    finally:
+        lock.release()
+        if folder.is_dir() and not any(path.name != _LOCK for path in folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)  # a run that came to no checkpoint leaves nothing behind
 
 
 def _is_held(folder: Path) -> bool:

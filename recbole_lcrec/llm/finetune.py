@@ -265,6 +265,7 @@ def finetune(
     with (
         launched(device) if deepspeed is not None else nullcontext(),
         _recomputing(backbone.model, settings.gradient_checkpointing),
+        torch.autograd.set_detect_anomaly(False),  # which RecBole's SINE turns on for all, when it is imported
         tempfile.TemporaryDirectory() as folder,
     ):
         tuner = Tuner(

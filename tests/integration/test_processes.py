@@ -202,7 +202,7 @@ def test_under_torchrun_the_first_process_decides(data: Path, tmp_path: Path) ->
     assert done.stderr.count("Results on the test users") == 1
     (saved,) = (tmp_path / "saved").glob("LCRec-*")
     found = json.loads((saved / "results.json").read_text(encoding="utf-8"))
-    assert len(found["train_loss"]) == found["best_epoch"] + 1 and "test_result" in found
+    assert found["best_epoch"] < len(found["train_loss"]) == 3 and "test_result" in found
 
 
 def test_one_process_under_deepspeed(data: Path, run: Run, tmp_path: Path) -> None:
