@@ -38,10 +38,9 @@ def shop_index() -> dict[str, list[str]]:
     return {f"i{n}": [f"<a_{n % 5}>", f"<b_{n // 5 % 3}>", f"<c_{n // 15}>"] for n in range(N_ITEMS)}
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """A data_path that holds ``shop`` as atomic files, with texts and no index."""
-    folder = tmp_path / "data" / SHOP
+def write_shop(data_path: Path) -> Path:
+    """Writes ``shop`` as atomic files, with texts and no index; returns ``data_path``."""
+    folder = data_path / SHOP
     folder.mkdir(parents=True)
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
     for user, items in shop_sequences().items():
@@ -50,14 +49,25 @@ def shop(tmp_path: Path) -> Path:
     rows = [f"{item}\t{title}\tA fine {title}" for item, title in shop_titles().items()]
     header = "item_id:token\ttitle:token_seq\tdescription:token_seq"
     (folder / f"{SHOP}.item").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return folder.parent
+    return data_path
+
+
+def write_index(data_path: Path) -> Path:
+    """Writes the shop's index beside its atomic files; returns ``data_path``."""
+    (data_path / SHOP / f"{SHOP}.index.json").write_text(json.dumps(shop_index()), encoding="utf-8")
+    return data_path
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A data_path that holds ``shop`` as atomic files, with texts and no index."""
+    return write_shop(tmp_path / "data")
 
 
 @pytest.fixture
 def indexed_shop(shop: Path) -> Path:
     """As ``shop``, with a given index beside the atomic files."""
-    (shop / SHOP / f"{SHOP}.index.json").write_text(json.dumps(shop_index()), encoding="utf-8")
-    return shop
+    return write_index(shop)
 
 
 TINY: dict[str, Any] = {

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import SHOP, shop_index, shop_sequences, shop_titles
+from tests.conftest import SHOP, write_index, write_shop
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 300
@@ -211,17 +211,7 @@ def _launched(processes: int) -> list[dict[str, str]]:
 
 def write_indexed_shop(data_path: Path) -> Path:
     """The shop of the common fixtures, with its index, for a whole module; returns ``data_path``."""
-    folder = data_path / SHOP
-    folder.mkdir(parents=True)
-    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
-    for user, items in shop_sequences().items():
-        lines += [f"{user}\t{item}\t{1_700_000_000 + step}" for step, item in enumerate(items)]
-    (folder / f"{SHOP}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    rows = [f"{item}\t{title}\tA fine {title}" for item, title in shop_titles().items()]
-    header = "item_id:token\ttitle:token_seq\tdescription:token_seq"
-    (folder / f"{SHOP}.item").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    (folder / f"{SHOP}.index.json").write_text(json.dumps(shop_index()), encoding="utf-8")
-    return data_path
+    return write_index(write_shop(data_path))
 
 
 def saved_run(checkpoint_dir: Path) -> Path:
