@@ -15,7 +15,16 @@ from transformers.tokenization_utils_base import AddedToken
 
 from recbole_lcrec.instructions.templates import Instruction
 
-__all__ = ["TokenRow", "add_index_tokens", "item_token_ids", "pad_prompts", "tokenize_instructions", "tokenize_prompts"]
+__all__ = [
+    "TokenRow",
+    "add_index_tokens",
+    "item_token_ids",
+    "pad_prompts",
+    "token_rows",
+    "tokenize_instructions",
+    "tokenize_prompts",
+    "without_end",
+]
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,11 @@ def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tup
 
 def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of prompts, with the tokenizer's start token where it has one and never an end token."""
-    rows = tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
-    end = tokenizer.eos_token_id
+    return without_end(tokenizer(list(prompts), add_special_tokens=True)["input_ids"], tokenizer.eos_token_id)
+
+
+def without_end(rows: Sequence[list[int]], end: int | None) -> list[list[int]]:
+    """Prompts without the end token that some tokenizers put after every text."""
     return [row[:-1] if len(row) > 1 and row[-1] == end else row for row in rows]
 
 
@@ -98,10 +110,32 @@ def tokenize_instructions(
     """
     prompts = tokenize_prompts(tokenizer, [each.prompt for each in instructions])
     responses = tokenizer([each.response for each in instructions], add_special_tokens=False)["input_ids"]
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return token_rows(instructions, prompts, responses, tokenizer.eos_token_id, max_length)
+
+
+def token_rows(
+    instructions: Sequence[Instruction],
+    prompts: Sequence[list[int]],
+    responses: Sequence[list[int]],
+    end: int | None,
+    max_length: int,
+) -> list[TokenRow]:
+    """Rows of instructions whose texts are token ids already.
+
+    Args:
+        instructions: tell which responses are closed.
+        prompts: token ids of each prompt.
+        responses: token ids of each response, without an end token.
+        end: follows every closed response; None: the tokenizer has no end token.
+        max_length: most tokens of a row.
+
+    Raises:
+        ValueError: an instruction has more than ``max_length`` tokens. Nothing is cut off.
+    """
+    closing = [] if end is None else [end]
     rows = []
     for instruction, prompt, response in zip(instructions, prompts, responses, strict=True):
-        rows.append(TokenRow(prompt, response + end if instruction.closed else response))
+        rows.append(TokenRow(prompt, response + closing if instruction.closed else response))
         if len(prompt) + len(rows[-1].response) > max_length:
             raise ValueError(
                 f"an instruction has {len(prompt)} + {len(rows[-1].response)} tokens, more than tuning_max_length = "

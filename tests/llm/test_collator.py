@@ -6,11 +6,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from recbole_lcrec.instructions.templates import Instruction
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.collator import IGNORED, InstructionCollator, flat_batch, group_rows, padded_group
-from recbole_lcrec.llm.tokens import TokenRow
+from recbole_lcrec.llm.tokens import TokenRow, tokenize_instructions
 
 
 def test_flat_and_padded_batches_by_hand() -> None:
@@ -45,6 +46,20 @@ def test_collator_learns_the_end_token_when_it_also_pads(backbone: Backbone) -> 
 def test_an_instruction_that_is_too_long_is_an_error(backbone: Backbone) -> None:
     with pytest.raises(ValueError, match="more than tuning_max_length = 8"):
         InstructionCollator(backbone.tokenizer, 8)([Instruction("a lamp, a hammer, a lamp", "<a_1><b_2>")])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_those_of_whole_texts_also_in_workers(backbone: Backbone, workers: int) -> None:
+    rows = [
+        Instruction(f"after <a_{n % 4}><b_{n % 3}>, <a_1><b_{n % 2}> comes", "a lamp" if n % 2 else "<a_2><b_2>", n < 9)
+        for n in range(12)
+    ]
+    loader = DataLoader(rows, batch_size=3, collate_fn=InstructionCollator(backbone.tokenizer, 64), num_workers=workers)
+    expected = [flat_batch(tokenize_instructions(backbone.tokenizer, rows[n : n + 3], 64)) for n in (0, 3, 6, 9)]
+    for batch, wanted in zip(loader, expected, strict=True):
+        assert {name: each.tolist() for name, each in batch.items()} == {
+            name: each.tolist() for name, each in wanted.items()
+        }
 
 
 def cost(lengths: list[int], groups: list[list[int]], overhead: int) -> int:
