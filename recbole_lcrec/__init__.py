@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recbole_lcrec.model.lcrec import LCRec
     from recbole_lcrec.new_items import index_new_items
     from recbole_lcrec.quick_start import load_data_and_model, objective_function, run_recbole_lcrec
+    from recbole_lcrec.recommender import Recommender
     from recbole_lcrec.trainer import LCRecTrainer
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "LCRec",
     "LCRecDataset",
     "LCRecTrainer",
+    "Recommender",
     "create_dataset",
     "data_preparation",
     "index_new_items",
@@ -40,6 +42,7 @@ _DEFINED_IN = {
     "LCRec": "model.lcrec",
     "LCRecDataset": "dataset",
     "LCRecTrainer": "trainer",
+    "Recommender": "recommender",
     "create_dataset": "data.loading",
     "data_preparation": "data.loading",
     "index_new_items": "new_items",

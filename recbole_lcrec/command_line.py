@@ -15,7 +15,16 @@ from typing import Any, NoReturn
 
 from recbole_lcrec.values import parse_value
 
-__all__ = ["Command", "IndexCommand", "parse_command_line", "parse_index_command", "split_names"]
+__all__ = [
+    "Command",
+    "FlagParser",
+    "IndexCommand",
+    "free_values",
+    "only_value",
+    "parse_command_line",
+    "parse_index_command",
+    "split_names",
+]
 
 _PROGRAM = "run_recbole_lcrec.py"
 _FREE = re.compile(r"--(?:(?P<model>\w+)\.)?(?P<key>[A-Za-z_][\w-]*)=(?P<value>.*)", re.DOTALL)
@@ -86,8 +95,11 @@ class IndexCommand:
     extend: str
 
 
-class _Parser(argparse.ArgumentParser):
+class FlagParser(argparse.ArgumentParser):
+    """Tells mistakes as errors, not by leaving the process."""
+
     def error(self, message: str) -> NoReturn:
+        """Raises what argparse would write before it leaves."""
         raise ValueError(f"{message}; --help shows how flags are written")
 
 
@@ -118,13 +130,31 @@ def parse_index_command(argv: Sequence[str]) -> IndexCommand:
         help="a saved run whose data set has new items: they get indices, nothing else changes",
     )
     named, free = parser.parse_known_args(list(argv))
-    extend = _only(named.extend, "--extend")
-    if bool(extend) == bool(_only(named.dataset, "--dataset")):
+    extend = only_value(named.extend, "--extend")
+    if bool(extend) == bool(only_value(named.dataset, "--dataset")):
         raise ValueError("give either --dataset=NAME, to make an index, or --extend=FOLDER, to add new items to one")
     return IndexCommand(_command(named, free), extend)
 
 
 def _command(named: argparse.Namespace, free: Sequence[str]) -> Command:
+    shared, per_model = free_values(free)
+    return Command(
+        models=split_names(only_value(getattr(named, "model", []), "--model")),
+        dataset=only_value(named.dataset, "--dataset").strip(),
+        config_files=tuple(only_value(named.config_files, "--config_files").split()),
+        shared={key: parse_value(text) for key, text in shared.items()},
+        per_model={
+            model: {key: parse_value(text) for key, text in values.items()} for model, values in per_model.items()
+        },
+    )
+
+
+def free_values(free: Sequence[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """The texts of ``--key=value`` flags, and those of ``--Model.key=value`` by model.
+
+    Raises:
+        ValueError: a flag of another form, or one key with two values.
+    """
     shared: dict[str, str] = {}
     per_model: dict[str, dict[str, str]] = {}
     for flag in free:
@@ -137,15 +167,7 @@ def _command(named: argparse.Namespace, free: Sequence[str]) -> Command:
         values = per_model.setdefault(model, {}) if model else shared
         if values.setdefault(key, text) != text:
             raise ValueError(f"--{f'{model}.' if model else ''}{key} is given twice: {values[key]!r} and {text!r}")
-    return Command(
-        models=split_names(_only(getattr(named, "model", []), "--model")),
-        dataset=_only(named.dataset, "--dataset").strip(),
-        config_files=tuple(_only(named.config_files, "--config_files").split()),
-        shared={key: parse_value(text) for key, text in shared.items()},
-        per_model={
-            model: {key: parse_value(text) for key, text in values.items()} for model, values in per_model.items()
-        },
-    )
+    return shared, per_model
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -164,15 +186,19 @@ def split_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _only(given: list[str], flag: str) -> str:
-    """The one value of a flag that may be repeated with the same value."""
+def only_value(given: list[str], flag: str) -> str:
+    """The one value of a flag that may be repeated with the same value; empty where it is absent.
+
+    Raises:
+        ValueError: it is given with two values.
+    """
     if len(set(given)) > 1:
         raise ValueError(f"{flag} is given twice: {given[0]!r} and {next(v for v in given if v != given[0])!r}")
     return given[0] if given else ""
 
 
 def _parser(program: str, description: str, epilog: str, models: bool) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = FlagParser(
         prog=program,
         description=description,
         epilog=epilog,

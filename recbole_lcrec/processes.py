@@ -9,7 +9,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-__all__ = ["from_first_process", "from_launcher", "process_count", "process_rank"]
+__all__ = ["from_all_processes", "from_first_process", "from_launcher", "process_count", "process_rank"]
 
 
 def process_count() -> int:
@@ -37,6 +37,15 @@ def from_first_process(value: Any) -> Any:
     box = [value]
     import_module("torch.distributed").broadcast_object_list(box, src=0)
     return box[0]
+
+
+def from_all_processes(value: Any) -> list[Any]:
+    """The values of all processes, in their order, in every process. The process group must be open already."""
+    if process_count() == 1:
+        return [value]
+    box: list[Any] = [None] * process_count()
+    import_module("torch.distributed").all_gather_object(box, value)
+    return box
 
 
 def from_launcher(name: str) -> int:

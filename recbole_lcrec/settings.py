@@ -262,8 +262,14 @@ class DecodingSettings(_Settings):
 
     prefix: ClassVar[str] = "decoding_"
     beam_size: int = _setting(integer(1))
-    batch_size: int = _setting(integer(1))
+    max_tokens: int = _setting(integer(1))
+    search: str = _setting(one_of("shared", "plain"))
+    normalizer: str = _setting(one_of("full", "legal"))
+    exact: bool = _setting(flag)
+    exclude_history: bool = _setting(flag)
+    allowed_items: str | None = _setting(optional(text))
     template: int = _setting(integer(0))
+    eval_templates: str = _setting(one_of("one", "all", "ensemble"), key="eval_templates")
 
 
 def default_learning_rate(base_model: str) -> float:
@@ -313,7 +319,7 @@ RESUMED_KEYS = frozenset(known_keys()) - {
     "tuning_workers",
     "tuning_batch_tokens",
     "tuning_gradient_checkpointing",
-    "decoding_batch_size",
+    "decoding_max_tokens",
     "tuning_checkpoint_steps",
     "intention_llm_parallel",
     "intention_llm_requests_per_minute",

@@ -6,7 +6,6 @@ model is optimised (``llm/finetune.py``) and how users are ranked (``model/lcrec
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,31 +21,32 @@ from recbole_lcrec.compat import prepare_recbole
 prepare_recbole()
 
 from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
-from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import dict2str, early_stopping, get_local_time, set_color  # noqa: E402
 
 from recbole_lcrec.artifacts import put_back, whole_folder  # noqa: E402
 from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
+from recbole_lcrec.evaluation import LCRecEvaluation, write_results  # noqa: E402
 from recbole_lcrec.llm.adapters import is_adapter_folder  # noqa: E402
 from recbole_lcrec.llm.backbone import Backbone, merge_adapter_folder  # noqa: E402
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress  # noqa: E402
 from recbole_lcrec.llm.finetune import EpochReport, finetune  # noqa: E402
 from recbole_lcrec.llm.launch import deepspeed_config  # noqa: E402
 from recbole_lcrec.model.inputs import max_norm  # noqa: E402
-from recbole_lcrec.processes import from_first_process, process_rank  # noqa: E402
+from recbole_lcrec.model.saved import save_for_recommending  # noqa: E402
+from recbole_lcrec.processes import from_first_process  # noqa: E402
 from recbole_lcrec.resources import properties_dir, unused_path  # noqa: E402
 from recbole_lcrec.resume import checkpoint_folder, find_progress, held, run_identity, run_of  # noqa: E402
 
 __all__ = ["LCRecTrainer"]
 
 
-class LCRecTrainer(Trainer):
+class LCRecTrainer(LCRecEvaluation):
     """Tunes the language model, scores the validation users after each epoch and keeps the best one.
 
     Attributes:
-        saved_model_file: folder of the saved run: a Hugging Face model and tokenizer, ``<dataset>.index.json``,
-            ``config.yaml`` and ``results.json``.
+        saved_model_file: folder of the saved run: a Hugging Face model and tokenizer, ``<dataset>.index.json``, the
+            trie and titles (``model/saved.py``), ``config.yaml`` and ``results.json``.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -62,7 +62,6 @@ class LCRecTrainer(Trainer):
         name = f"LCRec-{config['dataset']}-{get_local_time()}"
         self.saved_model_file = str(unused_path(Path(self.checkpoint_dir) / name))
         self.deepspeed = deepspeed_config(config["tuning_deepspeed"], properties_dir() / "deepspeed")
-        self.is_main = process_rank() == 0
         self.finished = False
         self.checkpoints: Checkpoints | None = None
 
@@ -152,7 +151,7 @@ class LCRecTrainer(Trainer):
             _merge(Path(self.saved_model_file), self.model.llm.get_base_model().dtype)
         self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
         if self.is_main and saved and Path(self.saved_model_file).is_dir():
-            _write_results(Path(self.saved_model_file), {"train_loss": self._losses()})
+            write_results(Path(self.saved_model_file), {"train_loss": self._losses()})
         self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
         self._add_hparam_to_tensorboard(self.best_valid_score)
         return self.best_valid_score, self.best_valid_result
@@ -160,40 +159,11 @@ class LCRecTrainer(Trainer):
     def evaluate(
         self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
     ) -> Any:
-        """RecBole's evaluation, of the best saved epoch when asked.
-
-        Args:
-            eval_data: RecBole's loader of a split.
-            load_best_model: whether to load ``model_file``, else the run's own folder, first; the metrics are then
-                written to its ``results.json``.
-            model_file: folder of a saved run.
-            show_progress: whether to draw a progress bar.
-
-        Returns:
-            Metric names and values.
-        """
-        folder = Path(model_file or self.saved_model_file)
-        if load_best_model and eval_data:
-            self.model.load_weights(folder)
-            self.logger.info(f"Loading model structure and parameters from {folder}")
-        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress and self.is_main)
-        if load_best_model and eval_data and self.is_main:
-            _write_results(folder, {"test_result": dict(result)})
-            if self.checkpoints is not None:
-                self.checkpoints.remove()  # not before: a run that is killed while it is tested can be resumed
+        """See :meth:`LCRecEvaluation.evaluate`; a run that is tested needs no checkpoints any more."""
+        result = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+        if load_best_model and eval_data and self.is_main and self.checkpoints is not None:
+            self.checkpoints.remove()  # not before: a run that is killed while it is tested can be resumed
         return result
-
-    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
-        interaction, history_index, positive_u, positive_i = batched_data
-        extra = 0
-        if history_index is not None:
-            # as many more beams as a user has masked items, so that max(topk) unmasked ones are left
-            extra = int(np.bincount(history_index[0].numpy(), minlength=1).max())
-        scores = self.model.full_sort_predict(interaction.to(self.device), extra_beams=extra)
-        scores[:, 0] = -np.inf
-        if history_index is not None:
-            scores[history_index] = -np.inf
-        return interaction, scores, positive_u, positive_i
 
     def _checkpoints(self, identity: dict[str, Any], saved: bool) -> Checkpoints | None:
         every = self.model.tuning.checkpoint_steps
@@ -279,8 +249,19 @@ class LCRecTrainer(Trainer):
             if not self.is_main:
                 return
             dataset.save_index(partial, before=final)
+            model = self.model
+            save_for_recommending(
+                partial,
+                dataset.dataset_name,
+                model.trie,
+                model.index,
+                model.item_ids,
+                model.tokenizer.get_vocab(),
+                dataset.item_texts.titles if dataset.has_texts() else None,
+                model.templates,
+            )
             self.config.save(partial / "config.yaml")
-            _write_results(
+            write_results(
                 partial,
                 {
                     "best_epoch": report.epoch,
@@ -303,12 +284,3 @@ def _merge(folder: Path, dtype: torch.dtype) -> None:
         for path in folder.iterdir():
             if not path.name.startswith("adapter_") and not (partial / path.name).exists():
                 shutil.copyfile(path, partial / path.name)
-
-
-def _write_results(folder: Path, values: dict[str, Any]) -> None:
-    """Adds values to the run's ``results.json``."""
-    path = folder / "results.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({**content, **values}, indent=2, default=float) + "\n", encoding="utf-8")
-    partial.replace(path)

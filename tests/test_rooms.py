@@ -24,10 +24,13 @@ ROOMS = (
     ("resume",),
     ("decoding",),
     ("model",),
+    ("template_report",),
+    ("evaluation",),
     ("trainer",),
     ("plan", "results", "restore"),
     ("quick_start",),
-    ("new_items", "index_command"),
+    ("new_items", "index_command", "recommender"),
+    ("recommend",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 LATE = {

@@ -5,7 +5,23 @@ calls this room has already turned histories into prompt tokens and item indices
 """
 
 from recbole_lcrec.decoding.beam_search import Beams, beam_search
+from recbole_lcrec.decoding.prompts import Prompts
+from recbole_lcrec.decoding.ranker import Ranker, UserPrompts
+from recbole_lcrec.decoding.reader import PlainReader, Reader, SharedReader, open_reader
 from recbole_lcrec.decoding.scoring import score_items
 from recbole_lcrec.decoding.trie import Candidates, Trie
 
-__all__ = ["Beams", "Candidates", "Trie", "beam_search", "score_items"]
+__all__ = [
+    "Beams",
+    "Candidates",
+    "PlainReader",
+    "Prompts",
+    "Ranker",
+    "Reader",
+    "SharedReader",
+    "Trie",
+    "UserPrompts",
+    "beam_search",
+    "open_reader",
+    "score_items",
+]

@@ -1,98 +1,77 @@
-"""Log-probabilities of given items by teacher forcing.
+"""Log-probabilities of given items by teacher forcing, all of a user's in one pass.
 
-Knows how to score candidates of each user through one shared prompt. Refuses to know which candidates are asked for
-and why (sampled evaluation, re-ranking), and searches nothing.
+Knows how to walk the part of the trie that a user's candidates span: a prefix that several of them share is read once.
+Refuses to know which candidates are asked for and why (sampled evaluation, re-ranking), and searches nothing.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from recbole_lcrec.decoding.prompt_cache import PromptCache, prefill, token_log_probs
+from recbole_lcrec.decoding.next_tokens import require_normalizer
+from recbole_lcrec.decoding.prompts import Prompts
+from recbole_lcrec.decoding.reader import Reader
+from recbole_lcrec.decoding.span import span
+from recbole_lcrec.decoding.trie import Trie
 
 __all__ = ["score_items"]
 
 
 def score_items(
-    model: PreTrainedModel,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    item_token_ids: Tensor,
-    items: Tensor,
-    max_branch_tokens: int = 4096,
+    reader: Reader, prompts: Prompts, trie: Trie, items: Tensor, normalizer: str = "full", n_templates: int = 1
 ) -> Tensor:
     """Scores given items of each user, with the same scores as ``beam_search``.
 
-    A score is the sum of the log-probabilities of the item's H index tokens, each normalised over the full vocabulary.
-    The prompt is read once per user; the first H - 1 tokens of each candidate form a branch of their own.
-
     Args:
-        model: a transformers causal language model in evaluation mode, under sdpa or eager attention; also one
-            wrapped by PEFT's LoRA. It is not changed.
-        input_ids: left-padded prompts [B, L], int64.
-        attention_mask: 1 for a prompt token, 0 for padding [B, L], int64 or bool.
-        item_token_ids: token ids of each item's index [N, H], int64, on the prompts' device.
+        reader: the language model.
+        prompts: R = B x ``n_templates`` prompts, those of a user next to each other.
+        trie: the N existing items, on the prompts' device.
         items: item rows to score [B, C], int64, from 0 to N - 1; -1 is padding. An item may come twice.
-        max_branch_tokens: branch tokens in one forward pass, over all users. It bounds memory (float32 logits of this
-            many tokens), not the result; one candidate per user is the least.
+        normalizer: ``full`` or ``legal``, as in ``beam_search``.
+        n_templates: prompts per user; their scores are added.
 
     Returns:
         Log-probabilities [B, C], float32, nats; minus infinity for padding.
 
     Raises:
-        ValueError: if shapes do not fit, an item does not exist, ``max_branch_tokens`` is below 1, a prompt is empty,
-            not left-padded or too long for the model, or the model lacks an index token or a maskable attention.
-        RuntimeError: if the model is in training mode or its logits are not finite.
+        ValueError: if shapes do not fit, the normaliser is unknown, an item does not exist, a prompt is too long for
+            the model, or the model lacks an index token.
+        RuntimeError: if a logit is not finite.
     """
-    _check(input_ids, item_token_ids, items, max_branch_tokens)
-    n_users = input_ids.shape[0]
-    n_levels = item_token_ids.shape[1]
-    with torch.no_grad():
-        prompts, logits = prefill(
-            model, input_ids, attention_mask, n_new=n_levels - 1, max_token=int(item_token_ids.max())
+    require_normalizer(normalizer)
+    if n_templates < 1:
+        raise ValueError(f"n_templates={n_templates}: must be at least 1")
+    n_users = len(prompts) // n_templates
+    if items.ndim != 2 or items.shape[0] * n_templates != len(prompts) or items.shape[1] == 0:
+        raise ValueError(
+            f"items: shape {list(items.shape)}; must be [B, C] for the {len(prompts)} prompts, {n_templates} of a user"
         )
-        tokens = item_token_ids[items.clamp(min=0)]
-        scores = token_log_probs(logits, tokens[:, None, :, 0]).squeeze(1)
-        if n_levels > 1:
-            width = max(1, max_branch_tokens // (n_users * (n_levels - 1)))
-            scores = scores + torch.cat(
-                [_continuations(prompts, chunk) for chunk in torch.split(tokens, width, dim=1)], dim=1
+    spanned = span(trie, items)
+    reader.check(int(prompts.lengths.max()), trie.n_levels - 1, trie.max_token)
+    with torch.no_grad():
+        branches, states = reader.read(prompts, sum(nodes.shape[1] for nodes in spanned.nodes[:-1]))
+        parents_of = torch.zeros((n_users, 1), dtype=torch.int64, device=items.device)  # the root
+        scores = torch.zeros((n_users, 1), dtype=torch.float32, device=items.device)
+        for level in range(trie.n_levels):
+            nodes, parents = spanned.nodes[level], spanned.parents[level]
+            candidates = trie.children(parents_of, level)
+            among = trie.level_tokens(level) if normalizer == "legal" else None
+            steps = reader.log_probs(
+                states,
+                candidates.tokens.repeat_interleave(n_templates, dim=0),
+                candidates.legal.repeat_interleave(n_templates, dim=0),
+                among,
             )
-        scores = scores.masked_fill(items < 0, -torch.inf)
-    return scores
-
-
-def _continuations(prompts: PromptCache, tokens: Tensor) -> Tensor:
-    """Log-probabilities of tokens 2 to H of each branch given the prompt and the tokens before, summed.
-
-    Args:
-        prompts: the prompts, with no branch tokens in their cache, before and after.
-        tokens: index tokens [B, C, H], int64.
-
-    Returns:
-        [B, C], float32.
-    """
-    n_users, n_branches, n_levels = tokens.shape
-    length = n_levels - 1
-    places = torch.arange(n_branches * length, device=tokens.device)
-    branches, depths = torch.div(places, length, rounding_mode="floor"), places % length
-    ancestors = (branches.unsqueeze(1) == branches) & (places.unsqueeze(1) >= places)
-    logits = prompts.extend(tokens[:, :, :-1].flatten(1), depths, ancestors.unsqueeze(0))
-    prompts.forget(n_branches * length)
-    log_probs = token_log_probs(logits, tokens[:, :, 1:].flatten(1).unsqueeze(-1))
-    return log_probs.view(n_users, n_branches, length).sum(dim=-1)
-
-
-def _check(input_ids: Tensor, item_token_ids: Tensor, items: Tensor, max_branch_tokens: int) -> None:
-    if item_token_ids.ndim != 2 or 0 in item_token_ids.shape or int(item_token_ids.min()) < 0:
-        raise ValueError(f"item_token_ids: shape {list(item_token_ids.shape)}; must be [N, H], with no id below 0")
-    if items.ndim != 2 or items.shape[0] != input_ids.shape[0] or items.shape[1] == 0:
-        raise ValueError(f"items: shape {list(items.shape)}; must be [B, C] for the {input_ids.shape[0]} prompts")
-    n_items = item_token_ids.shape[0]
-    low, high = int(items.min()), int(items.max())
-    if low < -1 or high >= n_items:
-        raise ValueError(f"items: row {low if low < -1 else high} does not exist; rows are 0 to {n_items - 1}, -1 pads")
-    if max_branch_tokens < 1:
-        raise ValueError(f"max_branch_tokens={max_branch_tokens}: must be at least 1")
+            steps = steps.unflatten(0, (n_users, n_templates)).sum(1)
+            # a child stands as far from its parent's first child as in the numbering of nodes
+            places = nodes - candidates.nodes[..., 0].gather(1, parents)
+            wanted = parents * steps.shape[-1] + places.clamp(0, steps.shape[-1] - 1)
+            scores = scores.gather(1, parents) + steps.flatten(1).gather(1, wanted)
+            parents_of = nodes
+            if level < trie.n_levels - 1:
+                states = branches.extend(
+                    spanned.tokens[level].repeat_interleave(n_templates, dim=0),
+                    parents.repeat_interleave(n_templates, dim=0),
+                )
+        return scores.gather(1, spanned.leaf_of_candidate).masked_fill(~spanned.present, -torch.inf)

@@ -1,22 +1,26 @@
 """The prefix tree of all item indices, held as flat arrays.
 
-Knows token ids and item rows, and which token may follow which prefix. Refuses to know the language model, scores
-and beams: a step of the search asks for the children of many nodes at once and gets them by one gather.
+Knows token ids and item rows, which token may follow which prefix, and which prefixes lie on an item's path. Refuses to
+know the language model, scores, beams and users: a step of the search asks for the children of many nodes at once and
+gets them by one gather.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Candidates", "Trie"]
+from recbole_lcrec.decoding.trie_input import MAX_INT32, allowed_mask, checked_token_ids, lexicographic_order
 
-_MAX_INT32 = int(np.iinfo(np.int32).max)
+__all__ = ["Candidates", "Trie"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +28,8 @@ class Candidates:
     """The children of nodes [B, M], padded to F, the largest number of children at that level.
 
     Attributes:
-        nodes: child nodes [B, M, F], int64. Padded entries hold some existing node.
-        tokens: the token that leads to each child [B, M, F], int64, ascending along F.
+        nodes: child nodes [B, M, F], int64. Padded entries repeat the node's last child.
+        tokens: the token that leads to each child [B, M, F], int64, never below 0, ascending along F where legal.
         legal: whether an entry is a child at all [B, M, F], bool.
     """
 
@@ -39,15 +43,19 @@ class Trie:
     """All legal prefixes of N item indices of H tokens each (paper III-D2), built once.
 
     Nodes are numbered level by level, and within a level in the lexicographic order of their prefixes: the root is
-    node 0, the children of a node are neighbours with ascending tokens, and the last N nodes are the leaves. Every
-    node above the leaves has a child, since all indices are H tokens long. Memory is linear in the number of nodes,
-    whatever the size of the vocabulary.
+    node 0, the children of a node are neighbours with ascending tokens, and the last N nodes are the leaves. So the
+    ancestors of ascending leaves ascend, too. Every node above the leaves has a child, since all indices are H tokens
+    long. Memory is linear in the number of nodes, whatever the size of the vocabulary.
 
     Attributes:
         first_child: the first child of each node [n_nodes], int32; 0 for leaves.
         n_children: how many children each node has [n_nodes], int32; 0 for leaves.
         token: the token that leads to each node [n_nodes], int32; -1 for the root.
-        leaf_items: the item row of each leaf in node order [N], int64, a permutation of 0..N-1.
+        parent: the node above each node [n_nodes], int32; -1 for the root.
+        n_leaves: how many leaves lie below each node [n_nodes], int32; 1 for a leaf.
+        leaf_items: the item row of each leaf in node order [N], int64, distinct.
+        leaf_of_item: the leaf of each item row [n_rows], int32; -1 for a row that a restriction has left out.
+        tokens_below: for each level 0..H-1 the distinct tokens that lead out of it, int64, ascending; H tensors.
         level_offsets: the first node of each level 0..H, then n_nodes; H + 2 numbers.
         max_children: the largest number of children of a node at each level 0..H-1; H numbers.
         max_token: the largest token id.
@@ -56,7 +64,11 @@ class Trie:
     first_child: Tensor
     n_children: Tensor
     token: Tensor
+    parent: Tensor
+    n_leaves: Tensor
     leaf_items: Tensor
+    leaf_of_item: Tensor
+    tokens_below: tuple[Tensor, ...]
     level_offsets: tuple[int, ...]
     max_children: tuple[int, ...]
     max_token: int
@@ -72,50 +84,82 @@ class Trie:
             The trie, on the CPU.
 
         Raises:
-            ValueError: if the array is not two-dimensional, empty, not of integers, holds an id below 0 or beyond
-                int32, or if two items have the same index.
+            ValueError: if the array is not two-dimensional, empty, not of integers, or holds an id below 0 or beyond
+                int32; if two items have the same index; or if there are more nodes than int32 can number.
         """
-        ids = _checked(np.asarray(item_token_ids))
-        n_levels = ids.shape[1]
-        order = np.lexsort(ids.T[::-1])
-        rows = ids[order]
-        fresh = np.ones(rows.shape, dtype=bool)
-        np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1, out=fresh[1:])
-        if not fresh[:, -1].all():
-            twin = int(np.argmin(fresh[:, -1]))
+        ids = checked_token_ids(item_token_ids)
+        order = lexicographic_order(ids)
+        starts, fresh = np.zeros(1, dtype=np.intp), np.zeros(len(ids), dtype=bool)
+        fresh[0] = True
+        tokens, n_children = [], []
+        for level in range(ids.shape[1]):
+            column = ids[:, level].astype(np.int32)[order]
+            fresh[1:] |= column[1:] != column[:-1]
+            n_children.append(torch.from_numpy(np.add.reduceat(fresh, starts, dtype=np.int32)))
+            starts = np.flatnonzero(fresh)
+            tokens.append(torch.from_numpy(column[starts]))
+        if len(starts) < len(ids):
+            twin = int(np.argmin(fresh))
             raise ValueError(
-                f"item_token_ids: items {order[twin - 1]} and {order[twin]} have the same index {rows[twin].tolist()} "
-                f"({int((~fresh[:, -1]).sum())} such rows in all); solve the conflicts of the item index first"
+                f"item_token_ids: items {order[twin - 1]} and {order[twin]} have the same index "
+                f"{ids[order[twin]].tolist()} ({len(ids) - len(starts)} such rows in all); solve the conflicts of the "
+                "item index first"
             )
-        starts = [np.zeros(1, dtype=np.int64)] + [np.flatnonzero(fresh[:, level]) for level in range(n_levels)]
-        offsets = np.concatenate([[0], np.cumsum([len(level) for level in starts])])
-        if offsets[-1] > _MAX_INT32:
-            raise ValueError(f"item_token_ids: {offsets[-1]} trie nodes; at most {_MAX_INT32} fit, use fewer items")
-        first_child = np.zeros(offsets[-1], dtype=np.int32)
-        n_children = np.zeros(offsets[-1], dtype=np.int32)
-        token = np.full(offsets[-1], -1, dtype=np.int32)
-        max_children = []
-        for level in range(n_levels):
-            nodes = slice(offsets[level], offsets[level + 1])
-            first = np.searchsorted(starts[level + 1], starts[level])
-            first_child[nodes] = offsets[level + 1] + first
-            n_children[nodes] = np.diff(first, append=len(starts[level + 1]))
-            token[offsets[level + 1] : offsets[level + 2]] = rows[starts[level + 1], level]
-            max_children.append(int(n_children[nodes].max()))
+        return cls.from_levels(tokens, n_children, torch.from_numpy(order.astype(np.int64, copy=False)), len(ids))
+
+    @classmethod
+    def from_levels(
+        cls, tokens: Sequence[Tensor], n_children: Sequence[Tensor], leaf_items: Tensor, n_rows: int
+    ) -> Trie:
+        """Builds the trie from the least that describes one; what else it holds follows from that.
+
+        Args:
+            tokens: for each level 1..H the token that leads to each of its nodes, int32.
+            n_children: for each level 0..H-1 how many children each of its nodes has, int32, at least 1.
+            leaf_items: the item row of each leaf [N], int64, distinct, from 0 to ``n_rows`` - 1.
+            n_rows: how many item rows there are, in the trie or not.
+
+        Returns:
+            The trie, on the arrays' device; what they say is not checked.
+
+        Raises:
+            ValueError: if there are more nodes than int32 can number.
+        """
+        offsets = tuple(accumulate([0, 1, *map(len, tokens)]))
+        if offsets[-1] > MAX_INT32:
+            raise ValueError(f"{offsets[-1]} trie nodes; at most {MAX_INT32} can be numbered, use fewer items")
+        n_leaves = [torch.ones_like(tokens[-1])]
+        for counts in reversed(n_children):
+            n_leaves.append(_sums(n_leaves[-1], counts))
+        root, no_children = tokens[0].new_full((1,), -1), torch.zeros_like(tokens[-1])
+        inner = torch.cat([*n_children])  # numbered level by level, so the places of children are running sums
+        nodes = torch.arange(offsets[-1], dtype=torch.int32, device=root.device)
+        leaf_of_item = root.new_full((n_rows,), -1)
+        leaf_of_item[leaf_items] = nodes[offsets[-2] :]
+        distinct = tuple(map(_distinct, tokens))
         return cls(
-            first_child=torch.from_numpy(first_child),
-            n_children=torch.from_numpy(n_children),
-            token=torch.from_numpy(token),
-            leaf_items=torch.from_numpy(order.astype(np.int64)),
-            level_offsets=tuple(int(offset) for offset in offsets),
-            max_children=tuple(max_children),
-            max_token=int(rows.max()),
+            first_child=torch.cat([1 + _ends(inner) - inner, no_children]),
+            n_children=torch.cat([inner, no_children]),
+            token=torch.cat([root, *tokens]),
+            parent=torch.cat([root, nodes[: offsets[-2]].repeat_interleave(inner)]),
+            n_leaves=torch.cat(n_leaves[::-1]),
+            leaf_items=leaf_items,
+            leaf_of_item=leaf_of_item,
+            tokens_below=distinct,
+            level_offsets=offsets,
+            max_children=tuple(int(counts.max()) for counts in n_children),
+            max_token=max(int(ids[-1]) for ids in distinct),
         )
 
     @property
     def n_items(self) -> int:
         """The number of items N."""
         return len(self.leaf_items)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of item rows before any restriction."""
+        return len(self.leaf_of_item)
 
     @property
     def n_levels(self) -> int:
@@ -131,6 +175,15 @@ class Trie:
         """The number of distinct prefixes of ``level`` tokens: 1 at level 0, N at level H."""
         return self.level_offsets[level + 1] - self.level_offsets[level]
 
+    def level_tokens(self, level: int) -> Tensor:
+        """The distinct tokens that lead from any node of a level 0..H-1 to a child, int64, ascending.
+
+        Raises:
+            ValueError: if the level has no children or does not exist.
+        """
+        self._check_inner(level)
+        return self.tokens_below[level]
+
     def children(self, nodes: Tensor, level: int) -> Candidates:
         """The padded children of nodes of one level, by one gather.
 
@@ -144,38 +197,105 @@ class Trie:
         Raises:
             ValueError: if the level has no children or does not exist.
         """
-        if not 0 <= level < self.n_levels:
-            raise ValueError(f"level={level}: only levels 0 to {self.n_levels - 1} of this trie have children")
-        step = torch.arange(self.max_children[level], device=self.device)
-        legal = step < self.n_children[nodes].unsqueeze(-1)
-        child = (self.first_child[nodes].long().unsqueeze(-1) + step).clamp_(max=self.level_offsets[-1] - 1)
-        return Candidates(nodes=child, tokens=self.token[child].long(), legal=legal)
+        self._check_inner(level)
+        step = torch.arange(self.max_children[level], dtype=torch.int32, device=self.device)
+        counts = self.n_children[nodes].unsqueeze(-1)
+        child = (self.first_child[nodes].unsqueeze(-1) + torch.minimum(step, counts - 1)).long()
+        return Candidates(nodes=child, tokens=self.token[child].long(), legal=step < counts)
 
     def items(self, leaves: Tensor) -> Tensor:
         """The item rows of leaf nodes; any shape, int64."""
         return self.leaf_items[leaves - self.level_offsets[self.n_levels]]
 
+    def leaves(self, items: Tensor) -> Tensor:
+        """The leaf nodes of item rows, the inverse of ``items``.
+
+        Args:
+            items: item rows, any shape, int64, on the trie's device; -1 is padding.
+
+        Returns:
+            The leaves, same shape, int64; -1 for padding and for rows that a restriction has left out.
+
+        Raises:
+            ValueError: if a row does not exist.
+        """
+        if items.numel():
+            low, high = (int(bound) for bound in torch.aminmax(items))
+            if low < -1 or high >= self.n_rows:
+                wrong = low if low < -1 else high
+                raise ValueError(f"item row {wrong} does not exist; rows are 0 to {self.n_rows - 1}, -1 is padding")
+        return self.leaf_of_item[items.clamp(min=0)].long().masked_fill_(items < 0, -1)
+
+    def ancestors(self, leaves: Tensor) -> Tensor:
+        """The nodes of levels 1..H above leaves [...], themselves included: [..., H], int64; -1 throughout for -1."""
+        path = [leaves]
+        for _ in range(self.n_levels - 1):
+            path.append(self.parent[path[-1].clamp(min=0)].long())
+        return torch.stack(path[::-1], dim=-1).masked_fill_(leaves.unsqueeze(-1) < 0, -1)
+
+    def paths(self, items: Tensor) -> Tensor:
+        """The nodes of levels 1..H on the paths of item rows [...]: [..., H], int64; -1 and errors as in ``leaves``."""
+        return self.ancestors(self.leaves(items))
+
+    def restricted(self, allowed: npt.ArrayLike | Tensor) -> Trie:
+        """The trie of some of its items alone, whose rows keep their numbers. Nothing is sorted again.
+
+        Args:
+            allowed: a bool mask over all ``n_rows`` item rows, or the allowed rows, integers, in any order.
+
+        Returns:
+            A new trie on the same device with ``n_items`` allowed items and the same ``n_rows``.
+
+        Raises:
+            ValueError: if nothing is allowed, a mask is of another length, a row does not exist, or an earlier
+                restriction has left it out.
+        """
+        kept = allowed_mask(allowed, self.n_rows).to(self.device)
+        missing = kept & (self.leaf_of_item < 0)
+        if missing.any():
+            raise ValueError(
+                f"allowed: item row {int(missing.nonzero()[0])} is not in this trie ({int(missing.sum())} such rows), "
+                "which an earlier restriction has left it out of; restrict the trie of all items instead"
+            )
+        survives = kept[self.leaf_items]
+        leaf_items, tokens, n_children = self.leaf_items[survives], [], []
+        for level in reversed(range(self.n_levels)):
+            tokens.append(self.token[self._nodes(level + 1)][survives])
+            counts = _sums(survives.int(), self.n_children[self._nodes(level)])
+            survives = counts > 0
+            n_children.append(counts[survives])
+        return Trie.from_levels(tokens[::-1], n_children[::-1], leaf_items, self.n_rows)
+
     def to(self, device: torch.device | str) -> Trie:
         """The same trie with its arrays on another device."""
-        return dataclasses.replace(
-            self,
-            first_child=self.first_child.to(device),
-            n_children=self.n_children.to(device),
-            token=self.token.to(device),
-            leaf_items=self.leaf_items.to(device),
-        )
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **moved, tokens_below=tuple(ids.to(device) for ids in self.tokens_below))
+
+    def _nodes(self, level: int) -> slice:
+        return slice(self.level_offsets[level], self.level_offsets[level + 1])
+
+    def _check_inner(self, level: int) -> None:
+        if not 0 <= level < self.n_levels:
+            raise ValueError(f"level={level}: only levels 0 to {self.n_levels - 1} of this trie have children")
 
 
-def _checked(ids: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    if ids.ndim != 2 or 0 in ids.shape:
-        raise ValueError(
-            f"item_token_ids: shape {list(ids.shape)}; must be [N, H] with at least one item and one token"
-        )
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"item_token_ids: dtype {ids.dtype}; must be integers")
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high > _MAX_INT32:
-        value = low if low < 0 else high
-        item = int(np.argmax((ids == value).any(axis=1)))
-        raise ValueError(f"item_token_ids: item {item} holds token id {value}; ids must be from 0 to {_MAX_INT32}")
-    return ids
+def _ends(counts: Tensor) -> Tensor:
+    """Where each of consecutive runs of the given lengths ends, int32."""
+    return counts.cumsum(0, dtype=torch.int32)
+
+
+def _sums(values: Tensor, counts: Tensor) -> Tensor:
+    """The sums of consecutive runs of int32 values; every run has at least one."""
+    totals = values.cumsum(0, dtype=torch.int32)[_ends(counts).long() - 1]
+    return torch.diff(totals, prepend=totals.new_zeros(1))
+
+
+def _distinct(tokens: Tensor) -> Tensor:
+    """Distinct values, int64, ascending; by marks rather than a sort where they lie densely, as index tokens do."""
+    low, high = (int(bound) for bound in torch.aminmax(tokens))
+    if high - low >= 8 * len(tokens) + 4096:
+        return torch.unique(tokens).long()
+    marks = torch.zeros(high - low + 1, dtype=torch.bool, device=tokens.device)
+    marks[tokens.long() - low] = True
+    return marks.nonzero().squeeze(1) + low

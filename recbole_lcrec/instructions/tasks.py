@@ -17,6 +17,7 @@ __all__ = [
     "DescribedItem",
     "description_after_history",
     "history_text",
+    "intention_prompt",
     "item_after_titles",
     "item_for_intention",
     "item_for_intention_and_history",
@@ -147,6 +148,19 @@ def item_after_titles(templates: Templates, template: Template, titles: Sequence
 
 
 # --- ITE, PER ---------------------------------------------------------------------------------------------------------
+
+
+def intention_prompt(templates: Templates, template: Template, intention: str, history: Sequence[str]) -> str:
+    """The question that asks for the item that a user wants (paper III-C3).
+
+    Args:
+        templates: gives the frame.
+        template: one of the ``ite`` templates where the history is empty, else one of ``ite_history``.
+        intention: what the user wants, in words.
+        history: item indices as text, oldest first.
+    """
+    shown = {"history": history_text(history)} if history else {}
+    return templates.prompt(template, intention=intention, **shown)
 
 
 def item_for_intention(templates: Templates, template: Template, intention: str, item: str) -> Instruction:

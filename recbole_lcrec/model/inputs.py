@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lcrec import dataset as data_stage
+from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.templates import Templates, load_templates
 from recbole_lcrec.llm.adapters import check_lora
@@ -25,14 +26,17 @@ def check_inputs(config: Any) -> None:
     """Makes sure that what the model needs can be had, before any data are read.
 
     Raises:
-        ValueError: index, texts, base model, template file, template number, DeepSpeed file, precision or GPUs; says
-            which, and what to do.
+        ValueError: index, texts, base model, template file, template number, allowed items, DeepSpeed file, precision
+            or GPUs; says which, and what to do.
     """
     check_base_model(config["base_model"])
     data_stage.check_inputs(config)
     tuning = TuningSettings.from_config(config)
     check_lora(LoraSettings.from_config(config), config["base_model"])
-    templates = checked_templates(tuning, DecodingSettings.from_config(config))
+    decoding = DecodingSettings.from_config(config)
+    templates = checked_templates(tuning, decoding)
+    if decoding.allowed_items is not None:
+        read_allowed(Path(decoding.allowed_items))
     if tuning.general_file is not None:
         read_general(Path(tuning.general_file), templates)
     resolve_precision(tuning.precision, config["device"])
@@ -76,11 +80,17 @@ def checked_templates(tuning: TuningSettings, decoding: DecodingSettings) -> Tem
     """The wordings of a run: the package's, or the user's own with the package's for what they lack.
 
     Raises:
-        ValueError: the file cannot be used, or ``decoding_template`` names none of the SEQ templates.
+        ValueError: the file cannot be used, ``decoding_template`` names none of the SEQ templates, or streams are to be
+            tested by templates.
     """
     own = properties_dir() / "instructions" / "lcrec.yaml"
     templates = load_templates(Path(tuning.template_file or own), fallback=own)
     count = len(templates.tasks.get("seq", ()))
+    if tuning.seq_format == "stream" and decoding.eval_templates != "one":
+        raise ValueError(
+            f"eval_templates = {decoding.eval_templates!r}: tuning_seq_format = 'stream' writes histories without "
+            "words, so there are no templates to compare; leave eval_templates out, or tune on instructions"
+        )
     if decoding.template >= count:
         raise ValueError(f"decoding_template = {decoding.template}: there are {count} SEQ templates, numbered from 0")
     return templates

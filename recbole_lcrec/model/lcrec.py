@@ -6,8 +6,9 @@ is tuned (``llm/finetune.py``) and when it is scored (``trainer.py``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from logging import getLogger
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ prepare_recbole()
 from recbole.model.abstract_recommender import SequentialRecommender  # noqa: E402
 from recbole.utils import InputType  # noqa: E402
 
+from recbole_lcrec.data.item_choice import allowed_rows  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
-from recbole_lcrec.decoding import Trie, beam_search, score_items  # noqa: E402
-from recbole_lcrec.instructions.tasks import history_text, sequential_prompt, stream_prompt  # noqa: E402
+from recbole_lcrec.decoding import Ranker, Trie  # noqa: E402
+from recbole_lcrec.instructions.tasks import history_text  # noqa: E402
 from recbole_lcrec.instructions.templates import Instruction  # noqa: E402
 from recbole_lcrec.llm.adapters import is_adapter_folder, load_adapter_weights  # noqa: E402
 from recbole_lcrec.llm.backbone import load_backbone, load_saved  # noqa: E402
@@ -33,8 +35,10 @@ from recbole_lcrec.llm.collator import IGNORED, InstructionCollator, padded_grou
 from recbole_lcrec.llm.launch import deepspeed_asked, weight_dtype  # noqa: E402
 from recbole_lcrec.llm.response_loss import response_loss  # noqa: E402
 from recbole_lcrec.llm.text_lengths import TextLengths  # noqa: E402
-from recbole_lcrec.llm.tokens import item_token_ids, pad_prompts, tokenize_prompts  # noqa: E402
+from recbole_lcrec.llm.tokens import item_token_ids  # noqa: E402
 from recbole_lcrec.model.inputs import checked_templates  # noqa: E402
+from recbole_lcrec.model.prompts import PromptWriter  # noqa: E402
+from recbole_lcrec.model.tally import Tally  # noqa: E402
 from recbole_lcrec.settings import (  # noqa: E402
     BackboneSettings,
     DecodingSettings,
@@ -54,6 +58,9 @@ class LCRec(SequentialRecommender):
         llm: the causal language model.
         tokenizer: its tokenizer, every index token one id.
         trie: the N existing indices as token ids.
+        candidates: the part of the trie that may come up, ``decoding_allowed_items``.
+        writer: turns histories into prompts.
+        tally: counts of the users ranked since it was made.
         index, item_ids: the items' indices and original ids.
         max_history: newest items that a prompt holds.
     """
@@ -94,8 +101,17 @@ class LCRec(SequentialRecommender):
         self.llm, self.tokenizer = backbone.model, backbone.tokenizer
         ids = item_token_ids(self.tokenizer, item_tokens)
         self.trie = Trie.from_token_ids(ids)
-        self.item_token_ids = torch.from_numpy(ids)
-        self.max_history = self._longest_history()
+        self.candidates = self.trie
+        if self.decoding.allowed_items is not None:
+            rows = allowed_rows(Path(self.decoding.allowed_items), self.item_ids, max(config["topk"]))
+            self.candidates = self.trie.restricted(rows)
+        self.writer = PromptWriter(self.tokenizer, self.templates, self.item_texts, self.tuning.seq_format == "stream")
+        self.max_history = self.writer.longest_history(self.max_seq_length, self.longest_row, self.index.levels)
+        self._require_decodable()
+        self.tally = Tally()
+        self._topk = [int(k) for k in config["topk"]]
+        every = range(self.writer.n_templates)
+        self._asking = tuple(every) if self.decoding.eval_templates == "ensemble" else (self.decoding.template,)
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -104,41 +120,25 @@ class LCRec(SequentialRecommender):
         context = getattr(self.llm.config, "max_position_embeddings", None) or self.tuning.max_length
         return min(self.tuning.max_length, context)
 
-    def _longest_history(self) -> int:
-        """How many items fit in a prompt of any template, with the response, in the tokens there are.
+    def _require_decodable(self) -> None:
+        """Opens the model for decoding once, so that one that cannot be searched is refused before it is tuned."""
+        training = self.llm.training
+        self._ranker_of(self.llm.eval())
+        self.llm.train(training)
 
-        Every index token is one id, so a prompt's length depends on the number of items alone.
-        """
-        limit = self.longest_row - self.index.levels - 1
-        for n in range(self.max_seq_length, 0, -1):
-            prompts = [self._prompt([0] * n, template) for template in range(len(self.templates.tasks["seq"]))]
-            longest = max(map(len, tokenize_prompts(self.tokenizer, prompts)))
-            if longest <= limit:
-                if n < self.max_seq_length:
-                    getLogger().warning(
-                        f"Histories keep their newest {n} of {self.max_seq_length} items, so that prompt and response "
-                        f"fit {limit + self.index.levels + 1} tokens (tuning_max_length, the model's context)"
-                    )
-                return n
-        raise ValueError(
-            f"not even a history of one item fits tuning_max_length = {self.tuning.max_length} tokens; raise it"
-        )
-
-    def _prompt(self, history: Sequence[int], template: int) -> str:
-        items = [self.item_texts[row] for row in history]
-        if self.tuning.seq_format == "stream":
-            return stream_prompt(items)
-        return sequential_prompt(self.templates, self.templates.tasks["seq"][template], items)
+    @contextmanager
+    def asking(self, template: int) -> Iterator[None]:
+        """Asks by this SEQ template alone for a while."""
+        before, self._asking = self._asking, (template,)
+        try:
+            yield
+        finally:
+            self._asking = before
 
     def _histories(self, interaction: Any) -> list[list[int]]:
-        """Item rows of each history, oldest first, the newest ``max_history`` of them."""
+        """Item rows of each history, oldest first."""
         items, lengths = interaction[self.ITEM_SEQ].cpu().numpy(), interaction[self.ITEM_SEQ_LEN].cpu().numpy()
-        return [(row[:length][-self.max_history :] - 1).tolist() for row, length in zip(items, lengths, strict=True)]
-
-    def _padded_prompts(self, histories: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        prompts = [self._prompt(history, self.decoding.template) for history in histories]
-        ids, mask = pad_prompts(tokenize_prompts(self.tokenizer, prompts), int(self.tokenizer.pad_token_id))
-        return ids.to(self.llm.device), mask.to(self.llm.device)
+        return [(row[:length] - 1).tolist() for row, length in zip(items, lengths, strict=True)]
 
     def instruction_source(self, dataset: LCRecDataset) -> TuningData:
         """The tuning data of a training split, in this model's wording and length."""
@@ -149,6 +149,10 @@ class LCRec(SequentialRecommender):
         )
         return dataset.instructions(self.tuning, self.templates, limits)
 
+    @cached_property
+    def _collator(self) -> InstructionCollator:
+        return InstructionCollator(self.tokenizer, self.tuning.max_length)
+
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Eq. 7 on one batch of RecBole's training rows, so that RecBole's plain Trainer can train the model.
 
@@ -158,70 +162,84 @@ class LCRec(SequentialRecommender):
         Returns:
             Scalar: mean negative log-likelihood per response token, in nats.
         """
-        group = self.templates.tasks["seq"]
         instructions = []
         for history, target in zip(self._histories(interaction), interaction[self.POS_ITEM_ID].tolist(), strict=True):
-            prompt = self._prompt(history, int(self._rng.integers(len(group))))
-            instructions.append(Instruction(prompt, self.item_texts[target - 1], self.tuning.seq_format != "stream"))
-        batch = InstructionCollator(self.tokenizer, self.tuning.max_length)(instructions)
+            history = history[-self.max_history :]
+            prompt = self.writer.text(history, int(self._rng.integers(self.writer.n_templates)))
+            instructions.append(Instruction(prompt, self.item_texts[target - 1], not self.writer.stream))
+        batch = self._collator(instructions)
         ids, labels = padded_group(batch, np.arange(len(instructions)), int(self.tokenizer.pad_token_id))
         device = self.llm.device
         total = response_loss(self.llm, self.llm.get_output_embeddings(), ids.to(device), labels.to(device))
         return total / (labels != IGNORED).sum()
 
-    def full_sort_predict(self, interaction: Any, extra_beams: int = 0) -> Tensor:
+    def full_sort_predict(self, interaction: Any, excluded: Sequence[Sequence[int]] | None = None) -> Tensor:
         """Scores of the whole catalogue by trie-constrained beam search (paper III-D2).
 
         Args:
             interaction: histories [B, L] with lengths [B].
-            extra_beams: beams on top of ``decoding_beam_size``, for items that are masked afterwards.
+            excluded: RecBole's ids of items that each user must not get; with ``decoding_exclude_history`` those of his
+                history are left out as well, also where he came back to one of them.
 
         Returns:
             float32 [B, n_items] with RecBole's item ids as columns: the log-probability (nats) of a decoded item's
             index, -inf for every other item.
+
+        Raises:
+            ValueError: a user has fewer than ``max(topk)`` items to get.
         """
         histories = self._histories(interaction)
+        newest = [history[-self.max_history :] for history in histories]
+        beams = self._ranker_of(self.llm).rank(
+            self.writer.user_prompts(newest, self._asking), max(self._topk), self._left_out(histories, excluded)
+        )
+        self.tally.add(beams, sum(len(history) > self.max_history for history in histories), self._topk)
         scores = torch.full((len(histories), self.n_items), -torch.inf, device=self.device)
-        self.trie = self.trie.to(self.llm.device)
-        # users of like length share a batch, so that little of it is padding
-        order = sorted(range(len(histories)), key=lambda user: len(histories[user]))
-        for start in range(0, len(order), self.decoding.batch_size):
-            users = order[start : start + self.decoding.batch_size]
-            ids, mask = self._padded_prompts([histories[user] for user in users])
-            beams = beam_search(self.llm, ids, mask, self.trie, self.decoding.beam_size + extra_beams)
-            rows = torch.tensor(users, device=self.device).unsqueeze(1)
-            scores[rows, beams.items.to(self.device) + 1] = beams.log_probs.to(self.device)
+        # items that are not there (-1) score -inf in RecBole's column of padding
+        scores.scatter_(1, (beams.items + 1).to(self.device), beams.log_probs.to(self.device))
         return scores
 
-    @torch.no_grad()
+    def _left_out(
+        self, histories: Sequence[Sequence[int]], excluded: Sequence[Sequence[int]] | None
+    ) -> list[list[int]] | None:
+        """Item rows that each user must not get."""
+        if excluded is None and not self.decoding.exclude_history:
+            return None
+        named = [[item - 1 for item in items] for items in excluded] if excluded else [[] for _ in histories]
+        if self.decoding.exclude_history:
+            named = [[*rows, *history] for rows, history in zip(named, histories, strict=True)]
+        return named
+
+    def _ranker_of(self, llm: Any) -> Ranker:
+        return Ranker.of(llm, self.candidates, self.decoding)
+
     def predict(self, interaction: Any) -> Tensor:
         """Scores of given pairs by teacher forcing, for RecBole's sampled evaluation.
+
+        All candidates of a history are scored in one pass over the part of the trie that they span.
 
         Args:
             interaction: histories [B, L] with lengths [B] and an item [B] each; rows with the same history share its
                 forward pass.
 
         Returns:
-            float32 [B]: log-probability (nats) of each row's item index.
+            float32 [B]: log-probability (nats) of each row's item index; -inf for an item that is not allowed or that
+            ``decoding_exclude_history`` leaves out.
         """
         histories = self._histories(interaction)
-        targets = interaction[self.ITEM_ID].cpu().numpy() - 1
+        rows = interaction[self.ITEM_ID].cpu().numpy() - 1
+        able = (self.candidates.paths(torch.from_numpy(rows).to(self.candidates.device))[:, 0] >= 0).cpu().numpy()
+        if self.decoding.exclude_history:
+            able &= np.array([row not in history for row, history in zip(rows, histories, strict=True)])
         groups: dict[tuple[int, ...], list[int]] = {}
-        for row, history in enumerate(histories):
-            groups.setdefault(tuple(history), []).append(row)
-        scores = torch.empty(len(histories), device=self.device)
-        token_ids = self.item_token_ids.to(self.llm.device)
-        distinct = list(groups.items())
-        for start in range(0, len(distinct), self.decoding.batch_size):
-            chunk = distinct[start : start + self.decoding.batch_size]
-            items = np.full((len(chunk), max(len(rows) for _, rows in chunk)), -1, dtype=np.int64)
-            for user, (_, rows) in enumerate(chunk):
-                items[user, : len(rows)] = targets[rows]
-            ids, mask = self._padded_prompts([history for history, _ in chunk])
-            result = score_items(self.llm, ids, mask, token_ids, torch.from_numpy(items).to(self.llm.device))
-            for user, (_, rows) in enumerate(chunk):
-                scores[rows] = result[user, : len(rows)].to(self.device)
-        return scores
+        for place, history in enumerate(histories):
+            groups.setdefault(tuple(history[-self.max_history :]), []).append(place)
+        items = [np.where(able, rows, -1)[places].tolist() for places in groups.values()]
+        result = self._ranker_of(self.llm).score(self.writer.user_prompts(list(groups), self._asking), items)
+        scores = torch.empty(len(histories))
+        for places, values in zip(groups.values(), result, strict=True):
+            scores[places] = torch.from_numpy(values)
+        return scores.to(self.device)
 
     def load_weights(self, folder: Path) -> None:
         """Replaces the language model, or its adapter, by one that was saved from this model.

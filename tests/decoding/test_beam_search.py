@@ -1,4 +1,4 @@
-"""Beam search against exhaustive scoring of all items, and against transformers' own constrained ``generate``."""
+"""Beam search against exhaustive scoring of all items: scores, order, what is left out, and bad input."""
 
 from __future__ import annotations
 
@@ -6,120 +6,117 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from recbole_lcrec.decoding import Beams, Trie, beam_search
+from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
 from recbole_lcrec.decoding.beam_search import _best
+from recbole_lcrec.decoding.exclusion import excluded_nodes
+from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, assert_best, assert_ranks, rows_of
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral", "gpt2")
-BACKENDS = [(architecture, attention) for architecture in ARCHITECTURES for attention in ("sdpa", "eager")]
-TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-4}
-
-
-def assert_ranks(beams: Beams, truth: Tensor) -> None:
-    """The beams hold distinct items with their true scores [B, N], in descending order."""
-    assert beams.items.dtype == torch.int64
-    assert beams.log_probs.dtype == torch.float32
-    assert torch.isfinite(beams.log_probs).all()
-    assert (beams.log_probs[:, 1:] <= beams.log_probs[:, :-1]).all()
-    assert all(len(set(row)) == len(row) for row in beams.items.tolist())
-    torch.testing.assert_close(beams.log_probs, truth.gather(1, beams.items), **TOLERANCE)
+LENGTHS = (9, 3, 1, 14)
+READERS = (SharedReader, PlainReader)
 
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_a_beam_as_wide_as_the_catalogue_is_the_exact_ranking(lab: Any, architecture: str, attention: str) -> None:
-    model, ids, prompts = lab.model(architecture, attention), lab.catalogue(60, 4), lab.prompts(9, 3, 1, 14)
+@pytest.mark.parametrize("common", [0, 10])
+def test_a_beam_as_wide_as_the_catalogue_is_the_exact_ranking(
+    lab: Lab, architecture: str, attention: str, common: int
+) -> None:
+    model, ids = lab.model(architecture, attention), lab.catalogue(60, 4)
+    prompts = lab.prompts(*((17, 11, 12, 20) if common else LENGTHS), common=common)
     truth = lab.exhaustive(model, prompts, ids)
     assert truth.std(dim=1).min() > 1
-    beams = beam_search(model, *prompts, Trie.from_token_ids(ids), beam_size=60)
+    beams = beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), beam_size=60)
     assert beams.items.shape == (4, 60)
-    assert_ranks(beams, truth)
-    torch.testing.assert_close(beams.log_probs, truth.sort(dim=1, descending=True).values, **TOLERANCE)
+    assert_best(beams, truth)
+    assert beams.bound.isneginf().all() and beams.certified(60).all()
 
 
-def generate(model: Any, prompts: tuple[Tensor, Tensor], ids: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
-    """Items and scores [B, M] by transformers' beam search under a prefix function."""
-    item_of = {tuple(row): item for item, row in enumerate(ids.tolist())}
-    after: dict[tuple[int, ...], set[int]] = {}
-    for row in item_of:
-        for depth in range(len(row)):
-            after.setdefault(row[:depth], set()).add(row[depth])
-    length = prompts[0].shape[1]
-    found = model.generate(
-        input_ids=prompts[0],
-        attention_mask=prompts[1],
-        prefix_allowed_tokens_fn=lambda user, sequence: sorted(after[tuple(sequence[length:].tolist())]),
-        num_beams=beam_size,
-        num_return_sequences=beam_size,
-        max_new_tokens=ids.shape[1],
-        length_penalty=0.0,
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_scores=True,
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_tied_and_untied_vocabularies(lab: Lab, architecture: str, tied: bool) -> None:
+    model, ids, prompts = lab.model(architecture, tie_word_embeddings=tied), lab.catalogue(40, 3), lab.prompts(8, 3)
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+    assert_best(
+        beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), 40), lab.exhaustive(model, prompts, ids)
     )
-    items = [item_of[tuple(row)] for row in found.sequences[:, length:].tolist()]
-    return torch.tensor(items).view(-1, beam_size), found.sequences_scores.view(-1, beam_size)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
+def test_legal_probabilities_add_up_over_the_tokens_that_continue_an_item(
+    lab: Lab, architecture: str, attention: str, reader: Any
+) -> None:
+    model, ids, prompts = lab.model(architecture, attention), lab.catalogue(30, 3, n_codes=5), lab.prompts(12, 4, 10)
+    truth = lab.exhaustive(model, prompts, ids, legal=True)
+    torch.testing.assert_close(truth.exp().sum(dim=1), torch.ones(3))
+    assert_best(beam_search(reader(model), prompts, Trie.from_token_ids(ids), 30, "legal"), truth)
+
+
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+@pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
+def test_one_reading_for_all_beams_equals_one_for_each(
+    lab: Lab, architecture: str, attention: str, normalizer: str
+) -> None:
+    model, trie = lab.model(architecture, attention), Trie.from_token_ids(lab.catalogue(200, 4))
+    for prompts in (lab.prompts(6, 20, 1), lab.prompts(15, 11, 13, common=10)):
+        shared = beam_search(SharedReader(model), prompts, trie, 7, normalizer)
+        plain = beam_search(PlainReader(model), prompts, trie, 7, normalizer)
+        assert shared.items.equal(plain.items)
+        torch.testing.assert_close(shared.log_probs, plain.log_probs, **TOLERANCE)
+        torch.testing.assert_close(shared.bound, plain.bound, **TOLERANCE)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("legal", [False, True])
+@pytest.mark.parametrize("n_templates", [2, 3])
+def test_an_ensemble_adds_the_scores_of_each_prompt(lab: Lab, n_templates: int, legal: bool, reader: Any) -> None:
+    model, ids = lab.model("qwen2"), lab.catalogue(50, 3)
+    prompts = lab.prompts(*(12, 4, 9, 7, 15, 3)[: 2 * n_templates])
+    truth = lab.exhaustive(model, prompts, ids, legal).unflatten(0, (2, n_templates)).sum(1)
+    trie, normalizer = Trie.from_token_ids(ids), "legal" if legal else "full"
+    beams = beam_search(reader(model), prompts, trie, 50, normalizer, n_templates=n_templates)
+    assert beams.items.shape == (2, 50)
+    assert_best(beams, truth)
+    few = beam_search(reader(model), prompts, trie, 6, normalizer, n_templates=n_templates)
+    assert_ranks(few, truth)
 
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_same_items_and_scores_as_generate(lab: Any, architecture: str, attention: str) -> None:
-    model, ids, prompts = lab.model(architecture, attention), lab.catalogue(150, 3), lab.prompts(5, 12, 2)
-    items, scores = generate(model, prompts, ids, beam_size=6)
-    beams = beam_search(model, *prompts, Trie.from_token_ids(ids), beam_size=6)
-    assert beams.items.tolist() == items.tolist()
-    torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
-
-
-def test_a_hostile_generation_configuration_changes_nothing(lab: Any) -> None:
-    model, trie, prompts = lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)
-    before = beam_search(model, *prompts, trie, beam_size=5)
-    hostile = {"num_beams": 3, "temperature": 9.0, "do_sample": True, "repetition_penalty": 5.0, "max_length": 2}
-    for name, value in hostile.items():
-        setattr(model.generation_config, name, value)
-    model.config.use_cache = False
-    after = beam_search(model, *prompts, trie, beam_size=5)
-    assert after.items.equal(before.items)
-    assert after.log_probs.equal(before.log_probs)
-
-
-@pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_neighbours_and_padding_in_the_batch_do_not_matter(lab: Any, architecture: str, attention: str) -> None:
-    model, trie = lab.model(architecture, attention), Trie.from_token_ids(lab.catalogue(100, 4))
-    words, mask = lab.prompts(11, 2, 7, 20, 1, 5, 13, 3)
-    together = beam_search(model, words, mask, trie, beam_size=8)
-    for user in range(len(words)):
-        prompt = words[user, mask[user].bool()].unsqueeze(0)
-        alone = beam_search(model, prompt, torch.ones_like(prompt), trie, beam_size=8)
+def test_neighbours_and_padding_in_the_batch_do_not_matter(lab: Lab, architecture: str, attention: str) -> None:
+    reader, trie = SharedReader(lab.model(architecture, attention)), Trie.from_token_ids(lab.catalogue(100, 4))
+    prompts = lab.prompts(11, 2, 7, 20, 1, 5, 13, 3)
+    together = beam_search(reader, prompts, trie, 8)
+    for user, row in enumerate(rows_of(prompts)):
+        alone = beam_search(reader, Prompts.of([row]), trie, 8)
         assert alone.items[0].tolist() == together.items[user].tolist()
         torch.testing.assert_close(alone.log_probs[0], together.log_probs[user], **TOLERANCE)
 
 
 @pytest.mark.parametrize("beam_size", [1, 3, 10, 40, 1000])
 @pytest.mark.parametrize(("n_levels", "n_codes"), [(1, 12), (2, 4), (3, 2), (4, 2)])
-def test_levels_narrower_than_the_beam_lose_nothing(lab: Any, n_levels: int, n_codes: int, beam_size: int) -> None:
-    ids = lab.catalogue(12, n_levels, n_codes)
+def test_levels_narrower_than_the_beam_lose_nothing(lab: Lab, n_levels: int, n_codes: int, beam_size: int) -> None:
+    ids = lab.catalogue({1: 12, 2: 12, 3: 8, 4: 12}[n_levels], n_levels, n_codes)
     model, prompts = lab.model("qwen2"), lab.prompts(6, 2)
-    beams = beam_search(model, *prompts, Trie.from_token_ids(ids), beam_size)
+    beams = beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), beam_size)
     truth = lab.exhaustive(model, prompts, ids)
     assert beams.items.shape == (2, min(beam_size, len(ids)))
     assert_ranks(beams, truth)
     if n_levels == 1 or beam_size >= len(ids):
-        best = truth.topk(beams.items.shape[1]).values
-        torch.testing.assert_close(beams.log_probs, best, **TOLERANCE)
+        assert_best(beams, truth)
 
 
-def test_a_catalogue_of_one_item(lab: Any) -> None:
+def test_a_catalogue_of_one_item(lab: Lab) -> None:
     model, ids, prompts = lab.model("gpt2"), lab.catalogue(1, 4), lab.prompts(3)
-    beams = beam_search(model, *prompts, Trie.from_token_ids(ids), beam_size=20)
+    beams = beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), beam_size=20)
     assert beams.items.tolist() == [[0]]
     assert_ranks(beams, lab.exhaustive(model, prompts, ids))
 
 
-def test_equal_scores_go_by_beam_and_then_by_token(lab: Any) -> None:
+def test_equal_scores_go_by_beam_and_then_by_token(lab: Lab) -> None:
     model, prompts = lab.model("llama"), lab.prompts(4, 2)
     torch.nn.init.zeros_(model.lm_head.weight)
     ids = lab.catalogue(50, 2)
-    beams = beam_search(model, *prompts, Trie.from_token_ids(ids), beam_size=50)
+    beams = beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), beam_size=50)
     in_order = sorted(range(50), key=lambda item: ids[item].tolist())
     assert beams.items.tolist() == [in_order, in_order]
 
@@ -135,98 +132,123 @@ def test_best_is_a_stable_descending_sort() -> None:
         assert _best(scores, count).equal(expected)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_tied_weights_and_lora(lab: Any, attention: str) -> None:
-    peft = pytest.importorskip("peft")
-    model = lab.model("llama", attention, tie_word_embeddings=True)
-    ids, prompts = lab.catalogue(40, 3), lab.prompts(8, 3)
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+def test_excluded_items_never_come_up(lab: Lab, reader: Any, normalizer: str) -> None:
+    """Single items, all items below a first token, and none; probabilities are not shared out anew."""
+    model, ids, prompts = lab.model("mistral"), lab.catalogue(60, 3, n_codes=5), lab.prompts(7, 12, 4)
     trie = Trie.from_token_ids(ids)
-    plain = beam_search(model, *prompts, trie, beam_size=40)
-    assert_ranks(plain, lab.exhaustive(model, prompts, ids))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = peft.LoraConfig(
-            r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
-        )
-        wrapped = peft.get_peft_model(model, config).eval()
-    adapted = beam_search(wrapped, *prompts, trie, beam_size=40)
-    assert_ranks(adapted, lab.exhaustive(wrapped, prompts, ids))
-    assert not torch.allclose(adapted.log_probs, plain.log_probs, **TOLERANCE)
-    merged = beam_search(wrapped.merge_and_unload(), *prompts, trie, beam_size=40)
-    assert merged.items.equal(adapted.items)
-    torch.testing.assert_close(merged.log_probs, adapted.log_probs, **TOLERANCE)
+    subtree = (ids[:, 0] == ids[7, 0]).nonzero().squeeze(1).tolist()
+    left_out = [[5, 9, 5, 31], subtree, []]
+    assert len(subtree) > 5
+    rows = torch.full((3, len(subtree)), -1)
+    for user, items in enumerate(left_out):
+        rows[user, : len(items)] = torch.tensor(items, dtype=torch.int64)
+    truth = lab.exhaustive(model, prompts, ids, legal=normalizer == "legal")
+    for user, items in enumerate(left_out):
+        truth[user, items] = -torch.inf
+    excluded = excluded_nodes(trie, rows)
+    everything = beam_search(reader(model), prompts, trie, 60, normalizer, excluded)
+    for user, items in enumerate(left_out):
+        n_left = 60 - len(set(items))
+        assert (everything.items[user, n_left:] == -1).all()
+        assert everything.log_probs[user, n_left:].isneginf().all()
+        assert set(everything.items[user, :n_left].tolist()) == set(range(60)) - set(items)
+        torch.testing.assert_close(everything.log_probs[user], truth[user].sort(descending=True).values, **TOLERANCE)
+    few = beam_search(reader(model), prompts, trie, 6, normalizer, excluded)
+    assert_ranks(few, truth)
+    best = truth.sort(dim=1, descending=True).values
+    for k in range(1, 7):
+        torch.testing.assert_close(few.log_probs[few.certified(k), :k], best[few.certified(k), :k], **TOLERANCE)
 
 
-def test_half_precision_scores_are_finite_and_normalised_in_float32(lab: Any) -> None:
-    ids, prompts = lab.catalogue(30, 4), lab.prompts(10, 2)
-    model = lab.model("llama").to(torch.bfloat16)
-    beams = beam_search(model, *prompts, Trie.from_token_ids(ids), beam_size=30)
+def test_a_user_for_whom_everything_is_excluded_gets_nothing(lab: Lab) -> None:
+    model, ids, prompts = lab.model("llama"), lab.catalogue(10, 3, n_codes=3), lab.prompts(5, 6)
+    trie = Trie.from_token_ids(ids)
+    excluded = excluded_nodes(trie, torch.stack([torch.arange(10), torch.tensor([*range(9), -1])]))
+    beams = beam_search(SharedReader(model), prompts, trie, 4, excluded=excluded)
+    assert beams.items.tolist() == [[-1] * 4, [9, -1, -1, -1]]
+    assert beams.log_probs.isneginf().sum(dim=1).tolist() == [4, 3]
+
+
+def test_a_restricted_trie_ranks_what_is_allowed(lab: Lab) -> None:
+    model, ids, prompts = lab.model("qwen3"), lab.catalogue(80, 3), lab.prompts(6, 11)
+    allowed = [3, 4, 70, 11, 25, 42, 12]
+    trie = Trie.from_token_ids(ids).restricted(allowed)
     truth = lab.exhaustive(model, prompts, ids)
-    assert beams.log_probs.dtype == torch.float32
-    torch.testing.assert_close(beams.log_probs, truth.gather(1, beams.items), rtol=0.05, atol=0.3)
+    forbidden = [item for item in range(80) if item not in allowed]
+    truth[:, forbidden] = -torch.inf
+    for beam_size in (7, 100):
+        beams = beam_search(SharedReader(model), prompts, trie, beam_size)
+        assert beams.items.shape == (2, 7)
+        assert_best(beams, truth)
+    legal = torch.full_like(truth, -torch.inf)
+    legal[:, allowed] = lab.exhaustive(model, prompts, ids[allowed], legal=True)
+    assert_best(beam_search(SharedReader(model), prompts, trie, 7, "legal"), legal)
 
 
-def test_results_may_be_changed_in_place(lab: Any) -> None:
-    beams = beam_search(lab.model("llama"), *lab.prompts(4), Trie.from_token_ids(lab.catalogue(9, 2)), beam_size=3)
+def test_half_precision_scores_are_finite_and_normalised_in_float32(lab: Lab) -> None:
+    ids, prompts = lab.catalogue(30, 4), lab.prompts(18, 12, common=10)
+    model = lab.model("llama").to(torch.bfloat16)
+    truth = lab.exhaustive(model, prompts, ids)
+    for reader in READERS:
+        beams = beam_search(reader(model), prompts, Trie.from_token_ids(ids), beam_size=30)
+        assert beams.log_probs.dtype == torch.float32
+        torch.testing.assert_close(beams.log_probs, truth.gather(1, beams.items), rtol=0.05, atol=0.3)
+
+
+def test_results_may_be_changed_in_place(lab: Lab) -> None:
+    reader = SharedReader(lab.model("llama"))
+    beams = beam_search(reader, lab.prompts(4), Trie.from_token_ids(lab.catalogue(9, 2)), beam_size=3)
     beams.log_probs[:, 0] = 0.0
     beams.items[:, 0] = 1
     assert beams.log_probs[0, 0] == 0.0
 
 
-def test_a_prompt_may_fill_all_positions_and_no_more(lab: Any) -> None:
-    model, ids = lab.model("gpt2"), lab.catalogue(20, 4)
-    trie, fitting = Trie.from_token_ids(ids), lab.prompts(61, 4)
-    assert_ranks(beam_search(model, *fitting, trie, beam_size=20), lab.exhaustive(model, fitting, ids))
-    with pytest.raises(ValueError, match=r"prompt of 62 tokens and 3 index tokens pass .*max_position_embeddings=64"):
-        beam_search(model, *lab.prompts(62, 4), trie, beam_size=20)
-
-
-def test_a_sliding_window_must_hold_prompt_and_index(lab: Any) -> None:
-    model, ids = lab.model("mistral", sliding_window=16), lab.catalogue(20, 4)
-    trie, fitting = Trie.from_token_ids(ids), lab.prompts(13, 5)
-    assert_ranks(beam_search(model, *fitting, trie, beam_size=20), lab.exhaustive(model, fitting, ids))
-    with pytest.raises(ValueError, match="sliding_window=16"):
-        beam_search(model, *lab.prompts(14, 5), trie, beam_size=20)
-
-
-def test_nan_logits_are_an_error(lab: Any) -> None:
+def test_weights_stay_trainable_after_a_search(lab: Lab) -> None:
     model = lab.model("llama")
-    torch.nn.init.constant_(model.lm_head.weight, torch.nan)
-    with pytest.raises(RuntimeError, match="NaN"):
-        beam_search(model, *lab.prompts(4), Trie.from_token_ids(lab.catalogue(9, 2)), beam_size=3)
+    beam_search(SharedReader(model), lab.prompts(4), Trie.from_token_ids([[40, 50]]), beam_size=1)
+    model(torch.tensor([[1, 2]]), labels=torch.tensor([[1, 2]])).loss.backward()
+    assert model.lm_head.weight.grad is not None
 
 
-def test_training_mode_is_an_error(lab: Any) -> None:
-    with pytest.raises(RuntimeError, match="training mode"):
-        beam_search(lab.model("llama").train(), *lab.prompts(4), Trie.from_token_ids([[40, 50]]), beam_size=1)
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float32, torch.nan), (torch.float16, 60000.0)])
+def test_logits_that_are_no_numbers_are_an_error(
+    lab: Lab, reader: Any, normalizer: str, dtype: torch.dtype, value: float
+) -> None:
+    """NaN weights, and weights by which float16 overflows."""
+    model = lab.model("llama").to(dtype)
+    torch.nn.init.constant_(model.model.norm.weight, value)
+    torch.nn.init.constant_(model.lm_head.weight, value)
+    trie = Trie.from_token_ids(lab.catalogue(9, 2))
+    with pytest.raises(RuntimeError, match=r"NaN or infinite.*bfloat16 or float32"):
+        beam_search(reader(model), lab.prompts(4), trie, 3, normalizer)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"beam_size": 0}, "beam_size=0"),
-        ({"trie": Trie.from_token_ids([[40, 80]])}, "index token 80 is not among the model's 80 tokens"),
+        ({"trie": Trie.from_token_ids([[40, 80]])}, "index token 80 is not among the model's 80 tokens; resize"),
         ({"trie": Trie.from_token_ids([[40, 50]]).to("meta")}, "the trie is on meta"),
-        ({"attention_mask": torch.tensor([[1, 1, 0]])}, "left-padded"),
-        ({"attention_mask": torch.tensor([[1, 0, 1]])}, "left-padded"),
-        ({"attention_mask": torch.tensor([[0, 0, 0]])}, "row 0 is all padding"),
-        ({"attention_mask": torch.tensor([[1, 1]])}, r"must both be \[B, L\]"),
+        ({"n_templates": 2}, "1 prompts cannot be n_templates=2 of each user"),
+        ({"n_templates": 0}, "n_templates=0"),
+        ({"normalizer": "half"}, "normalizer='half': must be one of full, legal"),
+        (
+            {"excluded": excluded_nodes(Trie.from_token_ids([[40]]), torch.tensor([[0]]))},
+            "excluded: these are nodes of another trie",
+        ),
     ],
 )
-def test_bad_input_is_named(lab: Any, changed: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize("reader", READERS)
+def test_bad_input_is_named(lab: Lab, reader: Any, changed: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
-        "model": lab.model("llama"),
-        "input_ids": torch.tensor([[1, 2, 3]]),
-        "attention_mask": torch.ones((1, 3), dtype=torch.int64),
+        "reader": reader(lab.model("llama")),
+        "prompts": Prompts.of([[1, 2, 3]]),
         "trie": Trie.from_token_ids([[40, 50], [40, 51]]),
         "beam_size": 2,
     }
     with pytest.raises(ValueError, match=message):
         beam_search(**arguments | changed)
-
-
-def test_attention_that_ignores_the_mask_is_refused(lab: Any) -> None:
-    model = lab.model("llama")
-    model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(ValueError, match="flash_attention_2"):
-        beam_search(model, *lab.prompts(4), Trie.from_token_ids([[40, 50]]), beam_size=1)

@@ -7,46 +7,77 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_lcrec.decoding import Trie, beam_search, score_items
+from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search, score_items
+from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, tokens_read
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral", "gpt2")
-BACKENDS = [(architecture, attention) for architecture in ARCHITECTURES for attention in ("sdpa", "eager")]
-TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-4}
+READERS = (SharedReader, PlainReader)
 
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-@pytest.mark.parametrize("max_branch_tokens", [1, 50, 4096])
-def test_equals_plain_forward_passes(lab: Any, architecture: str, attention: str, max_branch_tokens: int) -> None:
-    model, ids, prompts = lab.model(architecture, attention), lab.catalogue(50, 4), lab.prompts(3, 12, 1)
-    items = torch.randint(0, 50, (3, 11), generator=torch.Generator().manual_seed(5))
-    scores = score_items(model, *prompts, ids, items, max_branch_tokens)
-    assert scores.dtype == torch.float32
-    torch.testing.assert_close(scores, lab.exhaustive(model, prompts, ids).gather(1, items), **TOLERANCE)
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+def test_equals_plain_forward_passes(lab: Lab, architecture: str, attention: str, normalizer: str) -> None:
+    model, ids = lab.model(architecture, attention), lab.catalogue(50, 4, n_codes=4)
+    trie, items = Trie.from_token_ids(ids), torch.randint(0, 50, (3, 11), generator=torch.Generator().manual_seed(5))
+    for prompts in (lab.prompts(3, 12, 1), lab.prompts(14, 18, 12, common=10)):
+        truth = lab.exhaustive(model, prompts, ids, legal=normalizer == "legal").gather(1, items)
+        for reader in READERS:
+            scores = score_items(reader(model), prompts, trie, items, normalizer)
+            assert scores.dtype == torch.float32
+            torch.testing.assert_close(scores, truth, **TOLERANCE)
 
 
 @pytest.mark.parametrize("n_levels", [1, 2, 4])
-def test_equals_the_scores_of_beam_search(lab: Any, n_levels: int) -> None:
-    model, ids, prompts = lab.model("llama"), lab.catalogue(12, n_levels), lab.prompts(6, 9)
-    beams = beam_search(model, *prompts, Trie.from_token_ids(ids), beam_size=7)
-    scores = score_items(model, *prompts, ids, beams.items)
-    torch.testing.assert_close(scores, beams.log_probs, **TOLERANCE)
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+def test_equals_the_scores_of_beam_search(lab: Lab, n_levels: int, normalizer: str) -> None:
+    reader, prompts = SharedReader(lab.model("llama")), lab.prompts(6, 9)
+    trie = Trie.from_token_ids(lab.catalogue(12, n_levels))
+    beams = beam_search(reader, prompts, trie, 7, normalizer)
+    torch.testing.assert_close(
+        score_items(reader, prompts, trie, beams.items, normalizer), beams.log_probs, **TOLERANCE
+    )
 
 
-def test_padding_scores_minus_infinity_and_disturbs_nothing(lab: Any) -> None:
-    model, ids, prompts = lab.model("gpt2"), lab.catalogue(20, 3), lab.prompts(4, 8)
-    items = torch.tensor([[3, -1, 7, 3], [-1, -1, -1, 19]])
-    scores = score_items(model, *prompts, ids, items)
-    truth = lab.exhaustive(model, prompts, ids).gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf)
-    assert scores.isneginf().equal(items < 0)
-    torch.testing.assert_close(scores, truth, **TOLERANCE)
-    assert scores[0, 0] == pytest.approx(scores[0, 3].item(), rel=1e-6)
+@pytest.mark.parametrize("reader", READERS)
+def test_an_ensemble_adds_the_scores_of_each_prompt(lab: Lab, reader: Any) -> None:
+    model, ids, prompts = lab.model("gpt2"), lab.catalogue(40, 3), lab.prompts(6, 9, 2, 11, 4, 8)
+    items = torch.tensor([[3, 39, 3, 0], [-1, 17, 2, -1]])
+    truth = lab.exhaustive(model, prompts, ids).unflatten(0, (2, 3)).sum(1).gather(1, items.clamp(min=0))
+    scores = score_items(reader(model), prompts, Trie.from_token_ids(ids), items, n_templates=3)
+    torch.testing.assert_close(scores, truth.masked_fill(items < 0, -torch.inf), **TOLERANCE)
 
 
-def test_the_whole_vocabulary_normalises(lab: Any) -> None:
+def test_padding_scores_minus_infinity_and_disturbs_nothing(lab: Lab) -> None:
+    model, ids, prompts = lab.model("gpt2"), lab.catalogue(20, 3), lab.prompts(4, 8, 2)
+    items = torch.tensor([[3, -1, 7, 3], [-1, -1, -1, 19], [-1, -1, -1, -1]])
+    for normalizer in ("full", "legal"):
+        scores = score_items(SharedReader(model), prompts, Trie.from_token_ids(ids), items, normalizer)
+        truth = lab.exhaustive(model, prompts, ids, legal=normalizer == "legal").gather(1, items.clamp(min=0))
+        torch.testing.assert_close(scores, truth.masked_fill(items < 0, -torch.inf), **TOLERANCE)
+        assert scores[0, 0] == scores[0, 3]
+
+
+def test_a_restricted_trie_scores_what_is_allowed(lab: Lab) -> None:
+    model, ids, prompts = lab.model("qwen2"), lab.catalogue(30, 3), lab.prompts(5)
+    trie = Trie.from_token_ids(ids).restricted([4, 9, 20])
+    scores = score_items(SharedReader(model), prompts, trie, torch.tensor([[20, 4]]))
+    torch.testing.assert_close(scores, lab.exhaustive(model, prompts, ids)[:, [20, 4]], **TOLERANCE)
+    with pytest.raises(ValueError, match=r"row 5 is not in the trie \(1 such candidates\)"):
+        score_items(SharedReader(model), prompts, trie, torch.tensor([[20, 5]]))
+
+
+def test_a_prefix_that_candidates_share_is_read_once(lab: Lab) -> None:
+    """Items 40 50 60, 40 50 61, 40 51 60: prefixes 40; 40 50, 40 51; the last tokens are never read."""
+    model = lab.model("llama")
+    reader, trie = SharedReader(model), Trie.from_token_ids([[40, 50, 60], [40, 50, 61], [40, 51, 60], [41, 50, 60]])
+    with tokens_read(model) as counts:
+        score_items(reader, lab.prompts(7), trie, torch.tensor([[0, 1, 2, 1]]))
+    assert counts == [7, 1, 2]
+
+
+def test_the_whole_vocabulary_normalises(lab: Lab) -> None:
     """The probabilities of all one-token items that exist in the vocabulary add up to 1."""
-    model, prompts = lab.model("qwen2"), lab.prompts(5, 2)
-    ids = torch.arange(lab.vocabulary).unsqueeze(1)
-    scores = score_items(model, *prompts, ids, ids.T.expand(2, -1))
+    reader, trie = SharedReader(lab.model("qwen2")), Trie.from_token_ids(torch.arange(lab.vocabulary).unsqueeze(1))
+    scores = score_items(reader, lab.prompts(5, 2), trie, torch.arange(lab.vocabulary).expand(2, -1))
     torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(2))
 
 
@@ -57,26 +88,32 @@ def test_the_whole_vocabulary_normalises(lab: Any) -> None:
         ({"items": torch.tensor([[-2]])}, "row -2 does not exist"),
         ({"items": torch.tensor([[0], [1]])}, r"must be \[B, C\] for the 1 prompts"),
         ({"items": torch.tensor([0])}, r"must be \[B, C\]"),
-        ({"item_token_ids": torch.tensor([40, 50])}, r"must be \[N, H\]"),
-        ({"item_token_ids": torch.tensor([[40, 80], [40, 51]])}, "index token 80"),
-        ({"max_branch_tokens": 0}, "max_branch_tokens=0"),
-        ({"attention_mask": torch.zeros((1, 3), dtype=torch.int64)}, "row 0 is all padding"),
+        ({"items": torch.zeros((1, 0), dtype=torch.int64)}, r"must be \[B, C\]"),
+        ({"trie": Trie.from_token_ids([[40, 80], [40, 51]])}, "index token 80"),
+        ({"n_templates": 2}, r"must be \[B, C\] for the 1 prompts, 2 of a user"),
+        ({"n_templates": 0}, "n_templates=0"),
+        ({"normalizer": "half"}, "normalizer='half'"),
+        (
+            {"prompts": Prompts.of([[1] * 64])},
+            "prompt of 64 tokens and 1 index tokens pass .*max_position_embeddings=64",
+        ),
     ],
 )
-def test_bad_input_is_named(lab: Any, changed: dict[str, Any], message: str) -> None:
+def test_bad_input_is_named(lab: Lab, changed: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
-        "model": lab.model("llama"),
-        "input_ids": torch.tensor([[1, 2, 3]]),
-        "attention_mask": torch.ones((1, 3), dtype=torch.int64),
-        "item_token_ids": torch.tensor([[40, 50], [40, 51]]),
+        "reader": SharedReader(lab.model("llama")),
+        "prompts": Prompts.of([[1, 2, 3]]),
+        "trie": Trie.from_token_ids([[40, 50], [40, 51]]),
         "items": torch.tensor([[0, 1]]),
     }
     with pytest.raises(ValueError, match=message):
         score_items(**arguments | changed)
 
 
-def test_nan_logits_are_an_error(lab: Any) -> None:
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+def test_nan_logits_are_an_error(lab: Lab, normalizer: str) -> None:
     model = lab.model("llama")
     torch.nn.init.constant_(model.lm_head.weight, torch.nan)
+    trie = Trie.from_token_ids(lab.catalogue(9, 2))
     with pytest.raises(RuntimeError, match="NaN"):
-        score_items(model, *lab.prompts(4), lab.catalogue(9, 2), torch.tensor([[0, 1]]))
+        score_items(SharedReader(model), lab.prompts(4), trie, torch.tensor([[0, 1]]), normalizer)

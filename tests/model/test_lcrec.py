@@ -31,19 +31,25 @@ def one_batch(loader: Any) -> Any:
     return next(iter(loader))[0]
 
 
+def spelled(model: Any) -> list[list[int]]:
+    """The token ids of every item's index."""
+    vocabulary = model.tokenizer.get_vocab()
+    return [[vocabulary[token] for token in tokens] for tokens in model.index.item_tokens()]
+
+
 def plain_scores(model: Any, interaction: Any) -> torch.Tensor:
-    """Every item of every user by a forward pass of its own, without padding, cache or trie."""
+    """Every item of every user by forward passes of whole texts, without padding, cache or trie."""
     rows = []
     items, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
     for history, length in zip(items.tolist(), lengths.tolist(), strict=True):
-        prompt = model.tokenizer(model._prompt([i - 1 for i in history[:length]], model.decoding.template))["input_ids"]
-        scores = []
-        for item in model.item_token_ids.tolist():
-            with torch.no_grad():
-                logits = model.llm(torch.tensor([prompt + item])).logits[0].log_softmax(-1)
-            scores.append(sum(float(logits[len(prompt) - 1 + level, token]) for level, token in enumerate(item)))
-        rows.append(scores)
-    return torch.tensor(rows)
+        prompt = model.tokenizer(model.writer.text([i - 1 for i in history[:length]], model.decoding.template))[
+            "input_ids"
+        ]
+        asked = torch.tensor([prompt + item for item in spelled(model)])
+        with torch.no_grad():
+            steps = model.llm(asked).logits[:, len(prompt) - 1 : -1].log_softmax(-1)
+        rows.append(steps.gather(-1, asked[:, len(prompt) :].unsqueeze(-1)).squeeze(-1).sum(-1))
+    return torch.stack(rows)
 
 
 @pytest.mark.parametrize("seq_format", ["stream", "instruction"])
@@ -51,7 +57,7 @@ def test_full_sort_is_exhaustive_when_the_beam_is_the_catalogue(
     indexed_shop: Path, tiny: Parameters, seq_format: str
 ) -> None:
     _, model, _, valid, _ = built(
-        tiny(indexed_shop, decoding_beam_size=N_ITEMS, tuning_seq_format=seq_format, decoding_batch_size=5)
+        tiny(indexed_shop, decoding_beam_size=N_ITEMS, tuning_seq_format=seq_format, decoding_max_tokens=5)
     )
     model.eval()
     interaction = one_batch(valid)
@@ -69,8 +75,6 @@ def test_a_narrow_beam_scores_that_many_items_and_leaves_the_rest(indexed_shop: 
     assert (torch.isfinite(scores).sum(dim=1) == 7).all()
     decoded = torch.isfinite(scores)
     torch.testing.assert_close(scores[decoded], exact[decoded], rtol=1e-5, atol=1e-4)
-    wider = model.full_sort_predict(interaction, extra_beams=2)
-    assert (torch.isfinite(wider).sum(dim=1) == 9).all()
 
 
 def test_predict_equals_full_sort_on_given_pairs(indexed_shop: Path, tiny: Parameters) -> None:
@@ -97,7 +101,7 @@ def test_calculate_loss_by_hand(indexed_shop: Path, tiny: Parameters) -> None:
         strict=True,
     ):
         prompt = model.tokenizer("".join(model.item_texts[i - 1] for i in history[:length]))["input_ids"]
-        response = model.item_token_ids[target - 1].tolist()
+        response = spelled(model)[target - 1]
         with torch.no_grad():
             logits = model.llm(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
         losses += [-float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(response)]
@@ -198,17 +202,20 @@ def test_long_histories_lose_their_oldest_items(
     assert model.max_history == 3  # start token, 3 items of 3 tokens, a response of 3 and its end
     assert "newest 3 of 6 items" in caplog.text
     interaction = one_batch(valid)
-    for row, length, kept in zip(
-        interaction[model.ITEM_SEQ].tolist(),
-        interaction[model.ITEM_SEQ_LEN].tolist(),
-        model._histories(interaction),
-        strict=True,
-    ):
-        assert kept == [item - 1 for item in row[:length][-3:]]
+    scores = model.eval().full_sort_predict(interaction)
+    lengths = interaction[model.ITEM_SEQ_LEN].tolist()
+    assert model.tally.shortened == sum(length > 3 for length in lengths) > 0
+    newest = interaction.repeat_interleave(1)
+    kept = torch.zeros_like(interaction[model.ITEM_SEQ])
+    for row, length in enumerate(lengths):
+        kept[row, : min(length, 3)] = interaction[model.ITEM_SEQ][row, max(length - 3, 0) : length]
+    newest.interaction[model.ITEM_SEQ] = kept
+    newest.interaction[model.ITEM_SEQ_LEN] = interaction[model.ITEM_SEQ_LEN].clamp(max=3)
+    assert torch.equal(model.full_sort_predict(newest), scores)
 
 
 def test_no_history_fits(indexed_shop: Path, tiny: Parameters) -> None:
-    with pytest.raises(ValueError, match="not even a history of one item fits tuning_max_length = 8"):
+    with pytest.raises(ValueError, match="not even a history of one item fits the 8 tokens"):
         built(tiny(indexed_shop, tuning_max_length=8, tuning_seq_format="instruction"))
 
 

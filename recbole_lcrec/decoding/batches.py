@@ -1,0 +1,85 @@
+"""Users in batches of so many tokens, fewer of them when memory runs out.
+
+Knows lengths and a budget. Refuses to know what is done with a batch. Whatever happens, every user is served in full:
+a lack of memory makes batches smaller, never the search.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from logging import getLogger
+
+import numpy as np
+import torch
+
+__all__ = ["plan_batches", "work_through"]
+
+
+def plan_batches(lengths: Sequence[int], extra: int, max_tokens: int, per_user: int = 1) -> list[np.ndarray]:
+    """Parts users into batches of like length.
+
+    Args:
+        lengths: tokens of each user's longest prompt [B].
+        extra: further tokens of each prompt, those of its branches.
+        max_tokens: prompts of a batch x (the longest + ``extra``) at most; one user at least.
+        per_user: prompts of each user.
+
+    Returns:
+        The numbers of the users of each batch; each user is in one. The longest come first, so that a lack of memory
+        shows at once.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        count = max(1, max_tokens // (per_user * (lengths[order[start]] + extra)))
+        batches.append(order[start : start + count])
+        start += count
+    return batches
+
+
+def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], None]) -> None:
+    """Works on every batch; when memory does not suffice for one, on it and all after it in halves.
+
+    Args:
+        batches: numbers of users.
+        work: does all that is to be done for some users; called again for those it failed on.
+
+    Raises:
+        RuntimeError: memory does not suffice for one user.
+    """
+    pending = deque(batches)
+    while pending:
+        batch = pending.popleft()
+        if _fits(batch, work):
+            continue
+        if len(batch) == 1:
+            raise RuntimeError(
+                "memory does not suffice to decode a single user: free some, lower MAX_ITEM_LIST_LENGTH or "
+                "decoding_beam_size, or load the model in bf16 (tuning_precision)"
+            )
+        getLogger().warning(
+            f"Not enough memory to decode {len(batch)} users at once, so batches are halved, with as many beams as "
+            "before; a lower decoding_max_tokens saves the trial"
+        )
+        pending = deque(half for each in (batch, *pending) for half in np.array_split(each, 2) if len(half))
+
+
+def _fits(batch: np.ndarray, work: Callable[[np.ndarray], None]) -> bool:
+    try:
+        work(batch)
+    except (MemoryError, RuntimeError) as err:
+        if not _lacks_memory(err):
+            raise
+    else:
+        return True
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # here and not above: the error holds on to what the failed call had made
+    return False
+
+
+def _lacks_memory(err: BaseException) -> bool:
+    """PyTorch's allocator for the CPU has no error of its own, nor have the libraries that it calls."""
+    if isinstance(err, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(sign in str(err) for sign in ("DefaultCPUAllocator", "bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED"))

@@ -1,0 +1,132 @@
+"""A trie on disk: one safetensors file that says what it was made from.
+
+Knows the file's form, and what a whole one must hold. Refuses to know item indices and tokenizers: the caller reduces
+both to a fingerprint, and a trie of another fingerprint is never handed out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from recbole_lcrec.decoding.trie import Trie
+
+__all__ = ["load_trie", "save_trie"]
+
+_KEY = "recbole_lcrec.trie"
+_VERSION = 1
+_REMEDY = "delete it and build the trie from the item index again"
+_Arrays = dict[str, npt.NDArray[np.int32]]
+
+
+def save_trie(trie: Trie, path: Path, fingerprint: str) -> None:
+    """Writes a trie beside its place and renames it, so that nobody ever reads half of it.
+
+    The file holds what :meth:`Trie.from_levels` takes, about 12 bytes for each item and 8 for each inner node.
+
+    Args:
+        trie: the trie, on any device.
+        path: the file; its folder must exist.
+        fingerprint: what tells the item index and its token ids from others.
+
+    Raises:
+        OSError, safetensors.SafetensorError: the file cannot be written; an older one stays as it was.
+    """
+    inner = trie.level_offsets[trie.n_levels]
+    arrays = {
+        "token": trie.token[1:].cpu().numpy(),
+        "n_children": trie.n_children[:inner].cpu().numpy(),
+        "leaf_items": trie.leaf_items.int().cpu().numpy(),
+    }
+    about = {"version": _VERSION, "fingerprint": fingerprint, "n_rows": trie.n_rows}
+    metadata = {_KEY: json.dumps({**about, "level_offsets": trie.level_offsets})}  # several entries have no fixed order
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_trie(path: Path, fingerprint: str) -> Trie:
+    """Reads a trie.
+
+    Args:
+        path: the file.
+        fingerprint: what tells the item index and its token ids from others now.
+
+    Returns:
+        The trie, on the CPU.
+
+    Raises:
+        ValueError: the file is absent, torn or no trie, or was made from another item index or other token ids.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            written = (file.metadata() or {}).get(_KEY)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, only a method
+    except (OSError, SafetensorError) as err:
+        raise ValueError(f"{path} cannot be read as a saved trie ({err}); {_REMEDY}") from err
+    if written is None:
+        raise ValueError(f"{path} is no saved trie; name another file")
+    try:
+        about = json.loads(written)
+        version, made_from = about["version"], about["fingerprint"]
+        offsets, n_rows = [int(offset) for offset in about["level_offsets"]], int(about["n_rows"])
+    except (KeyError, TypeError, ValueError) as err:
+        raise ValueError(f"{path} does not say what it holds ({err!r}); {_REMEDY}") from err
+    if version != _VERSION:
+        raise ValueError(f"{path} has form {version}, and this version reads {_VERSION}; {_REMEDY}")
+    if made_from != fingerprint:
+        raise ValueError(
+            f"the item index or the tokenizer has changed since this trie was saved: {path} was made from {made_from}, "
+            f"and now there is {fingerprint}; put the files of its run back, or {_REMEDY}"
+        )
+    problem = _problem(arrays, offsets, n_rows)
+    if problem:
+        raise ValueError(f"{path} contradicts itself: {problem}; {_REMEDY}")
+    return Trie.from_levels(
+        tokens=_cut(arrays["token"], [offset - 1 for offset in offsets[1:]]),
+        n_children=_cut(arrays["n_children"], offsets[:-1]),
+        leaf_items=torch.from_numpy(arrays["leaf_items"]).long(),
+        n_rows=n_rows,
+    )
+
+
+def _problem(arrays: _Arrays, offsets: list[int], n_rows: int) -> str | None:
+    """What is wrong with the arrays, or None; every check is one pass over them."""
+    sizes = np.diff(offsets)
+    if len(offsets) < 3 or offsets[:2] != [0, 1] or (sizes < 1).any():
+        return f"level offsets {offsets}"
+    lengths = {"token": offsets[-1] - 1, "n_children": offsets[-2], "leaf_items": int(sizes[-1])}
+    if {name: (array.shape, array.dtype) for name, array in arrays.items()} != {
+        name: ((length,), np.dtype(np.int32)) for name, length in lengths.items()
+    }:
+        return f"its arrays are not int32 of the lengths {lengths}"
+    token, n_children, leaf_items = (arrays[name] for name in lengths)
+    sums = np.add.reduceat(n_children, offsets[:-2], dtype=np.int64)
+    if n_children.min() < 1 or (sums != sizes[1:]).any():
+        return "numbers of children do not add up to the next level's nodes"
+    runs = np.concatenate([[0], np.cumsum(n_children, dtype=np.int64)[:-1]])
+    ascending = token[1:] > token[:-1]
+    ascending[runs[1:] - 1] = True
+    if token.min() < 0 or not ascending.all():
+        return "the tokens of a node's children do not ascend"
+    if leaf_items.min() < 0 or leaf_items.max() >= n_rows:
+        return f"item rows beyond {n_rows}"
+    if (np.bincount(leaf_items, minlength=n_rows) > 1).any():
+        return "an item has two leaves"
+    return None
+
+
+def _cut(array: npt.NDArray[np.int32], bounds: list[int]) -> list[torch.Tensor]:
+    """The parts of an array between neighbouring bounds."""
+    return [torch.from_numpy(array[start:end]) for start, end in pairwise(bounds)]

@@ -1,0 +1,66 @@
+"""Results by template: the paper's report of how much the wording of the question matters.
+
+Knows RecBole's result mappings, one of each template. Refuses to know how they were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+__all__ = ["TemplateReport", "over_templates"]
+
+
+@dataclass(frozen=True)
+class TemplateReport:
+    """The results of T templates and what they amount to.
+
+    Attributes:
+        mean, minimum, maximum: metric -> its value over the templates.
+        per_template: the T results.
+    """
+
+    mean: dict[str, float]
+    minimum: dict[str, float]
+    maximum: dict[str, float]
+    per_template: tuple[dict[str, float], ...]
+
+    def values(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "mean": self.mean,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "per_template": list(self.per_template),
+        }
+
+    def table(self) -> str:
+        """A row for each template, then mean, minimum and maximum, as text."""
+        named = [(str(number), result) for number, result in enumerate(self.per_template)]
+        named += [("mean", self.mean), ("minimum", self.minimum), ("maximum", self.maximum)]
+        rows = [[name, *(f"{result[metric]:.4f}" for metric in self.mean)] for name, result in named]
+        headers = ["template", *self.mean]
+        return tabulate(rows, headers, tablefmt="github", disable_numparse=True, stralign="right")
+
+
+def over_templates(results: Sequence[Mapping[str, Any]]) -> TemplateReport:
+    """Sums the results of several templates up.
+
+    Args:
+        results: of each template, with the same metrics.
+
+    Raises:
+        ValueError: there is no result, or two have other metrics.
+    """
+    if not results or any(list(result) != list(results[0]) for result in results):
+        raise ValueError(f"results of {len(results)} templates cannot be summed up: they need the same metrics")
+    table = np.array([[float(value) for value in result.values()] for result in results])
+    metrics = list(results[0])
+    mean, low, high = (
+        dict(zip(metrics, map(float, values), strict=True)) for values in (table.mean(0), table.min(0), table.max(0))
+    )
+    return TemplateReport(mean, low, high, tuple(dict(zip(metrics, map(float, row), strict=True)) for row in table))

@@ -1,0 +1,79 @@
+"""Beam search against transformers' own ``generate`` under a prefix function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
+from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, Rows, rows_of
+
+
+def generate(model: PreTrainedModel, rows: Rows, ids: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
+    """Items and scores [B, M] by transformers' beam search: over the full vocabulary, with no length penalty."""
+    item_of = {tuple(row): item for item, row in enumerate(ids.tolist())}
+    after: dict[tuple[int, ...], set[int]] = {}
+    for index in item_of:
+        for depth in range(len(index)):
+            after.setdefault(index[:depth], set()).add(index[depth])
+    length = max(map(len, rows))
+    words = torch.tensor([[0] * (length - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
+    found: Any = model.generate(
+        input_ids=words,
+        attention_mask=mask,
+        # a beam that is no prefix scores minus infinity already; it may go on as it likes
+        prefix_allowed_tokens_fn=lambda _, sequence: sorted(after.get(tuple(sequence[length:].tolist()), {0})),
+        num_beams=beam_size,
+        num_return_sequences=beam_size,
+        max_new_tokens=ids.shape[1],
+        length_penalty=0.0,
+        do_sample=False,
+        renormalize_logits=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    items = [item_of[tuple(row)] for row in found.sequences[:, length:].tolist()]
+    return torch.tensor(items).view(-1, beam_size), found.sequences_scores.view(-1, beam_size)
+
+
+@pytest.mark.parametrize("lengths", [(11,), tuple(3 + number % 9 for number in range(32))], ids=["batch1", "batch32"])
+@pytest.mark.parametrize("beam_size", [5, 20])
+@pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
+def test_same_items_and_scores(
+    lab: Lab, architecture: str, attention: str, beam_size: int, lengths: tuple[int, ...]
+) -> None:
+    model, ids, rows = lab.model(architecture, attention), lab.catalogue(150, 3), lab.rows(*lengths)
+    items, scores = generate(model, rows, ids, beam_size)
+    beams = beam_search(SharedReader(model), Prompts.of(rows), Trie.from_token_ids(ids), beam_size)
+    torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
+    assert beams.items.tolist() == items.tolist()
+
+
+def test_same_items_and_scores_with_words_in_common(lab: Lab) -> None:
+    model, ids = lab.model("llama"), lab.catalogue(150, 3)
+    rows = lab.rows(18, 12, 25, common=11)
+    items, scores = generate(model, rows, ids, 6)
+    beams = beam_search(SharedReader(model), Prompts.of(rows), Trie.from_token_ids(ids), 6)
+    assert beams.items.tolist() == items.tolist()
+    torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
+
+
+@pytest.mark.parametrize("reader", [SharedReader, PlainReader])
+def test_a_hostile_generation_configuration_changes_nothing(lab: Lab, reader: Any) -> None:
+    model, trie, prompts = lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)
+    before = beam_search(reader(model), prompts, trie, beam_size=5)
+    hostile = {"num_beams": 3, "temperature": 9.0, "do_sample": True, "repetition_penalty": 5.0, "max_length": 1}
+    hostile |= {"top_k": 1, "bad_words_ids": [[40]], "suppress_tokens": [33], "eos_token_id": 35, "use_cache": False}
+    hostile |= {"length_penalty": 7.0, "renormalize_logits": True, "forced_bos_token_id": 3, "num_return_sequences": 2}
+    for name, value in hostile.items():
+        setattr(model.generation_config, name, value)
+    model.config.use_cache = False
+    after = beam_search(reader(model), prompts, trie, beam_size=5)
+    assert after.items.equal(before.items)
+    assert after.log_probs.equal(before.log_probs)
+    assert rows_of(prompts) == lab.rows(7, 4)

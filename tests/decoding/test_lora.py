@@ -1,0 +1,58 @@
+"""Beam search with LoRA and trained rows of new tokens, and with what they are merged into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from recbole_lcrec.decoding import SharedReader, Trie, beam_search
+from recbole_lcrec.llm.adapters import add_lora
+from recbole_lcrec.settings import LoraSettings
+from tests.decoding.conftest import TOLERANCE, Lab, assert_best
+
+
+@pytest.mark.parametrize(
+    ("architecture", "attention", "tied"),
+    [("llama", "sdpa", True), ("llama", "eager", False), ("mistral", "sdpa", False), ("gpt2", "sdpa", True)],
+)
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+def test_lora_with_rows_of_its_own_and_merged(
+    lab: Lab, architecture: str, attention: str, tied: bool, normalizer: str
+) -> None:
+    changes = {} if architecture == "gpt2" else {"tie_word_embeddings": tied}
+    model, ids, prompts = (
+        lab.model(architecture, attention, **changes),
+        lab.catalogue(40, 3),
+        lab.prompts(18, 13, common=9),
+    )
+    trie = Trie.from_token_ids(ids)
+    plain = beam_search(SharedReader(model), prompts, trie, 40, normalizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        wrapped: Any = add_lora(
+            model, LoraSettings(4, 8, 0.0, "all-linear", False), range(lab.n_words, lab.vocabulary)
+        ).eval()
+        for name, value in wrapped.named_parameters():
+            if "lora_B" in name or "trainable_tokens_delta" in name:
+                torch.nn.init.normal_(value, std=0.2)
+    truth = lab.exhaustive(wrapped, prompts, ids, legal=normalizer == "legal")
+    adapted = beam_search(SharedReader(wrapped), prompts, trie, 40, normalizer)
+    assert_best(adapted, truth)
+    assert not torch.allclose(adapted.log_probs, plain.log_probs, **TOLERANCE)
+    merged = beam_search(SharedReader(wrapped.merge_and_unload()), prompts, trie, 40, normalizer)
+    assert_best(merged, truth)
+    assert merged.items.equal(adapted.items)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+def test_an_adapter_in_float32_beside_a_model_in_half_precision(lab: Lab, attention: str, normalizer: str) -> None:
+    model, ids, prompts = lab.model("llama", attention), lab.catalogue(30, 3), lab.prompts(18, 12, common=10)
+    settings = LoraSettings(4, 8, 0.0, "all-linear", False)
+    wrapped: Any = add_lora(model.to(torch.bfloat16), settings, range(lab.n_words, lab.vocabulary)).eval()
+    assert {value.dtype for value in wrapped.parameters()} == {torch.bfloat16, torch.float32}
+    beams = beam_search(SharedReader(wrapped), prompts, Trie.from_token_ids(ids), 30, normalizer)
+    truth = lab.exhaustive(wrapped, prompts, ids, legal=normalizer == "legal")
+    torch.testing.assert_close(beams.log_probs, truth.gather(1, beams.items), rtol=0.05, atol=0.3)

@@ -1,0 +1,133 @@
+"""Log-probabilities of chosen tokens against the plain formula in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from recbole_lcrec.decoding import next_tokens
+from recbole_lcrec.decoding.next_tokens import log_probs_of_logits, next_token_log_probs, require_normalizer
+
+R, Q, F, D, V = 3, 5, 7, 8, 50
+
+
+def case(dtype: torch.dtype = torch.float32, bias: bool = False) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
+    """A head, states, chosen tokens (among 20 to 39) and which of them are legal, at least one each."""
+    generator = torch.Generator().manual_seed(4)
+    head = nn.Linear(D, V, bias=bias).requires_grad_(False)
+    for weight in head.parameters():
+        weight.normal_(0.0, 1.5, generator=generator)
+    states = torch.randn((R, Q, D), generator=generator).to(dtype)
+    tokens = torch.stack([torch.randperm(20, generator=generator)[:F] + 20 for _ in range(R * Q)]).view(R, Q, F)
+    legal = torch.rand((R, Q, F), generator=generator) < 0.6
+    legal[..., 0] = True
+    return head.to(dtype), states, tokens, legal
+
+
+def by_hand(head: nn.Linear, states: Tensor, tokens: Tensor, legal: Tensor, among_legal: bool) -> Tensor:
+    """The formula, token by token; 0 or minus infinity where not legal."""
+    logits = head(states).double()  # rounded as the head rounds
+    result = torch.zeros(tokens.shape, dtype=torch.float64)
+    for row in range(R):
+        for query in range(Q):
+            own = logits[row, query, tokens[row, query]]
+            whole = own[legal[row, query]] if among_legal else logits[row, query]
+            result[row, query] = own - whole.exp().sum().log()
+    return result.masked_fill(~legal, -torch.inf if among_legal else 0.0).float()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("logits_bytes", [2**27, 4 * V * 4, 1])
+def test_full_normaliser(bias: bool, logits_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one part, in parts of 4 states with a shorter last one, and state by state."""
+    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", logits_bytes)
+    head, states, tokens, legal = case(bias=bias)
+    before = states.clone(), head.weight.clone()
+    scores = next_token_log_probs(head, states, tokens, legal)
+    assert scores.dtype == torch.float32 and scores.shape == (R, Q, F)
+    torch.testing.assert_close(scores, by_hand(head, states, tokens, legal, False), rtol=1e-6, atol=1e-5)
+    assert states.equal(before[0]) and head.weight.equal(before[1])
+
+
+class Wrapped(nn.Module):
+    """A head that is no plain matrix, as adapters make it."""
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.head(states)
+
+
+@pytest.mark.parametrize("wrap", [lambda head: head, Wrapped])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("among", [range(20, 40), [2, *range(20, 40), 44]])
+@pytest.mark.parametrize("logits_bytes", [2**27, 1])
+def test_legal_normaliser(
+    bias: bool, among: Any, wrap: Any, logits_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens that lie together and apart; a token of the level that this state may not take has no weight."""
+    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", logits_bytes)
+    head, states, tokens, legal = case(bias=bias)
+    scores = next_token_log_probs(wrap(head), states, tokens, legal, torch.tensor(among))
+    torch.testing.assert_close(scores, by_hand(head, states, tokens, legal, True), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(scores.exp().sum(-1), torch.ones(R, Q))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("among", [None, range(20, 40)])
+def test_half_precision_is_normalised_in_float32(dtype: torch.dtype, among: Any) -> None:
+    head, states, tokens, legal = case(dtype)
+    scores = next_token_log_probs(head, states, tokens, legal, None if among is None else torch.tensor(among))
+    expected = by_hand(head, states, tokens, legal, among is not None)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=2e-5)
+    coarse = expected.to(dtype).float()
+    assert (scores - expected)[legal].abs().max() < 0.1 * (coarse - expected)[legal].abs().max()
+
+
+def test_no_score_is_above_zero() -> None:
+    """A token that is all but certain: rounding must not lift it above probability 1."""
+    logits = torch.linspace(-40.0, 40.0, 81).repeat(400, 1) + torch.arange(400).unsqueeze(1) * 0.37
+    tokens, legal = torch.full((400, 1), 80), torch.ones((400, 1), dtype=torch.bool)
+    logits[:, 80] += 40
+    scores = log_probs_of_logits(logits, tokens, legal)
+    assert (scores <= 0).all() and scores.isfinite().all()
+
+
+def test_logits_are_left_alone_unless_they_may_be_changed() -> None:
+    logits, tokens, legal = torch.randn(4, 9), torch.zeros((4, 1), dtype=torch.int64), torch.ones((4, 1)).bool()
+    before = logits.clone()
+    kept = log_probs_of_logits(logits, tokens, legal)
+    assert logits.equal(before)
+    assert log_probs_of_logits(logits, tokens, legal, in_place=True).equal(kept)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("among", [None, range(20, 40)])
+def test_a_logit_that_is_no_number_is_an_error(wrong: float, among: Any) -> None:
+    head, states, tokens, legal = case(bias=True)
+    token = int(tokens[0, 0, 0])
+    head.bias[token] = wrong
+    legal[0, 0, 0] = True
+    with pytest.raises(RuntimeError, match="NaN or infinite"):
+        next_token_log_probs(head, states, tokens, legal, None if among is None else torch.tensor(among))
+
+
+def test_a_token_that_the_model_rules_out_disturbs_no_other() -> None:
+    head, states, tokens, legal = case(bias=True)
+    head.bias[3] = -torch.inf
+    torch.testing.assert_close(
+        next_token_log_probs(head, states, tokens, legal), by_hand(head, states, tokens, legal, False)
+    )
+
+
+def test_normalisers_are_named() -> None:
+    require_normalizer("full")
+    require_normalizer("legal")
+    with pytest.raises(ValueError, match="normalizer='all': must be one of full, legal"):
+        require_normalizer("all")

@@ -1,0 +1,143 @@
+"""A trie comes back as it was saved, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from recbole_lcrec.decoding.trie import Trie
+from recbole_lcrec.decoding.trie_file import load_trie, save_trie
+from tests.decoding.catalogues import Ids, catalogues
+
+ABOUT = {"version": 1, "fingerprint": "abc", "level_offsets": [0, 1, 3, 6], "n_rows": 3}
+
+
+@settings(max_examples=40, deadline=None)
+@given(catalogues, st.data())
+def test_round_trip(ids: Ids, data: st.DataObject) -> None:
+    trie = Trie.from_token_ids(ids)
+    if data.draw(st.booleans()):
+        trie = trie.restricted([*data.draw(st.sets(st.integers(0, len(ids) - 1), min_size=1))])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trie.safetensors"
+        save_trie(trie, path, "abc")
+        loaded = load_trie(path, "abc")
+        written = path.read_bytes()
+        save_trie(loaded, path, "abc")
+        assert path.read_bytes() == written
+        assert [file.name for file in Path(folder).iterdir()] == ["trie.safetensors"]
+    for field in dataclasses.fields(Trie):
+        before, after = getattr(trie, field.name), getattr(loaded, field.name)
+        if isinstance(before, torch.Tensor):
+            assert after.equal(before) and after.dtype == before.dtype, field.name
+        elif field.name == "tokens_below":
+            assert [tokens.tolist() for tokens in after] == [tokens.tolist() for tokens in before]
+        else:
+            assert after == before, field.name
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """The trie of three items, whose nodes are 1, 2; 1 6, 2 3, 2 5."""
+    path = tmp_path / "trie.safetensors"
+    save_trie(Trie.from_token_ids([[2, 5], [1, 6], [2, 3]]), path, "abc")
+    return path
+
+
+def test_another_index_or_tokenizer_is_an_error(saved: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"index or the tokenizer has changed since this trie was saved: .* abc, .* abd;"
+    ):
+        load_trie(saved, "abd")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 60, -1])
+def test_a_torn_file_is_an_error(saved: Path, kept: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"trie\.safetensors cannot be read as a saved trie .*; delete it"):
+        load_trie(saved, "abc")
+
+
+def test_no_file_and_no_trie_are_errors(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.safetensors", tmp_path):
+        with pytest.raises(ValueError, match=f"{path.name} cannot be read as a saved trie"):
+            load_trie(path, "abc")
+    save_file({"weight": np.zeros(3, dtype=np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors is no saved trie"):
+        load_trie(tmp_path / "model.safetensors", "abc")
+
+
+def test_a_failed_write_leaves_the_older_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+
+    def fail(*_: Any) -> None:
+        raise OSError("no more")
+
+    monkeypatch.setattr("recbole_lcrec.decoding.trie_file.os.replace", fail)
+    with pytest.raises(OSError, match="no more"):
+        save_trie(Trie.from_token_ids([[7]]), saved, "abd")
+    assert saved.read_bytes() == before
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+def tampered(path: Path, change: Callable[[dict[str, Any]], Any], **about: Any) -> None:
+    """Writes the file again with changed arrays or another description."""
+    arrays = load_file(path)
+    change(arrays)
+    save_file(arrays, path, metadata={"recbole_lcrec.trie": json.dumps({**ABOUT, **about})})
+
+
+def entry(name: str, place: int, value: int) -> Callable[[dict[str, Any]], Any]:
+    return lambda arrays: arrays[name].__setitem__(place, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (entry("n_children", 1, 2), "numbers of children"),
+        (entry("n_children", 1, 0), "numbers of children"),
+        (entry("token", 1, 1), "do not ascend"),
+        (entry("token", 4, 3), "do not ascend"),
+        (entry("token", 2, -1), "do not ascend"),
+        (entry("leaf_items", 0, 3), "item rows beyond 3"),
+        (entry("leaf_items", 0, -1), "item rows beyond 3"),
+        (entry("leaf_items", 0, 2), "an item has two leaves"),
+        (lambda arrays: arrays.pop("token"), "arrays are not int32 of the lengths"),
+        (lambda arrays: arrays.update(token=arrays["token"][:-1]), "arrays are not int32 of the lengths"),
+        (lambda arrays: arrays.update(token=arrays["token"].astype(np.int64)), "arrays are not int32 of the lengths"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+    tampered(saved, lambda arrays: None)
+    assert load_trie(saved, "abc").token.tolist() == [-1, 1, 2, 6, 3, 5]
+    tampered(saved, change)
+    with pytest.raises(ValueError, match=f"contradicts itself: .*{message}"):
+        load_trie(saved, "abc")
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"version": 2}, "has form 2, and this version reads 1"),
+        ({"n_rows": None}, "does not say what it holds"),
+        ({"level_offsets": ["a"]}, "does not say what it holds"),
+        ({"level_offsets": [0, 1]}, r"level offsets \[0, 1\]"),
+        ({"level_offsets": [0, 1, 1, 6]}, r"level offsets \[0, 1, 1, 6\]"),
+        ({"n_rows": 2}, "item rows beyond 2"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_an_error(saved: Path, about: dict[str, Any], message: str) -> None:
+    tampered(saved, lambda arrays: None, **about)
+    with pytest.raises(ValueError, match=message):
+        load_trie(saved, "abc")

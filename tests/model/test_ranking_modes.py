@@ -1,0 +1,211 @@
+"""Rankings as RecBole's evaluator sees them: full, sampled, restricted, by template."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_lcrec import run_recbole_lcrec
+from recbole_lcrec.trainer import LCRecTrainer
+from tests.conftest import N_ITEMS, SHOP
+from tests.model.test_lcrec import built, one_batch, plain_scores
+
+Parameters = Callable[..., dict[str, Any]]
+
+
+def exhaustive(model: Any, interaction: Any) -> torch.Tensor:
+    """[B, N] scores by plain forward passes, those of all templates added."""
+    return sum(_of_template(model, interaction, each) for each in range(model.writer.n_templates))  # type: ignore[return-value]
+
+
+def _of_template(model: Any, interaction: Any, template: int) -> torch.Tensor:
+    before = model.decoding
+    model.decoding = dataclasses.replace(before, template=template)
+    try:
+        return plain_scores(model, interaction)
+    finally:
+        model.decoding = before
+
+
+def metrics_by_hand(ranks: np.ndarray, k: int) -> dict[str, float]:
+    """hit, ndcg and mrr of one target each, from its rank (0 is the best)."""
+    found = ranks < k
+    return {
+        f"hit@{k}": float(found.mean()),
+        f"ndcg@{k}": float((found / np.log2(ranks + 2)).mean()),
+        f"mrr@{k}": float((found / (ranks + 1)).mean()),
+    }
+
+
+def allowed_file(tmp_path: Path, items: list[str]) -> str:
+    path = tmp_path / "allowed.txt"
+    path.write_text("\n".join(items) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_full_sort_metrics_by_hand(indexed_shop: Path, tiny: Parameters) -> None:
+    config, model, _, _, test = built(tiny(indexed_shop, decoding_beam_size=N_ITEMS, topk=[3, 5]))
+    model.eval()
+    trainer = LCRecTrainer(config, model)
+    trainer.eval_collector.data_collect(test)
+    result = trainer.evaluate(test, load_best_model=False)
+    ranks = []
+    for interaction, _, _, targets in test:
+        scores = plain_scores(model, interaction)
+        own = scores.gather(1, targets.unsqueeze(1) - 1)
+        ranks += (scores > own).sum(dim=1).tolist()
+    for k in (3, 5):
+        for name, value in metrics_by_hand(np.array(ranks), k).items():
+            if name in result:
+                assert result[name] == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["uni5", "pop5"])
+def test_sampled_metrics_by_hand(indexed_shop: Path, tiny: Parameters, mode: str) -> None:
+    parameters = tiny(indexed_shop, eval_args={"mode": {"valid": mode, "test": mode}}, topk=[3, 5])
+    config, model, _, _, test = built(parameters)
+    model.eval()
+    trainer = LCRecTrainer(config, model)
+    seen: list[tuple[Any, torch.Tensor]] = []
+    predict = model.predict
+
+    def watched(interaction: Any) -> torch.Tensor:
+        seen.append((interaction, predict(interaction)))
+        return seen[-1][1]
+
+    model.predict = watched
+    trainer.eval_collector.data_collect(test)
+    result = trainer.evaluate(test, load_best_model=False)
+    ranks = []
+    for interaction, scores in seen:
+        items = interaction[model.ITEM_ID]
+        exact = plain_scores(model, interaction).gather(1, items.unsqueeze(1) - 1).squeeze(1)
+        torch.testing.assert_close(scores.cpu(), exact, rtol=1e-5, atol=1e-4)
+        users = interaction["user_id"]
+        for user in users.unique().tolist():  # a user's first row is the target, as RecBole lays them out
+            mine, asked = exact[users == user], items[users == user].tolist()
+            better = {item for item, score in zip(asked, mine, strict=True) if score > mine[0]}
+            ranks.append(len(better))  # one that was drawn twice counts once
+    for name, value in metrics_by_hand(np.array(ranks), 3).items():
+        if name in result:
+            assert result[name] == pytest.approx(value, abs=1e-4)
+
+
+def test_excluded_history_never_comes_up_and_the_rest_is_exact(indexed_shop: Path, tiny: Parameters) -> None:
+    _, model, _, valid, _ = built(tiny(indexed_shop, decoding_beam_size=N_ITEMS, decoding_exclude_history=True))
+    model.eval()
+    interaction = one_batch(valid)
+    expected = plain_scores(model, interaction)
+    histories = interaction[model.ITEM_SEQ]
+    expected = torch.nn.functional.pad(expected, (1, 0)).scatter(1, histories, -torch.inf)[:, 1:]
+    torch.testing.assert_close(model.full_sort_predict(interaction)[:, 1:], expected, rtol=1e-5, atol=1e-4)
+    repeated = interaction.repeat_interleave(N_ITEMS)
+    repeated.interaction[model.ITEM_ID] = torch.arange(1, N_ITEMS + 1).repeat(len(interaction))
+    scores = model.predict(repeated).view(len(interaction), N_ITEMS)
+    torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_allowed_items_alone_come_up(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+    _, plain, _, _, _ = built(tiny(indexed_shop))
+    chosen = [str(item) for item in plain.item_ids[::2]]
+    file = allowed_file(tmp_path, chosen)
+    _, model, _, valid, _ = built(tiny(indexed_shop, decoding_allowed_items=file, decoding_beam_size=N_ITEMS))
+    model.eval()
+    interaction = one_batch(valid)
+    expected = plain_scores(model, interaction)
+    expected[:, [row for row, item in enumerate(model.item_ids) if item not in chosen]] = -torch.inf
+    torch.testing.assert_close(model.full_sort_predict(interaction)[:, 1:], expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (None, "there is no such file"),
+        ([], "names no item"),
+        (["ghost"], r"1 of 1 are not in the catalogue, first \['ghost'\]"),
+        (["first"], "are 1, but 5 are asked for"),
+    ],
+)
+def test_allowed_items_that_cannot_be_used(
+    indexed_shop: Path, tiny: Parameters, tmp_path: Path, items: list[str] | None, message: str
+) -> None:
+    _, plain, _, _, _ = built(tiny(indexed_shop))
+    named = {"first": str(plain.item_ids[0])}
+    file = allowed_file(tmp_path, [named.get(item, item) for item in items]) if items is not None else "no.txt"
+    with pytest.raises(ValueError, match=message):
+        run_recbole_lcrec("LCRec", SHOP, config_dict=tiny(indexed_shop, decoding_allowed_items=file))
+
+
+def test_ensemble_adds_the_templates(indexed_shop: Path, tiny: Parameters) -> None:
+    parameters = tiny(
+        indexed_shop, eval_templates="ensemble", decoding_beam_size=N_ITEMS, tuning_seq_format="instruction"
+    )
+    _, model, _, valid, _ = built(parameters)
+    model.eval()
+    interaction = one_batch(valid)[:4]
+    expected = exhaustive(model, interaction)
+    torch.testing.assert_close(model.full_sort_predict(interaction)[:, 1:], expected, rtol=1e-5, atol=1e-3)
+
+
+def test_every_template_is_reported(indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture) -> None:
+    parameters = tiny(indexed_shop, eval_templates="all", tuning_seq_format="instruction")
+    with caplog.at_level("INFO"):
+        result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
+    stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
+    per_template = stored["templates"]["per_template"]
+    assert len(per_template) >= 10
+    assert any("Results by SEQ template" in message for message in caplog.messages)
+    for metric, value in result["test_result"].items():
+        values = [one[metric] for one in per_template]
+        assert value == pytest.approx(np.mean(values))
+        assert stored["templates"]["minimum"][metric] == min(values)
+        assert stored["templates"]["maximum"][metric] == max(values)
+    # one of them alone gives its own row of the report
+    from recbole_lcrec import load_data_and_model
+
+    config, model, _, _, _, test = load_data_and_model(result["saved_model_file"])
+    trainer = LCRecTrainer(config, model)
+    trainer.eval_collector.data_collect(test)
+    with model.asking(3):
+        assert dict(trainer._ranked(test, False)) == per_template[3]
+
+
+def test_templates_of_streams_are_refused(indexed_shop: Path, tiny: Parameters) -> None:
+    with pytest.raises(ValueError, match="eval_templates = 'all': tuning_seq_format = 'stream'"):
+        run_recbole_lcrec("LCRec", SHOP, config_dict=tiny(indexed_shop, eval_templates="all"))
+
+
+def test_certificates_reach_log_and_results(
+    indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        result = run_recbole_lcrec("LCRec", SHOP, config_dict=tiny(indexed_shop, decoding_exact=True))
+    stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
+    assert set(stored["certified"].values()) == {1.0}
+    assert any(
+        message.startswith("Certified to be the best of the whole catalogue: 100.0%") for message in caplog.messages
+    )
+
+
+def test_exact_is_exhaustive(indexed_shop: Path, tiny: Parameters) -> None:
+    _, model, _, valid, _ = built(tiny(indexed_shop, decoding_exact=True, decoding_beam_size=5, topk=[5]))
+    model.eval()
+    interaction = one_batch(valid)
+    best = plain_scores(model, interaction).topk(5, dim=1).values
+    found = model.full_sort_predict(interaction)[:, 1:].topk(5, dim=1).values
+    torch.testing.assert_close(found, best, rtol=1e-5, atol=1e-4)
+
+
+def test_the_plain_search_ranks_alike(indexed_shop: Path, tiny: Parameters) -> None:
+    _, model, _, valid, _ = built(tiny(indexed_shop))
+    _, plain, _, _, _ = built(tiny(indexed_shop, decoding_search="plain"))
+    interaction = one_batch(valid)
+    found, expected = (each.eval().full_sort_predict(interaction) for each in (model, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)

@@ -1,0 +1,277 @@
+"""The command that recommends: one user's table, files of many users, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recbole_lcrec import Recommender, recommend, recommender
+from recbole_lcrec.recommend import main, parse_recommend_command
+from tests.conftest import N_ITEMS, SHOP, shop_sequences, shop_titles
+from tests.saved_runs import copied, make_run, no_model_calls
+
+USERS = [{"user": user, "history": items[-4:]} for user, items in list(shop_sequences().items())[:11]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("command"))
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eleven users as JSON lines, answered four at a time."""
+    monkeypatch.setattr(recommend, "_CHUNK", 4)
+    path = tmp_path / "users.jsonl"
+    path.write_text("".join(json.dumps(user) + "\n" for user in USERS), encoding="utf-8")
+    return path
+
+
+def many(run: Path, users: Path, *flags: str) -> list[str]:
+    return [f"--run={run}", f"--input={users}", f"--output={users.with_name('out.jsonl')}", *flags]
+
+
+def answers(users: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in users.with_name("out.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def error_of(flags: list[str], capsys: Any) -> str:
+    assert main(flags) == 2
+    text = str(capsys.readouterr().err)
+    assert text.startswith("error: ") and text.count("\n") == 1
+    return text
+
+
+def test_one_user_has_a_table(run: Path, capsys: Any) -> None:
+    assert main([f"--run={run}", "--history=i1, i2", "--k=4", "--decoding_beam_size=30"]) == 0
+    (expected,) = Recommender.load(run, decoding_beam_size=N_ITEMS).recommend([["i1", "i2"]], 4)
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["rank", "item", "title", "log-prob"]
+    assert lines[2:] == [
+        [str(place), one.item, shop_titles()[one.item], f"{one.log_prob:.4f}"]
+        for place, one in enumerate(expected, start=1)
+    ]
+
+
+def test_allowed_items_wishes_and_unknown_items_by_flags(run: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "stock.txt").write_text("i3\ni4\n\ni5\n", encoding="utf-8")
+    flags = [f"--run={run}", "--k=2", f"--allowed_items={tmp_path / 'stock.txt'}"]
+    more = ["--history=i3,X", "--unknown_items=drop", "--exclude_history=True", "--intention=A lamp"]
+    assert main([*flags, *more]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert {row.split("|")[2].strip() for row in rows} == {"i4", "i5"}
+    assert main([*flags, "--intention=A lamp"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_many_users_are_answered_in_order(run: Path, users: Path) -> None:
+    assert main(many(run, users, "--k=3")) == 0
+    found = answers(users)
+    expected = Recommender.load(run).recommend([user["history"] for user in USERS], 3)
+    assert [line["user"] for line in found] == [user["user"] for user in USERS]
+    for line, answer in zip(found, expected, strict=True):
+        assert set(line) == {"user", "items"} and set(line["items"][0]) == {"item", "title", "log_prob", "certified"}
+        assert [one["item"] for one in line["items"]] == [one.item for one in answer]
+        assert [one["log_prob"] for one in line["items"]] == pytest.approx([o.log_prob for o in answer], abs=1e-4)
+
+
+def test_users_may_be_numbers_and_have_wishes(run: Path, users: Path) -> None:
+    lines = [{"user": 7, "history": [], "intention": "A lamp"}, {"user": "ü", "history": ["i1"], "intention": None}]
+    users.write_text("\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n", encoding="utf-8")
+    assert main(many(run, users, "--k=2")) == 0
+    assert [line["user"] for line in answers(users)] == [7, "ü"]
+
+
+@pytest.mark.parametrize("torn", ["", '{"user": "u4", "ite', '{"user": "u4", "items": []}'])
+def test_a_command_goes_on_where_it_stopped(run: Path, users: Path, torn: str, monkeypatch: Any) -> None:
+    assert main(many(run, users, "--k=3")) == 0
+    output = users.with_name("out.jsonl")
+    whole = output.read_text(encoding="utf-8").splitlines(keepends=True)
+    changed = [whole[0].replace('"log_prob": -', '"log_prob": -9'), *whole[1:4]]
+    output.write_text("".join(changed) + torn, encoding="utf-8")
+    asked: list[int] = []
+    plain = Recommender.recommend
+
+    def counted(self: Any, histories: Any, *rest: Any) -> Any:
+        asked.append(len(histories))
+        return plain(self, histories, *rest)
+
+    monkeypatch.setattr(Recommender, "recommend", counted)
+    assert main(many(run, users, "--k=3")) == 0
+    assert asked == [4, 3]
+    again = output.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert again[:4] == changed and len(again) == len(whole)
+    assert [json.loads(line)["user"] for line in again] == [user["user"] for user in USERS]
+    monkeypatch.setattr(recommender.Recommender, "load", lambda *_: pytest.fail("nothing is left to do"))
+    assert main(many(run, users, "--k=3")) == 0
+
+
+def test_a_stop_keeps_the_chunks_that_are_done(run: Path, users: Path, monkeypatch: Any) -> None:
+    plain, calls = Recommender.recommend, [0]
+
+    def stopping(self: Any, *given: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise KeyboardInterrupt
+        return plain(self, *given)
+
+    monkeypatch.setattr(Recommender, "recommend", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        main(many(run, users))
+    assert len(answers(users)) == 8
+    assert main(many(run, users)) == 0
+    assert len(answers(users)) == 11
+
+
+def test_answers_to_something_else_are_not_gone_on_with(run: Path, users: Path, tmp_path: Path, capsys: Any) -> None:
+    assert main(many(run, users, "--k=3")) == 0
+    before = users.with_name("out.jsonl").read_bytes()
+    (tmp_path / "stock.txt").write_text("".join(f"i{n}\n" for n in range(9)), encoding="utf-8")
+    other = copied(run, tmp_path)
+    capsys.readouterr()
+    for flags, name in (
+        (many(run, users, "--k=4"), "k differ (k was 3, now it is 4)"),
+        (many(run, users, "--k=3", "--decoding_beam_size=9"), "decoding differ"),
+        (many(run, users, "--k=3", "--exclude_history=true"), "exclude_history differ"),
+        (many(run, users, "--k=3", "--unknown_items=drop"), "unknown_items differ"),
+        (many(run, users, "--k=3", f"--allowed_items={tmp_path / 'stock.txt'}"), "allowed_items differ"),
+        (many(other, users, "--k=3"), "run differ"),
+    ):
+        error = error_of(flags, capsys)
+        assert name in error and "out.jsonl" in error and "name another --output" in error
+    assert main(many(run, users, "--k=3", "--decoding_max_tokens=900")) == 0  # changes no answer
+    users.write_text(users.read_text(encoding="utf-8").replace("u3", "u33"), encoding="utf-8")
+    assert "input differ" in error_of(many(run, users, "--k=3"), capsys)
+    assert users.with_name("out.jsonl").read_bytes() == before
+
+
+def test_a_file_that_holds_no_answers(run: Path, users: Path, capsys: Any) -> None:
+    output = users.with_name("out.jsonl")
+    output.write_text("my notes\n", encoding="utf-8")
+    assert "no out.jsonl.settings.json beside it says what it answers" in error_of(many(run, users), capsys)
+    output.unlink()
+    assert main(many(run, users)) == 0
+    lines = output.read_text(encoding="utf-8").splitlines(keepends=True)
+    capsys.readouterr()
+    for content, message in (
+        ([lines[1], *lines[:1]], "line 1 answers user 'u1', not user 'u0'"),
+        ([lines[0], "noise\n"], "line 2 is no answer"),
+        ([*lines, lines[0]], "holds 12 answers to 11 users"),
+    ):
+        output.write_text("".join(content), encoding="utf-8")
+        assert message in error_of(many(run, users), capsys)
+    output.write_text("".join(lines), encoding="utf-8")
+    output.with_name("out.jsonl.settings.json").write_text("{", encoding="utf-8")
+    assert "out.jsonl.settings.json is damaged" in error_of(many(run, users), capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "no JSON"),
+        ("[]", "no object with a user"),
+        ('{"history": ["i1"]}', "no object with a user"),
+        ('{"user": "a", "history": "i1"}', "history 'i1' is no list of item ids"),
+        ('{"user": "a", "history": [["i1"]]}', "is no list of item ids"),
+        ('{"user": true, "history": ["i1"]}', "user True is neither a text nor a whole number"),
+        ('{"user": "a", "histroy": ["i1"]}', "unknown key 'histroy'; did you mean 'history'?"),
+        ('{"user": "a", "history": ["i1"], "intention": ""}', "intention '' is no text with words"),
+        ('{"user": "a", "history": ["i1"], "intention": 3}', "intention 3 is no text with words"),
+        ('{"user": "a", "history": []}', "the history is empty, and there is no intention"),
+        ('{"user": "a"}', "the history is empty"),
+        ('{"user": "a", "history": ["i1", "X"]}', "1 of 2 items are not in the run's item index, first ['X']"),
+    ],
+)
+def test_a_bad_line_is_named_before_the_model_is_loaded(
+    run: Path, users: Path, capsys: Any, line: str, message: str
+) -> None:
+    lines = users.read_text(encoding="utf-8").splitlines()
+    users.write_text("\n".join([*lines[:5], line, *lines[5:]]) + "\n", encoding="utf-8")
+    with no_model_calls():
+        error = error_of(many(run, users), capsys)
+    assert f"{users}, line 6: " in error and message in error
+    assert not users.with_name("out.jsonl").exists()
+
+
+def test_unknown_items_of_lines_are_dropped_where_that_leaves_some(run: Path, users: Path, capsys: Any) -> None:
+    users.write_text('{"user": 1, "history": ["i1", "X"]}\n', encoding="utf-8")
+    assert main(many(run, users, "--unknown_items=drop")) == 0
+    capsys.readouterr()
+    users.write_text('{"user": 1, "history": ["X"]}\n', encoding="utf-8")
+    assert "none of the items is in the run's item index" in error_of(
+        [f"--run={run}", f"--input={users}", "--output=other.jsonl", "--unknown_items=drop"], capsys
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--history=i1"], "no run is named"),
+        (["--run=RUN"], "give either --history"),
+        (["--run=RUN", "--history=i1", "--input=x", "--output=y"], "give either --history"),
+        (["--run=RUN", "--input=x"], "give either --history"),
+        (["--run=RUN", "--input=none.jsonl", "--output=y"], "none.jsonl: there is no such file"),
+        (["--run=RUN", "--history=i1,,i2"], "holds an empty id"),
+        (["--run=RUN", "--history=X"], "['X']"),
+        (["--run=RUN", "--history=i1", "--k=0"], "k = 0"),
+        (["--run=RUN", "--history=i1", "--k=many"], "k = 'many'"),
+        (["--run=RUN", "--history=i1", "--k=11"], "decoding_beam_size = 10"),
+        (["--run=RUN", "--history=i1", "--k=1", "--k=2"], "--k is given twice"),
+        (["--run=RUN", "--history=i1", "--exclude_history=maybe"], "expected True or False"),
+        (["--run=RUN", "--history=i1", "--unknown_items=skip"], "unknown_items = 'skip'"),
+        (["--run=RUN", "--history=i1", "--allowed_items=none.txt"], "none.txt"),
+        (["--run=RUN", "--history=i1", "--decoding_beams=5"], "decoding_beams is no setting of decoding"),
+        (["--run=RUN", "--history=i1", "--LCRec.decoding_beam_size=5"], "a saved run has one model"),
+        (["--run=RUN", "stray", "--history=i1"], "'stray'"),
+        (["--run=nowhere", "--history=i1"], "no such folder"),
+        (["--run=nowhere", "--input=x", "--output=y"], "no such folder"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run: Path, capsys: Any, flags: list[str], message: str) -> None:
+    assert message in error_of([flag.replace("RUN", str(run)) for flag in flags], capsys)
+
+
+def test_a_run_that_lacks_a_file(run: Path, tmp_path: Path, users: Path, capsys: Any) -> None:
+    folder = copied(run, tmp_path)
+    (folder / "trie.safetensors").unlink()
+    assert "trie.safetensors is missing" in error_of([f"--run={folder}", "--history=i1"], capsys)
+    (folder / f"{SHOP}.index.json").unlink()
+    assert f"{SHOP}.index.json is missing" in error_of(many(folder, users), capsys)
+
+
+def test_the_output_is_no_input_and_needs_a_folder(run: Path, users: Path, capsys: Any) -> None:
+    assert "is the input" in error_of([f"--run={run}", f"--input={users}", f"--output={users}"], capsys)
+    assert "there is no folder" in error_of([f"--run={run}", f"--input={users}", "--output=no/out.jsonl"], capsys)
+    users.write_text("\n\n", encoding="utf-8")
+    assert "names no user" in error_of(many(run, users), capsys)
+
+
+def test_flags_are_values(tmp_path: Path) -> None:
+    command = parse_recommend_command(
+        [
+            "--run=r",
+            "--history=1,02",
+            "--decoding_exact=true",
+            "--decoding_allowed_items=~",
+            "--state=DEBUG",
+            "--k",
+            "3",
+        ]
+    )
+    assert command.history == ("1", "02") and command.k == 3
+    assert command.decoding == {"decoding_exact": True, "decoding_allowed_items": None}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom recbole_lcrec.recommend import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(' '.join({'torch', 'transformers', 'recbole', 'numpy'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and "--history" in done.stdout

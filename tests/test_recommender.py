@@ -1,0 +1,389 @@
+"""A saved run that answers on its own: equal to RecBole's model and to exhaustive scoring, and every mistake told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recbole_lcrec import Recommender, load_data_and_model
+from recbole_lcrec.instructions.templates import load_templates
+from recbole_lcrec.model.saved import TEMPLATE_FILE, TRIE_FILE
+from recbole_lcrec.recommender import Recommendation
+from tests.conftest import N_ITEMS, SHOP, shop_index, shop_titles
+from tests.llm.test_adapters import write_base
+from tests.saved_runs import copied, exhaustive_scores, make_run, no_model_calls
+
+INDEX_TEXT = {item: "".join(tokens) for item, tokens in shop_index().items()}
+HISTORIES = [["i1", "i2", "i3"], ["i29"], ["i4", "i4", "i5", "i9", "i1"]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in words, whose data set stays where it was."""
+    return make_run(tmp_path_factory.mktemp("words"), tuning_tasks=["seq", "ite"], intention_source="extractive")
+
+
+@pytest.fixture(scope="module")
+def alone(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run in a place from which nothing else can be found."""
+    return copied(run, tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="module")
+def stream_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("stream"), tuning_seq_format="stream")
+
+
+@pytest.fixture(scope="module")
+def wide(alone: Path) -> Recommender:
+    """With as many beams as there are items."""
+    return Recommender.load(alone, decoding_beam_size=N_ITEMS)
+
+
+def prompt(folder: Path, task: str, template: int = 0, **values: Any) -> str:
+    templates = load_templates(folder / TEMPLATE_FILE)
+    if "history" in values:
+        values["history"] = ", ".join(INDEX_TEXT[item] for item in values["history"])
+    return templates.frame.format(instruction=templates.tasks[task][template].instruction.format(**values))
+
+
+def require_exhaustive(recommender: Recommender, answer: list[Recommendation], texts: list[str]) -> None:
+    """The answer is the best of all items by plain forward passes after the prompts, whose scores are added."""
+    reader: Any = recommender.ranker.reader
+    tokenizer = recommender._writer.writer.tokenizer
+    items = list(INDEX_TEXT)
+    by_prompt = [exhaustive_scores(reader._model, tokenizer, text, list(INDEX_TEXT.values())) for text in texts]
+    scores = np.array([sum(each[INDEX_TEXT[item]] for each in by_prompt) for item in items])
+    found = np.array([one.log_prob for one in answer])
+    np.testing.assert_allclose(found, np.sort(scores)[::-1][: len(answer)], rtol=1e-5, atol=1e-4)
+    mine = np.array([scores[items.index(one.item)] for one in answer])
+    np.testing.assert_allclose(mine, found, rtol=1e-5, atol=1e-4)
+
+
+def require_alike(found: list[Recommendation], expected: list[Recommendation]) -> None:
+    """The same scores, and the same items but for those that score alike."""
+    assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in expected], abs=1e-4)
+    scores = {one.item: one.log_prob for one in expected}
+    last = expected[-1].log_prob
+    assert all(one.log_prob == pytest.approx(scores.get(one.item, last), abs=1e-4) for one in found)
+
+
+def test_three_lines_are_enough(alone: Path) -> None:
+    recommender = Recommender.load(str(alone))
+    found = recommender.recommend([["i1", "i2"]], k=5)
+    assert [len(answer) for answer in found] == [5]
+    assert len({one.item for one in found[0]}) == 5
+    assert all(one.title == shop_titles()[one.item] and one.log_prob < 0 for one in found[0])
+    assert not next(iter(recommender.ranker.reader._model.modules())).training  # type: ignore[attr-defined]
+
+
+def test_answers_are_those_of_the_run_in_recbole(run: Path) -> None:
+    _, model, dataset, *_, test_data = load_data_and_model(run)
+    interaction = next(iter(test_data))[0]
+    scores = model.full_sort_predict(interaction)
+    names = dataset.field2id_token[dataset.iid_field]
+    lengths = interaction[model.ITEM_SEQ_LEN].tolist()
+    histories = [
+        [str(names[item]) for item in items[:length]]
+        for items, length in zip(interaction[model.ITEM_SEQ].tolist(), lengths, strict=True)
+    ]
+    best = scores.topk(10)
+    for answer, values, items in zip(
+        Recommender.load(run).recommend(histories, k=10), best.values.tolist(), best.indices.tolist(), strict=True
+    ):
+        assert [one.item for one in answer] == [names[item] for item in items]
+        assert [one.log_prob for one in answer] == pytest.approx(values, rel=1e-6)
+
+
+def test_answers_are_the_best_of_all_items(wide: Recommender, alone: Path) -> None:
+    for history, answer in zip(HISTORIES, wide.recommend(HISTORIES, k=N_ITEMS), strict=True):
+        require_exhaustive(wide, answer, [prompt(alone, "seq", history=history)])
+        assert all(one.certified for one in answer)
+
+
+def test_an_intention_is_asked_with_and_without_a_history(wide: Recommender, alone: Path) -> None:
+    histories = [["i1", "i2"], [], ["i3"]]
+    found = wide.recommend(histories, 7, intention=["A lamp &amp; a  rope", "Gloves", None])
+    texts = [
+        prompt(alone, "ite_history", history=["i1", "i2"], intention="A lamp & a rope"),
+        prompt(alone, "ite", intention="Gloves"),
+        prompt(alone, "seq", history=["i3"]),
+    ]
+    for answer, text in zip(found, texts, strict=True):
+        require_exhaustive(wide, answer, [text])
+    for answer in wide.recommend([[], []], 7, intention="Gloves"):
+        require_alike(answer, found[1])
+
+
+def test_an_ensemble_adds_the_scores_of_all_wordings(alone: Path) -> None:
+    recommender = Recommender.load(alone, decoding_beam_size=N_ITEMS, eval_templates="ensemble")
+    found = recommender.recommend([["i1"], ["i1"], []], 4, intention=[None, "A lamp", "A lamp"])
+    tasks = recommender.catalogue.templates.tasks
+    asked: dict[str, dict[str, Any]] = {
+        "seq": {"history": ["i1"]},
+        "ite_history": {"history": ["i1"], "intention": "A lamp"},
+        "ite": {"intention": "A lamp"},
+    }
+    for answer, (task, values) in zip(found, asked.items(), strict=True):
+        require_exhaustive(
+            recommender, answer, [prompt(alone, task, number, **values) for number in range(len(tasks[task]))]
+        )
+
+
+def test_another_template_asks(alone: Path) -> None:
+    recommender = Recommender.load(alone, decoding_beam_size=N_ITEMS, decoding_template=3)
+    (answer,) = recommender.recommend([["i1", "i7"]], 6)
+    require_exhaustive(recommender, answer, [prompt(alone, "seq", 3, history=["i1", "i7"])])
+
+
+def test_a_stream_is_indices_in_a_row(stream_run: Path) -> None:
+    recommender = Recommender.load(stream_run, decoding_beam_size=N_ITEMS)
+    (answer,) = recommender.recommend([["i1", "i7"]], 6)
+    require_exhaustive(recommender, answer, [INDEX_TEXT["i1"] + INDEX_TEXT["i7"]])
+    with no_model_calls(), pytest.raises(ValueError, match=r"tuning_seq_format = 'stream'.*cannot take an intention"):
+        recommender.recommend([["i1"]], 5, intention="A lamp")
+
+
+def test_certificates_are_true_and_exact_gives_them_all(wide: Recommender, alone: Path) -> None:
+    narrow, exact = (
+        Recommender.load(alone, decoding_beam_size=5),
+        Recommender.load(alone, decoding_beam_size=5, decoding_exact=True),
+    )
+    truth = wide.recommend(HISTORIES, 5)
+    for answer, best in zip(narrow.recommend(HISTORIES, 5), truth, strict=True):
+        proofs = [one.certified for one in answer]
+        assert proofs == sorted(proofs, reverse=True)
+        for one, other in zip(answer, best, strict=True):
+            assert not one.certified or one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+    for answer, best in zip(exact.recommend(HISTORIES, 5), truth, strict=True):
+        assert all(one.certified for one in answer)
+        assert [one.log_prob for one in answer] == pytest.approx([one.log_prob for one in best], abs=1e-4)
+
+
+def test_allowed_items_alone_come_up(wide: Recommender) -> None:
+    allowed = ["i20", "i3", "i11", "i20"]
+    everything = wide.recommend(HISTORIES, N_ITEMS)
+    for answer, all_items in zip(wide.recommend(HISTORIES, 3, allowed_items=allowed), everything, strict=True):
+        expected = [one for one in all_items if one.item in allowed]
+        assert [one.item for one in answer] == [one.item for one in expected]
+        assert [one.log_prob for one in answer] == pytest.approx([one.log_prob for one in expected], abs=1e-4)
+
+
+def test_the_runs_own_choice_stands_until_another_is_given(alone: Path, tmp_path: Path) -> None:
+    (tmp_path / "stock.txt").write_text("i1\ni2\ni3\n", encoding="utf-8")
+    recommender = Recommender.load(alone, decoding_allowed_items=str(tmp_path / "stock.txt"))
+    (answer,) = recommender.recommend([["i1"]], 3)
+    assert {one.item for one in answer} == {"i1", "i2", "i3"}
+    (answer,) = recommender.recommend([["i1"]], 2, allowed_items=["i8", "i9"])
+    assert {one.item for one in answer} == {"i8", "i9"}
+    with pytest.raises(ValueError, match="k = 4 items are asked for, but 3 may come up"):
+        recommender.recommend([["i1"]], 4)
+    for text, message in (("i1\nB7\n", "B7"), (None, "no such file")):
+        path = tmp_path / "other.txt"
+        if text:
+            path.write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=message) as caught:
+            Recommender.load(alone, decoding_allowed_items=str(path))
+        assert "decoding_allowed_items=None" in str(caught.value)
+        path.unlink(missing_ok=True)
+
+
+def test_the_history_may_be_left_out(wide: Recommender, alone: Path) -> None:
+    long = [f"i{n}" for n in range(12)]  # more than MAX_ITEM_LIST_LENGTH
+    (answer,) = wide.recommend([long], N_ITEMS - 12, exclude_history=True)
+    assert {one.item for one in answer} == set(INDEX_TEXT) - set(long)
+    assert set(long) & {one.item for one in wide.recommend([long], N_ITEMS)[0]}
+    by_setting = Recommender.load(alone, decoding_exclude_history=True)
+    assert not {"i1", "i2"} & {one.item for one in by_setting.recommend([["i1", "i2"]], 10)[0]}
+    assert by_setting.recommend([["i1"]], 10, exclude_history=False) != by_setting.recommend([["i1"]], 10)
+
+
+def test_the_oldest_items_leave_first(wide: Recommender, alone: Path, caplog: Any) -> None:
+    long = [f"i{n}" for n in range(20)]
+    caplog.set_level(logging.INFO)
+    answers = wide.recommend([long, ["i3"]], 5)
+    require_alike(answers[0], wide.recommend([long[-6:]], 5)[0])  # MAX_ITEM_LIST_LENGTH
+    assert "1 of 2 histories lost their oldest items" in caplog.text
+
+
+def test_an_intention_takes_the_place_of_the_oldest_items(alone: Path, tmp_path: Path, caplog: Any) -> None:
+    """With room for few tokens, as many items stay as fit, and no fewer."""
+    folder = copied(alone, tmp_path)
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    assert "tuning_max_length: 512" in text
+    wish = "A lamp, a lamp and a rope or a bolt, a hammer, a glove"  # longer than any wording of seq
+    history = [f"i{n}" for n in range(6)]
+
+    def length(items: list[str]) -> int:
+        tokenizer: Any = Recommender.load(alone)._writer.writer.tokenizer
+        return len(tokenizer(prompt(alone, "ite_history", history=items, intention=wish))["input_ids"])
+
+    room = length(history[-4:]) + 3 + 1  # an index and an end
+    (folder / "config.yaml").write_text(text.replace("tuning_max_length: 512", f"tuning_max_length: {room}"))
+    caplog.set_level(logging.INFO)
+    recommender = Recommender.load(folder, decoding_beam_size=N_ITEMS)
+    (answer,) = recommender.recommend([history], 5, intention=wish)
+    require_exhaustive(recommender, answer, [prompt(alone, "ite_history", history=history[-4:], intention=wish)])
+    assert "1 of 1 histories lost their oldest items" in caplog.text
+    with no_model_calls(), pytest.raises(ValueError, match=r"user number 1: an intention .* does not fit"):
+        recommender.recommend([["i1"], ["i2"]], 5, intention=[None, "lamps, ropes and gloves " * 40])
+
+
+def test_long_intentions_lose_their_last_words(wide: Recommender, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    wide.recommend([["i1"]], 5, intention="A lamp for the night and a rope for the day " * 30)
+    assert "1 intentions lost their last words (tuning_text_tokens)" in caplog.text
+
+
+def test_a_run_without_intentions_warns_once(tmp_path: Path, alone: Path, caplog: Any) -> None:
+    folder = copied(alone, tmp_path)
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    assert "- ite\n" in text
+    (folder / "config.yaml").write_text(text.replace("- ite\n", ""), encoding="utf-8")
+    recommender = Recommender.load(folder)
+    for _ in range(2):
+        recommender.recommend([["i1"]], 5, intention="A lamp")
+    assert caplog.text.count("not tuned on intentions") == 1
+    knowing = Recommender.load(alone)
+    knowing.recommend([["i1"]], 5, intention="A lamp")
+    assert caplog.text.count("not tuned on intentions") == 1
+
+
+def test_unknown_items_may_be_dropped(wide: Recommender, caplog: Any) -> None:
+    found = wide.recommend([["i1", "X", "i2"], ["Y", "i3"]], 4, unknown_items="drop")
+    for answer, expected in zip(found, wide.recommend([["i1", "i2"], ["i3"]], 4), strict=True):
+        require_alike(answer, expected)
+    assert "2 unknown items left out of 2 histories" in caplog.text
+    (asked,) = wide.recommend([["X"]], 4, unknown_items="drop", intention="A lamp")
+    assert [asked] == wide.recommend([[]], 4, intention="A lamp")
+
+
+def test_histories_may_be_any_lists(wide: Recommender) -> None:
+    expected = wide.recommend([["i1", "i2"]], 4)
+    column: Any = np.array(["i1", "i2"])
+    assert wide.recommend((column,), 4) == expected
+    assert wide.recommend([("i1", "i2")], 4, allowed_items={*INDEX_TEXT}) == expected
+    assert wide.recommend([], 4) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"k": 0}, "k = 0: expected an integer of at least 1"),
+        ({"k": True}, "k = True"),
+        ({"k": "5"}, "k = '5'"),
+        ({"k": 31}, "decoding_beam_size = 30 finds only 30: load the run with decoding_beam_size=31"),
+        ({"histories": [["i1"], []]}, "user number 1 has an empty history, and no intention"),
+        ({"histories": [["i1"], ["i2", "X", "Y"]]}, r"user number 1: 2 of 3 items .*\['X', 'Y'\]; .*drop.*--extend"),
+        ({"histories": [["X"]], "unknown_items": "drop"}, "user number 0 has an empty history: none of its 1 items"),
+        ({"unknown_items": "skip"}, "unknown_items = 'skip': expected 'error' or 'drop'"),
+        ({"histories": "i1"}, "histories = 'i1' is a str; expected a list of item ids for each user"),
+        ({"histories": ["i1", "i2"]}, r"histories\[0\] = 'i1' is a str; expected a list of item ids"),
+        ({"histories": [[1, 2]]}, r"histories\[0\] holds 1; item ids are texts"),
+        ({"histories": [["i1", None]]}, r"histories\[0\] holds None"),
+        ({"histories": {"u": ["i1"]}}, "is a dict"),
+        ({"histories": 3}, "histories = 3 is a int"),
+        ({"allowed_items": "i1"}, "allowed_items = 'i1' is a str"),
+        ({"allowed_items": []}, "allowed_items is empty"),
+        ({"allowed_items": ["i1", "X"]}, r"allowed_items: 1 of 2 are not in the run's item index, first \['X'\]"),
+        ({"allowed_items": ["i1", "i2", "i2"]}, "k = 3 items are asked for, but 2 may come up"),
+        (
+            {"allowed_items": ["i1", "i2", "i3"], "exclude_history": True, "histories": [["i9"], ["i1", "i1"]]},
+            "user number 1 has 2 to get, as 3 may come up",
+        ),
+        ({"intention": ""}, "intention of user number 0 is without words"),
+        ({"intention": ["a", "b"]}, "2 intentions for 1 users"),
+        ({"intention": [5]}, "intention of user number 0 is 5"),
+        ({"intention": 5}, "intention = 5 is a int"),
+    ],
+)
+def test_mistakes_are_told_before_the_model_runs(wide: Recommender, given: dict[str, Any], message: str) -> None:
+    with no_model_calls(), pytest.raises(ValueError, match=message):
+        wide.recommend(**{"histories": [["i1"]], "k": 3, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"decoding_beam": 5}, "decoding_beam is no setting of decoding; did you mean 'decoding_beam_size'"),
+        ({"epochs": 5}, "epochs is no setting of decoding"),
+        ({"decoding_beam_size": 0}, "decoding_beam_size = 0: expected an integer of at least 1"),
+        ({"decoding_template": 99}, "decoding_template = 99: there are 12 SEQ templates"),
+        ({"device": "gpu7"}, "device = 'gpu7' is no device"),
+        ({"base_model": "x"}, "holds a whole model, no adapter"),
+    ],
+)
+def test_what_cannot_be_loaded_so(alone: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recommender.load(alone, **given)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.yaml",
+        f"{SHOP}.index.json",
+        f"{SHOP}.titles.json",
+        TRIE_FILE,
+        TEMPLATE_FILE,
+        "config.json",
+        "model.safetensors",
+        "tokenizer_config.json",
+    ],
+)
+def test_a_folder_that_lacks_a_file(alone: Path, tmp_path: Path, name: str) -> None:
+    folder = copied(alone, tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=name):
+        Recommender.load(folder)
+
+
+def test_a_folder_whose_index_has_changed(alone: Path, tmp_path: Path) -> None:
+    folder = copied(alone, tmp_path)
+    path = folder / f"{SHOP}.index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["i1"], index["i2"] = index["i2"], index["i1"]
+    path.write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(ValueError, match="item index or the tokenizer has changed"):
+        Recommender.load(folder)
+    with pytest.raises(ValueError, match="no such folder"):
+        Recommender.load(tmp_path / "nowhere")
+
+
+def test_wordings_of_ones_own_go_with_the_run(alone: Path, tmp_path: Path) -> None:
+    """What the run was tuned with counts, wherever tuning_template_file has gone."""
+    folder = copied(alone, tmp_path)
+    text = (folder / TEMPLATE_FILE).read_text(encoding="utf-8")
+    (folder / TEMPLATE_FILE).write_text(text.replace("A customer chose", "Somebody took"), encoding="utf-8")
+    config = (folder / "config.yaml").read_text(encoding="utf-8")
+    changed = config.replace("tuning_template_file: null", "tuning_template_file: /gone.yaml")
+    assert changed != config
+    (folder / "config.yaml").write_text(changed, encoding="utf-8")
+    recommender = Recommender.load(folder, decoding_beam_size=N_ITEMS)
+    assert "Somebody took" in prompt(folder, "seq", history=["i1"])
+    require_exhaustive(recommender, recommender.recommend([["i1"]], 5)[0], [prompt(folder, "seq", history=["i1"])])
+
+
+def test_an_adapter_and_its_merged_model_answer_alike(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", "llama", tied=False)
+    lora: dict[str, Any] = {"base_model": base, "lora_r": 4, "learning_rate": 0.02, "tuning_seq_format": "stream"}
+    adapter = make_run(tmp_path / "a", **lora)
+    merged = make_run(tmp_path / "m", **lora, lora_merge=True)
+    assert (adapter / "adapter_model.safetensors").is_file() and (merged / "model.safetensors").is_file()
+    found = Recommender.load(adapter, decoding_beam_size=N_ITEMS).recommend(HISTORIES, N_ITEMS)
+    whole = Recommender.load(merged, decoding_beam_size=N_ITEMS).recommend(HISTORIES, N_ITEMS)
+    for answer, other in zip(found, whole, strict=True):
+        require_alike(answer, other)
+    _, model, *_ = load_data_and_model(adapter)
+    assert model.llm.dtype == Recommender.load(adapter).ranker.reader._model.dtype  # type: ignore[attr-defined]
+    moved = shutil.move(base, tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="say by base_model where that model is now"):
+        Recommender.load(adapter)
+    again = Recommender.load(adapter, base_model=str(moved), decoding_beam_size=N_ITEMS)
+    assert again.recommend(HISTORIES, N_ITEMS) == found
