@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.tokenization_utils_base import AddedToken
 
@@ -19,7 +18,6 @@ __all__ = [
     "TokenRow",
     "add_index_tokens",
     "item_token_ids",
-    "pad_prompts",
     "token_rows",
     "tokenize_instructions",
     "tokenize_prompts",
@@ -142,18 +140,3 @@ def token_rows(
                 f"{max_length}; raise it (the prompt begins {instruction.prompt[:60]!r})"
             )
     return rows
-
-
-def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts of unequal length as one left-padded batch.
-
-    Returns:
-        input_ids [B, L] int64 and attention_mask [B, L] int64, 0 on padding.
-    """
-    longest = max(map(len, prompts))
-    ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
-        mask[row, longest - len(prompt) :] = 1
-    return ids, mask

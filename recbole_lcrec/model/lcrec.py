@@ -26,7 +26,7 @@ from recbole.utils import InputType  # noqa: E402
 
 from recbole_lcrec.data.item_choice import allowed_rows  # noqa: E402
 from recbole_lcrec.dataset import LCRecDataset  # noqa: E402
-from recbole_lcrec.decoding import Ranker, Trie  # noqa: E402
+from recbole_lcrec.decoding import Ranker, Reader, Trie, open_reader  # noqa: E402
 from recbole_lcrec.instructions.tasks import history_text  # noqa: E402
 from recbole_lcrec.instructions.templates import Instruction  # noqa: E402
 from recbole_lcrec.llm.adapters import is_adapter_folder, load_adapter_weights  # noqa: E402
@@ -107,7 +107,7 @@ class LCRec(SequentialRecommender):
             self.candidates = self.trie.restricted(rows)
         self.writer = PromptWriter(self.tokenizer, self.templates, self.item_texts, self.tuning.seq_format == "stream")
         self.max_history = self.writer.longest_history(self.max_seq_length, self.longest_row, self.index.levels)
-        self._require_decodable()
+        self._reader = self._opened()
         self.tally = Tally()
         self._topk = [int(k) for k in config["topk"]]
         every = range(self.writer.n_templates)
@@ -120,11 +120,13 @@ class LCRec(SequentialRecommender):
         context = getattr(self.llm.config, "max_position_embeddings", None) or self.tuning.max_length
         return min(self.tuning.max_length, context)
 
-    def _require_decodable(self) -> None:
-        """Opens the model for decoding once, so that one that cannot be searched is refused before it is tuned."""
+    def _opened(self) -> Reader:
+        """The language model opened for decoding; one that cannot be searched is refused here, before it is tuned."""
         training = self.llm.training
-        self._ranker_of(self.llm.eval())
-        self.llm.train(training)
+        try:
+            return open_reader(self.llm.eval(), self.decoding.search)
+        finally:
+            self.llm.train(training)
 
     @contextmanager
     def asking(self, template: int) -> Iterator[None]:
@@ -190,7 +192,7 @@ class LCRec(SequentialRecommender):
         """
         histories = self._histories(interaction)
         newest = [history[-self.max_history :] for history in histories]
-        beams = self._ranker_of(self.llm).rank(
+        beams = self._ranker().rank(
             self.writer.user_prompts(newest, self._asking), max(self._topk), self._left_out(histories, excluded)
         )
         self.tally.add(beams, sum(len(history) > self.max_history for history in histories), self._topk)
@@ -210,8 +212,8 @@ class LCRec(SequentialRecommender):
             named = [[*rows, *history] for rows, history in zip(named, histories, strict=True)]
         return named
 
-    def _ranker_of(self, llm: Any) -> Ranker:
-        return Ranker.of(llm, self.candidates, self.decoding)
+    def _ranker(self) -> Ranker:
+        return Ranker.of(self.llm, self.candidates, self.decoding, self._reader)
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of given pairs by teacher forcing, for RecBole's sampled evaluation.
@@ -235,7 +237,7 @@ class LCRec(SequentialRecommender):
         for place, history in enumerate(histories):
             groups.setdefault(tuple(history[-self.max_history :]), []).append(place)
         items = [np.where(able, rows, -1)[places].tolist() for places in groups.values()]
-        result = self._ranker_of(self.llm).score(self.writer.user_prompts(list(groups), self._asking), items)
+        result = self._ranker().score(self.writer.user_prompts(list(groups), self._asking), items)
         scores = torch.empty(len(histories))
         for places, values in zip(groups.values(), result, strict=True):
             scores[places] = torch.from_numpy(values)
@@ -252,6 +254,7 @@ class LCRec(SequentialRecommender):
             load_adapter_weights(self.llm, folder)
             return
         dtype = self.llm.get_base_model().dtype if isinstance(self.llm, PeftModel) else None
-        del self.llm  # two would not fit a card that one fills
+        del self.llm, self._reader  # two would not fit a card that one fills
         self.llm = load_saved(folder, self.attention, dtype=dtype).to(self.device)
         self.llm.train(self.training)
+        self._reader = self._opened()

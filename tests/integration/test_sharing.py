@@ -30,7 +30,7 @@ config, model, _, _, _, test = load_data_and_model(sys.argv[1])
 trainer = LCRecTrainer(config, model)
 trainer.eval_collector.data_collect(test)
 digest, read = hashlib.sha256(), 0
-rank, predict, reader = model.full_sort_predict, model.predict, model._ranker_of(model.llm).reader
+rank, predict = model.full_sort_predict, model.predict
 
 def remember(function):
     def remembered(*args):

@@ -14,7 +14,6 @@ from recbole_lcrec.llm.scratch import train_tokenizer
 from recbole_lcrec.llm.tokens import (
     add_index_tokens,
     item_token_ids,
-    pad_prompts,
     tokenize_instructions,
     tokenize_prompts,
 )
@@ -123,12 +122,6 @@ def test_instructions_keep_the_whole_response(backbone: Backbone) -> None:
     assert tokenizer.decode(open_row.response) == "<a_1><b_2>"
     with pytest.raises(ValueError, match=r"more than tuning_max_length = 5"):
         tokenize_instructions(tokenizer, [Instruction("after <a_0><b_0>", "<a_1><b_2>")], max_length=5)
-
-
-def test_prompts_are_padded_on_the_left() -> None:
-    ids, mask = pad_prompts([[5, 6, 7], [8]], pad_id=0)
-    assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
-    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
 def test_a_tokenizer_from_scratch_writes_any_text() -> None:
