@@ -262,7 +262,7 @@ class DecodingSettings(_Settings):
 
     prefix: ClassVar[str] = "decoding_"
     beam_size: int = _setting(integer(1))
-    max_tokens: int = _setting(integer(1))
+    max_tokens: int | None = _setting(optional(integer(1)))
     search: str = _setting(one_of("shared", "plain"))
     normalizer: str = _setting(one_of("full", "legal"))
     exact: bool = _setting(flag)

@@ -13,7 +13,8 @@ __all__ = ["NORMALIZERS", "log_probs_of_logits", "next_token_log_probs", "requir
 NORMALIZERS = ("full", "legal")
 """What probabilities sum to 1 over: the whole vocabulary (paper III-D2), or the tokens that the trie allows."""
 
-_LOGITS_BYTES = 2**27
+_LOGITS_BYTES = {"cpu": 3 * 2**23, "cuda": 2**29}
+"""Logits held at once: on a CPU what its caches and its allocator take again and again, on a GPU what is little there."""
 
 
 def require_normalizer(name: str) -> None:
@@ -56,8 +57,7 @@ def next_token_log_probs(
         scores = scores.masked_fill_(~allowed, -torch.inf).log_softmax(-1)
         _require_finite(scores[allowed])
         return scores.view(tokens.shape)
-    width = getattr(head, "out_features", None) or 2**15
-    count = max(1, _LOGITS_BYTES // (4 * width))
+    count = _states_at_once(head, states.device)
     parts = [
         log_probs_of_logits(head(part), chosen, able, in_place=True)
         for part, chosen, able in zip(rows.split(count), flat.split(count), allowed.split(count), strict=True)
@@ -91,11 +91,16 @@ def log_probs_of_logits(logits: Tensor, tokens: Tensor, legal: Tensor, in_place:
     return scores
 
 
+def _states_at_once(head: nn.Module, device: torch.device) -> int:
+    width = getattr(head, "out_features", None) or 2**15
+    return max(1, _LOGITS_BYTES.get(device.type, _LOGITS_BYTES["cuda"]) // (4 * width))
+
+
 def _logits_among(head: nn.Module, rows: Tensor, among: Tensor) -> Tensor:
     """Logits of some tokens [n, K], float32; only their rows of the head are computed where it is a plain matrix."""
     weight = getattr(head, "weight", None)
     if type(head) is not nn.Linear or weight is None or weight.ndim != 2:  # adapters, or weights parted by ZeRO-3
-        count = max(1, _LOGITS_BYTES // (4 * (getattr(head, "out_features", None) or 2**15)))
+        count = _states_at_once(head, rows.device)
         return torch.cat([head(part).index_select(-1, among).float() for part in rows.split(count)])
     low, high = int(among[0]), int(among[-1])
     together = high - low + 1 == len(among)

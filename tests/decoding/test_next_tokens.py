@@ -43,7 +43,7 @@ def by_hand(head: nn.Linear, states: Tensor, tokens: Tensor, legal: Tensor, amon
 @pytest.mark.parametrize("logits_bytes", [2**27, 4 * V * 4, 1])
 def test_full_normaliser(bias: bool, logits_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one part, in parts of 4 states with a shorter last one, and state by state."""
-    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", logits_bytes)
+    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", {"cpu": logits_bytes, "cuda": logits_bytes})
     head, states, tokens, legal = case(bias=bias)
     before = states.clone(), head.weight.clone()
     scores = next_token_log_probs(head, states, tokens, legal)
@@ -71,7 +71,7 @@ def test_legal_normaliser(
     bias: bool, among: Any, wrap: Any, logits_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokens that lie together and apart; a token of the level that this state may not take has no weight."""
-    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", logits_bytes)
+    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", {"cpu": logits_bytes, "cuda": logits_bytes})
     head, states, tokens, legal = case(bias=bias)
     scores = next_token_log_probs(wrap(head), states, tokens, legal, torch.tensor(among))
     torch.testing.assert_close(scores, by_hand(head, states, tokens, legal, True), rtol=1e-6, atol=1e-5)
