@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
+from accelerate import PartialState
 
 from recbole_lcrec.compat import prepare_recbole
 
@@ -19,8 +22,9 @@ prepare_recbole()
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import calculate_valid_score  # noqa: E402
 
+from recbole_lcrec.data.loading import HistoryMaskedLoader  # noqa: E402
 from recbole_lcrec.model.tally import Tally  # noqa: E402
-from recbole_lcrec.processes import process_rank  # noqa: E402
+from recbole_lcrec.processes import process_count, process_rank  # noqa: E402
 from recbole_lcrec.template_report import over_templates  # noqa: E402
 
 __all__ = ["LCRecEvaluation", "write_results"]
@@ -59,38 +63,70 @@ class LCRecEvaluation(Trainer):
             self.logger.info(f"Loading model structure and parameters from {folder}")
         if not eval_data:
             return None
+        if process_count() > 1:
+            PartialState(cpu=self.device.type != "cuda")  # opens the process group, if tuning has not
         result, report = self._tested(eval_data, show_progress)
         if load_best_model and self.is_main:
             write_results(folder, {"test_result": dict(result), **report})
         return result
 
+    def require_enough(self, *loaders: Any) -> None:
+        """Makes sure, before anything is tuned, that every user who is ranked has ``max(topk)`` items to get.
+
+        Args:
+            loaders: RecBole's, of any splits; only those that leave histories out are looked at.
+
+        Raises:
+            ValueError: a user has fewer; names the user and how many there are.
+        """
+        wanted = max(self.config["topk"])
+        able = np.zeros(self.model.n_items, dtype=bool)
+        able[self.model.candidates.leaf_items.cpu().numpy() + 1] = True
+        for loader in (loader for loader in loaders if isinstance(loader, HistoryMaskedLoader)):
+            feat = loader._dataset.inter_feat
+            for user in np.unique(feat[loader.uid_field].numpy()).tolist():
+                left = int(able.sum() - able[loader.histories.get(user, [])].sum())
+                if left < wanted:
+                    token = loader._dataset.id2token(loader.uid_field, user)
+                    raise ValueError(
+                        f"user {token!r} has {left} items to get, without those of the history, but topk asks for "
+                        f"{wanted}: allow more items (decoding_allowed_items), lower topk, or leave histories in "
+                        "(mask_history, decoding_exclude_history)"
+                    )
+
     def _tested(self, eval_data: Any, show_progress: bool) -> tuple[Any, dict[str, Any]]:
         """The metrics of a split, and what else ``results.json`` should say of them."""
         if self.model.decoding.eval_templates != "all":
             result = self._ranked(eval_data, show_progress)
-            return result, {"certified": self._told()}
+            return result, {"templates": None, "certified": self.model.tally.shares()}
         results, shares = [], []
         for template in range(self.model.writer.n_templates):
+            self.logger.info(f"SEQ template {template} of {self.model.writer.n_templates}:")
             with self.model.asking(template):
                 results.append(self._ranked(eval_data, show_progress))
             shares.append(self.model.tally.shares())
-        report = over_templates(results)
+        report = over_templates(results, self.config["metric_decimal_place"])
         self.logger.info("Results by SEQ template:\n" + report.table())
-        return report.mean, {"templates": report.values(), "certified": shares}
+        certified = {k: float(np.mean([share[k] for share in shares])) for k in shares[0]}
+        return report.mean, {"templates": report.values(), "certified": certified}
 
-    def _ranked(self, eval_data: Any, show_progress: bool) -> Any:
-        """RecBole's evaluation of the model as it is."""
-        self.model.tally = Tally()
-        return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress and self.is_main)
-
-    def _told(self) -> dict[int, float]:
-        for line in self.model.tally.lines():
-            self.logger.info(line)
-        return self.model.tally.shares()
+    def _ranked(self, eval_data: Any, show_progress: bool, told: bool = True) -> Any:
+        """RecBole's evaluation of the model as it is, and what the log should say of it."""
+        self.model.tally, started = Tally(), perf_counter()
+        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress and self.is_main)
+        if told:
+            decoding, users, seconds = self.model.decoding, self.model.tally.users, perf_counter() - started
+            self.logger.info(
+                f"Ranked {users:,} users in {seconds:.1f} s, {users / seconds:.1f} a second: {decoding.beam_size} "
+                f"beams, {self.model.candidates.n_items:,} items, normaliser {decoding.normalizer}"
+            )
+            for line in self.model.tally.lines():
+                self.logger.info(line)
+        return result
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         """RecBole's validation, by ``decoding_template`` or the ensemble."""
-        result = self._ranked(valid_data, show_progress)
+        result = self._ranked(valid_data, show_progress, told=False)
         return calculate_valid_score(result, self.valid_metric), result
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
@@ -103,6 +139,16 @@ class LCRecEvaluation(Trainer):
             excluded = [part.tolist() for part in np.split(items[order], ends)]
         scores = self.model.full_sort_predict(interaction.to(self.device), excluded)
         scores[:, 0] = -np.inf
+        return interaction, scores, positive_u, positive_i
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        """All candidates of all users of the batch in one call; the ranker makes batches of its own."""
+        interaction, row_idx, positive_u, positive_i = batched_data
+        predicted = self.model.predict(interaction.to(self.device))
+        n_users = int(positive_u[-1]) + 1
+        scores = torch.full((n_users, self.tot_item_num), torch.finfo(torch.float32).min, device=self.device)
+        scores[row_idx, interaction[self.config["ITEM_ID_FIELD"]]] = predicted
+        # RecBole breaks ties at will, so what cannot come up must stand below what nobody asked for
         return interaction, scores, positive_u, positive_i
 
 

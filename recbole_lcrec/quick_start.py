@@ -130,6 +130,8 @@ def _run_model(config: Config, saved: bool) -> Result:
     model, _, (train_data, valid_data, test_data) = _build(config)
     trainer = registry.get_trainer(config["MODEL_TYPE"], config.model)(config, model)
     progress = config["show_progress"]
+    if config.model in registry.OWN_MODELS:
+        trainer.require_enough(valid_data, test_data)
     best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)
     test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress)
     result = {

@@ -47,11 +47,12 @@ class TemplateReport:
         return tabulate(rows, headers, tablefmt="github", disable_numparse=True, stralign="right")
 
 
-def over_templates(results: Sequence[Mapping[str, Any]]) -> TemplateReport:
+def over_templates(results: Sequence[Mapping[str, Any]], decimals: int) -> TemplateReport:
     """Sums the results of several templates up.
 
     Args:
         results: of each template, with the same metrics.
+        decimals: places that metrics are rounded to.
 
     Raises:
         ValueError: there is no result, or two have other metrics.
@@ -61,6 +62,7 @@ def over_templates(results: Sequence[Mapping[str, Any]]) -> TemplateReport:
     table = np.array([[float(value) for value in result.values()] for result in results])
     metrics = list(results[0])
     mean, low, high = (
-        dict(zip(metrics, map(float, values), strict=True)) for values in (table.mean(0), table.min(0), table.max(0))
+        dict(zip(metrics, map(float, values), strict=True))
+        for values in (table.mean(0).round(decimals), table.min(0), table.max(0))
     )
     return TemplateReport(mean, low, high, tuple(dict(zip(metrics, map(float, row), strict=True)) for row in table))

@@ -7,13 +7,14 @@ a lack of memory makes batches smaller, never the search.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from logging import getLogger
 
 import numpy as np
 import torch
 
-__all__ = ["plan_batches", "work_through"]
+__all__ = ["Parts", "plan_batches", "work_through"]
 
 
 def plan_batches(lengths: Sequence[int], extra: int, max_tokens: int, per_user: int = 1) -> list[np.ndarray]:
@@ -38,17 +39,30 @@ def plan_batches(lengths: Sequence[int], extra: int, max_tokens: int, per_user: 
     return batches
 
 
-def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], None]) -> None:
+@dataclass
+class Parts:
+    """Into how many parts a process divides its batches, because memory did not suffice for whole ones.
+
+    It is kept from call to call, so that a lack of memory is met once. Which batches there are does not depend on it:
+    processes that share them out must agree.
+    """
+
+    count: int = 1
+
+
+def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], None], parts: Parts | None = None) -> None:
     """Works on every batch; when memory does not suffice for one, on it and all after it in halves.
 
     Args:
         batches: numbers of users.
         work: does all that is to be done for some users; called again for those it failed on.
+        parts: what earlier calls found out; is doubled when memory does not suffice.
 
     Raises:
         RuntimeError: memory does not suffice for one user.
     """
-    pending = deque(batches)
+    parts = parts or Parts()
+    pending = _divided(batches, parts.count)
     while pending:
         batch = pending.popleft()
         if _fits(batch, work):
@@ -56,13 +70,19 @@ def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], Non
         if len(batch) == 1:
             raise RuntimeError(
                 "memory does not suffice to decode a single user: free some, lower MAX_ITEM_LIST_LENGTH or "
-                "decoding_beam_size, or load the model in bf16 (tuning_precision)"
+                "decoding_beam_size, set decoding_exact=False, which widens the beam, or load the model in bf16 "
+                "(tuning_precision)"
             )
         getLogger().warning(
             f"Not enough memory to decode {len(batch)} users at once, so batches are halved, with as many beams as "
             "before; a lower decoding_max_tokens saves the trial"
         )
-        pending = deque(half for each in (batch, *pending) for half in np.array_split(each, 2) if len(half))
+        parts.count *= 2
+        pending = _divided((batch, *pending), 2)
+
+
+def _divided(batches: Iterable[np.ndarray], parts: int) -> deque[np.ndarray]:
+    return deque(part for batch in batches for part in np.array_split(batch, parts) if len(part))
 
 
 def _fits(batch: np.ndarray, work: Callable[[np.ndarray], None]) -> bool:

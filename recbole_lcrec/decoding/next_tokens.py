@@ -14,7 +14,7 @@ NORMALIZERS = ("full", "legal")
 """What probabilities sum to 1 over: the whole vocabulary (paper III-D2), or the tokens that the trie allows."""
 
 _LOGITS_BYTES = {"cpu": 3 * 2**23, "cuda": 2**29}
-"""Logits held at once: on a CPU what its caches and its allocator take again and again, on a GPU what is little there."""
+"""Logits held at once: on a CPU so much that its allocator gives the same memory again, on a GPU what is little there."""
 
 
 def require_normalizer(name: str) -> None:

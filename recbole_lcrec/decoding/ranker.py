@@ -7,7 +7,7 @@ prompts say: they are token ids, items are rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging import getLogger
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from recbole_lcrec.decoding.batches import plan_batches, work_through
+from recbole_lcrec.decoding.batches import Parts, plan_batches, work_through
 from recbole_lcrec.decoding.beam_search import Beams, beam_search, branch_tokens
 from recbole_lcrec.decoding.exclusion import excluded_nodes
 from recbole_lcrec.decoding.prompts import Prompts
@@ -26,13 +26,26 @@ from recbole_lcrec.decoding.trie import Trie
 from recbole_lcrec.processes import from_all_processes, process_count, process_rank
 from recbole_lcrec.settings import DecodingSettings
 
-__all__ = ["Ranker", "UserPrompts"]
+__all__ = ["Ranker", "Ranking", "UserPrompts"]
 
 BATCH_TOKENS = {"cpu": 3200, "cuda": 16384}
 """Tokens decoded at once where ``decoding_max_tokens`` does not say: more are slower on a CPU, not faster."""
 
 UserPrompts = Sequence[Sequence[int]]
 """A user's prompts as token ids: one, or one of each template whose scores are added."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking(Beams):
+    """The best items of many users, on the CPU, in the users' order.
+
+    A beam that was widened is cut to the first M again: ``bound`` and the certificates are those of the wide one.
+
+    Attributes:
+        beam_sizes: beams of the search that each user's items come from [B], int64.
+    """
+
+    beam_sizes: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +58,7 @@ class Ranker:
         settings: how wide and how exact the search is, and how many tokens a batch has.
         device: the model's.
         shared: whether the processes of a run share the users out among themselves.
+        parts: into how many parts batches are divided, since memory ran out.
     """
 
     reader: Reader
@@ -52,6 +66,7 @@ class Ranker:
     settings: DecodingSettings
     device: torch.device
     shared: bool = True
+    parts: Parts = field(default_factory=Parts)
 
     @classmethod
     def of(cls, model: PreTrainedModel, trie: Trie, settings: DecodingSettings, reader: Reader | None = None) -> Ranker:
@@ -77,7 +92,7 @@ class Ranker:
         k: int,
         excluded: Sequence[Sequence[int]] | None = None,
         beam_size: int | None = None,
-    ) -> Beams:
+    ) -> Ranking:
         """The best items of each user.
 
         Args:
@@ -88,7 +103,7 @@ class Ranker:
             beam_size: beams per user; None: ``decoding_beam_size``.
 
         Returns:
-            Beams of all users, on the CPU, in the users' order; the same in every process.
+            The ranking of all users; the same in every process.
 
         Raises:
             ValueError: a user has fewer than ``k`` items to get, ``k`` is below 1 or more than there are beams, users
@@ -155,10 +170,13 @@ class Ranker:
         users: np.ndarray,
         excluded: Sequence[Sequence[int]] | None,
         beam_size: int,
-    ) -> Beams:
-        width = min(beam_size, self.trie.n_items)
-        found = Beams(
-            torch.full((len(users), width), -1), torch.full((len(users), width), -torch.inf), torch.empty(len(users))
+    ) -> Ranking:
+        shape = (len(users), min(beam_size, self.trie.n_items))
+        found = Ranking(
+            items=torch.full(shape, -1),
+            log_probs=torch.full(shape, -torch.inf),
+            bound=torch.empty(len(users)),
+            beam_sizes=torch.full((len(users),), beam_size),
         )
         place = np.zeros(len(prompts), dtype=np.int64)
         place[users] = np.arange(len(users))
@@ -180,7 +198,7 @@ class Ranker:
 
     def _widen(
         self,
-        found: Beams,
+        found: Ranking,
         prompts: Sequence[UserPrompts],
         excluded: Sequence[Sequence[int]] | None,
         k: int,
@@ -191,11 +209,11 @@ class Ranker:
         while not bool(found.certified(k).all()):
             rows = torch.nonzero(~found.certified(k)).squeeze(1)
             beam_size = min(2 * beam_size, self.trie.n_items)
-            getLogger().info(f"{len(rows):,} users are not certified at {k}: searched again with {beam_size} beams")
+            getLogger().debug(f"{len(rows):,} users are not certified at {k}: searched again with {beam_size} beams")
             again = self._search(prompts, rows.numpy(), excluded, beam_size)
             found.items[rows] = again.items[:, :width]
             found.log_probs[rows] = again.log_probs[:, :width]
-            found.bound[rows] = again.bound
+            found.bound[rows], found.beam_sizes[rows] = again.bound, again.beam_sizes
 
     def _require_prompts(self, prompts: Sequence[UserPrompts]) -> None:
         """Looks at all users before any is served, so that all processes of a run fail alike."""
@@ -245,7 +263,7 @@ class Ranker:
             batch = Prompts.of([row for user in chosen for row in prompts[user]], self.device)
             done.append((chosen, tuple(value.cpu() for value in work(chosen, batch, n_templates))))
 
-        work_through(batches[process_rank() :: process_count()] if dealt else batches, one)
+        work_through(batches[process_rank() :: process_count()] if dealt else batches, one, self.parts)
         if not dealt:
             return done
         return [part for parts in from_all_processes(done) for part in parts]

@@ -7,11 +7,13 @@ Refuses to know the trie and items. ``generate`` is never called, so a checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Protocol
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
@@ -127,7 +129,7 @@ class PlainReader:
             RuntimeError: the model is in training mode.
         """
         _require_evaluation(model)
-        self._model = model
+        self._model, self._options = model, _last_logits_alone(model)
 
     def check(self, longest: int, n_new: int, max_token: int) -> None:
         """See :class:`Reader`.
@@ -145,7 +147,7 @@ class PlainReader:
         """
         _require_evaluation(self._model)
         rows = [ids[:length] for ids, length in zip(prompts.ids, prompts.lengths.tolist(), strict=True)]
-        branches = _PlainBranches(self._model, rows)
+        branches = _PlainBranches(self._model, self._options, rows)
         return branches, branches.logits([row.unsqueeze(0) for row in rows])
 
     def log_probs(self, states: Tensor, tokens: Tensor, legal: Tensor, among: Tensor | None) -> Tensor:
@@ -158,8 +160,8 @@ class PlainReader:
 class _PlainBranches:
     """Branches as whole sequences of token ids."""
 
-    def __init__(self, model: PreTrainedModel, prompts: list[Tensor]) -> None:
-        self._model = model
+    def __init__(self, model: PreTrainedModel, options: Mapping[str, int], prompts: list[Tensor]) -> None:
+        self._model, self._options = model, options
         self._sequences = [prompt.unsqueeze(0) for prompt in prompts]
 
     def extend(self, tokens: Tensor, parents: Tensor) -> Tensor:
@@ -172,12 +174,17 @@ class _PlainBranches:
 
     def logits(self, sequences: list[Tensor]) -> Tensor:
         """Logits after the last token of each row's Q sequences [R, Q, V]; a row's sequences are of one length."""
-        return torch.stack(
-            [
-                self._model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[:, -1]
-                for ids in sequences
-            ]
+        outputs = (
+            self._model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **self._options)
+            for ids in sequences
         )
+        return torch.stack([output.logits[:, -1] for output in outputs])
+
+
+def _last_logits_alone(model: PreTrainedModel) -> dict[str, int]:
+    """What asks a model for the logits of the last token alone; nothing where it only gives those of all."""
+    within = model.get_base_model() if isinstance(model, PeftModel) else model
+    return {"logits_to_keep": 1} if "logits_to_keep" in signature(within.forward).parameters else {}
 
 
 def open_reader(model: PreTrainedModel, search: str) -> SharedReader | PlainReader:
@@ -220,8 +227,8 @@ def _check_room(model: PreTrainedModel, longest: int, n_new: int, max_token: int
         limit = getattr(model.config, name, None)
         if limit is not None and longest + n_new > limit:
             raise ValueError(
-                f"a prompt of {longest} tokens and {n_new} index tokens pass the model's {name}={limit}; drop the "
-                f"oldest items of long histories{f', or {PLAIN_REMEDY}' if name == 'sliding_window' else ''}"
+                f"a prompt of {longest} tokens and {n_new} index tokens pass the model's {name}={limit}; lower "
+                f"tuning_max_length or MAX_ITEM_LIST_LENGTH{f', or {PLAIN_REMEDY}' if name == 'sliding_window' else ''}"
             )
     n_tokens = _n_tokens(model)
     if max_token >= n_tokens:

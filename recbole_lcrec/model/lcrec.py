@@ -6,6 +6,7 @@ is tuned (``llm/finetune.py``) and when it is scored (``trainer.py``).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -82,6 +83,9 @@ class LCRec(SequentialRecommender):
         self.decoding = DecodingSettings.from_config(config)
         self.templates = checked_templates(self.tuning, self.decoding)
         self.index, self.item_ids = dataset.item_index, dataset.item_ids
+        allowed = None  # looked at now, before a large model is loaded
+        if self.decoding.allowed_items is not None:
+            allowed = allowed_rows(Path(self.decoding.allowed_items), self.item_ids, max(config["topk"]))
         item_tokens = self.index.item_tokens()
         self.item_texts = tuple("".join(tokens) for tokens in item_tokens)
         seed = int(config["seed"])
@@ -101,13 +105,13 @@ class LCRec(SequentialRecommender):
         self.llm, self.tokenizer = backbone.model, backbone.tokenizer
         ids = item_token_ids(self.tokenizer, item_tokens)
         self.trie = Trie.from_token_ids(ids)
-        self.candidates = self.trie
-        if self.decoding.allowed_items is not None:
-            rows = allowed_rows(Path(self.decoding.allowed_items), self.item_ids, max(config["topk"]))
-            self.candidates = self.trie.restricted(rows)
+        self.candidates = self.trie if allowed is None else self.trie.restricted(allowed)
         self.writer = PromptWriter(self.tokenizer, self.templates, self.item_texts, self.tuning.seq_format == "stream")
         self.max_history = self.writer.longest_history(self.max_seq_length, self.longest_row, self.index.levels)
         self._reader = self._opened()
+        longest = max(map(len, self.writer.user_prompts([[0] * self.max_history], range(self.writer.n_templates))[0]))
+        self._reader.check(longest, self.index.levels - 1, self.trie.max_token)
+        self._kept: Ranker | None = None
         self.tally = Tally()
         self._topk = [int(k) for k in config["topk"]]
         every = range(self.writer.n_templates)
@@ -180,8 +184,8 @@ class LCRec(SequentialRecommender):
 
         Args:
             interaction: histories [B, L] with lengths [B].
-            excluded: RecBole's ids of items that each user must not get; with ``decoding_exclude_history`` those of his
-                history are left out as well, also where he came back to one of them.
+            excluded: RecBole's ids of items that each user must not get; None: none, or with
+                ``decoding_exclude_history`` those of the history that is shown.
 
         Returns:
             float32 [B, n_items] with RecBole's item ids as columns: the log-probability (nats) of a decoded item's
@@ -191,29 +195,28 @@ class LCRec(SequentialRecommender):
             ValueError: a user has fewer than ``max(topk)`` items to get.
         """
         histories = self._histories(interaction)
-        newest = [history[-self.max_history :] for history in histories]
-        beams = self._ranker().rank(
-            self.writer.user_prompts(newest, self._asking), max(self._topk), self._left_out(histories, excluded)
-        )
-        self.tally.add(beams, sum(len(history) > self.max_history for history in histories), self._topk)
+        if excluded is not None:
+            left_out: list[list[int]] | None = [[item - 1 for item in items] for items in excluded]
+        else:
+            left_out = histories if self.decoding.exclude_history else None
+        beams = self._ranker().rank(self._prompts(histories), max(self._topk), left_out)
+        self.tally.add_ranking(beams, self._topk)
         scores = torch.full((len(histories), self.n_items), -torch.inf, device=self.device)
         # items that are not there (-1) score -inf in RecBole's column of padding
         scores.scatter_(1, (beams.items + 1).to(self.device), beams.log_probs.to(self.device))
         return scores
 
-    def _left_out(
-        self, histories: Sequence[Sequence[int]], excluded: Sequence[Sequence[int]] | None
-    ) -> list[list[int]] | None:
-        """Item rows that each user must not get."""
-        if excluded is None and not self.decoding.exclude_history:
-            return None
-        named = [[item - 1 for item in items] for items in excluded] if excluded else [[] for _ in histories]
-        if self.decoding.exclude_history:
-            named = [[*rows, *history] for rows, history in zip(named, histories, strict=True)]
-        return named
+    def _prompts(self, histories: Sequence[Sequence[int]]) -> list[list[list[int]]]:
+        """Each user's questions, of the newest items that there is room for."""
+        self.tally.add_histories(len(histories), sum(len(history) > self.max_history for history in histories))
+        return self.writer.user_prompts([history[-self.max_history :] for history in histories], self._asking)
 
     def _ranker(self) -> Ranker:
-        return Ranker.of(self.llm, self.candidates, self.decoding, self._reader)
+        """A ranker by the language model as it is; kept, for the trie is large."""
+        if self._kept is None or self._kept.device != self.llm.device:
+            self._kept = Ranker.of(self.llm, self.candidates, self.decoding, self._reader)
+        parted = any(hasattr(parameter, "ds_id") for parameter in self.llm.parameters())  # by ZeRO-3: all read together
+        return dataclasses.replace(self._kept, shared=not parted)
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of given pairs by teacher forcing, for RecBole's sampled evaluation.
@@ -225,19 +228,16 @@ class LCRec(SequentialRecommender):
                 forward pass.
 
         Returns:
-            float32 [B]: log-probability (nats) of each row's item index; -inf for an item that is not allowed or that
-            ``decoding_exclude_history`` leaves out.
+            float32 [B]: log-probability (nats) of each row's item index; -inf for an item that is not allowed.
         """
         histories = self._histories(interaction)
         rows = interaction[self.ITEM_ID].cpu().numpy() - 1
-        able = (self.candidates.paths(torch.from_numpy(rows).to(self.candidates.device))[:, 0] >= 0).cpu().numpy()
-        if self.decoding.exclude_history:
-            able &= np.array([row not in history for row, history in zip(rows, histories, strict=True)])
+        able = (self.candidates.leaves(torch.from_numpy(rows).to(self.candidates.device)) >= 0).cpu().numpy()
         groups: dict[tuple[int, ...], list[int]] = {}
         for place, history in enumerate(histories):
-            groups.setdefault(tuple(history[-self.max_history :]), []).append(place)
+            groups.setdefault(tuple(history), []).append(place)
         items = [np.where(able, rows, -1)[places].tolist() for places in groups.values()]
-        result = self._ranker().score(self.writer.user_prompts(list(groups), self._asking), items)
+        result = self._ranker().score(self._prompts(list(groups)), items)
         scores = torch.empty(len(histories))
         for places, values in zip(groups.values(), result, strict=True):
             scores[places] = torch.from_numpy(values)
@@ -254,6 +254,7 @@ class LCRec(SequentialRecommender):
             load_adapter_weights(self.llm, folder)
             return
         dtype = self.llm.get_base_model().dtype if isinstance(self.llm, PeftModel) else None
+        self._kept = None
         del self.llm, self._reader  # two would not fit a card that one fills
         self.llm = load_saved(folder, self.attention, dtype=dtype).to(self.device)
         self.llm.train(self.training)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from recbole_lcrec.decoding import Beams
+from recbole_lcrec.decoding import Ranking
 
 __all__ = ["Tally"]
 
@@ -20,33 +20,38 @@ class Tally:
         self.users = 0
         self.shortened = 0
         self.certified: Counter[int] = Counter()
+        self.beam_sizes: Counter[int] = Counter()
 
-    def add(self, beams: Beams, shortened: int, topk: Sequence[int]) -> None:
-        """Counts more users.
-
-        Args:
-            beams: of these users.
-            shortened: how many of them have a history that lost its oldest items.
-            topk: numbers of items that are looked at.
-        """
-        self.users += len(beams.items)
+    def add_histories(self, users: int, shortened: int) -> None:
+        """Counts users, and those of them whose histories lost their oldest items."""
+        self.users += users
         self.shortened += shortened
+
+    def add_ranking(self, ranking: Ranking, topk: Sequence[int]) -> None:
+        """Counts certificates at each of these numbers of items, and the beams that they took."""
         for k in topk:
-            self.certified[k] += int(beams.certified(k).sum())
+            self.certified[k] += int(ranking.certified(k).sum())
+        self.beam_sizes.update(ranking.beam_sizes.tolist())
 
     def shares(self) -> dict[int, float]:
-        """For each number of items, the share of users whose items are certified."""
+        """For each number of items, the share of users whose items are certified; empty where items were given."""
         return {k: count / max(self.users, 1) for k, count in sorted(self.certified.items())}
 
     def lines(self) -> list[str]:
         """What the log should say."""
-        if not self.users:
-            return []
-        shares = ", ".join(f"{share:.1%} at {k}" for k, share in self.shares().items())
-        lines = [f"Certified to be the best of the whole catalogue: {shares} of {self.users:,} rankings"]
+        lines = []
+        if self.certified:
+            shares = ", ".join(f"{share:.1%} at {k}" for k, share in self.shares().items())
+            lines.append(f"Proved to be the best of all items that may come up: {shares}, of {self.users:,} users")
+        if len(self.beam_sizes) > 1:
+            widened = sum(self.beam_sizes.values()) - self.beam_sizes[min(self.beam_sizes)]
+            lines.append(
+                f"For that {widened / max(self.users, 1):.1%} of the users took more than {min(self.beam_sizes)} "
+                f"beams, {max(self.beam_sizes):,} at most (decoding_exact)"
+            )
         if self.shortened:
             lines.append(
-                f"{self.shortened:,} of {self.users:,} histories lost their oldest items, which the model's context "
-                "has no room for"
+                f"{self.shortened:,} of {self.users:,} histories lost their oldest items, for which there is no room "
+                "(tuning_max_length, the model's context)"
             )
         return lines

@@ -21,11 +21,10 @@ pytestmark = pytest.mark.slow
 
 EVALUATE = """
 import hashlib, json, sys
-from accelerate import PartialState
 from recbole_lcrec import LCRecTrainer, load_data_and_model
 from recbole_lcrec.processes import process_rank
 
-PartialState(cpu=True)
+
 config, model, _, _, _, test = load_data_and_model(sys.argv[1])
 trainer = LCRecTrainer(config, model)
 trainer.eval_collector.data_collect(test)

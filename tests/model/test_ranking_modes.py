@@ -14,7 +14,7 @@ import torch
 
 from recbole_lcrec import run_recbole_lcrec
 from recbole_lcrec.trainer import LCRecTrainer
-from tests.conftest import N_ITEMS, SHOP
+from tests.conftest import N_ITEMS, SHOP, shop_sequences
 from tests.model.test_lcrec import built, one_batch, plain_scores
 
 Parameters = Callable[..., dict[str, Any]]
@@ -106,10 +106,6 @@ def test_excluded_history_never_comes_up_and_the_rest_is_exact(indexed_shop: Pat
     histories = interaction[model.ITEM_SEQ]
     expected = torch.nn.functional.pad(expected, (1, 0)).scatter(1, histories, -torch.inf)[:, 1:]
     torch.testing.assert_close(model.full_sort_predict(interaction)[:, 1:], expected, rtol=1e-5, atol=1e-4)
-    repeated = interaction.repeat_interleave(N_ITEMS)
-    repeated.interaction[model.ITEM_ID] = torch.arange(1, N_ITEMS + 1).repeat(len(interaction))
-    scores = model.predict(repeated).view(len(interaction), N_ITEMS)
-    torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_allowed_items_alone_come_up(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
@@ -190,7 +186,7 @@ def test_certificates_reach_log_and_results(
     stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
     assert set(stored["certified"].values()) == {1.0}
     assert any(
-        message.startswith("Certified to be the best of the whole catalogue: 100.0%") for message in caplog.messages
+        message.startswith("Proved to be the best of all items that may come up: 100.0%") for message in caplog.messages
     )
 
 
@@ -209,3 +205,46 @@ def test_the_plain_search_ranks_alike(indexed_shop: Path, tiny: Parameters) -> N
     interaction = one_batch(valid)
     found, expected = (each.eval().full_sort_predict(interaction) for each in (model, plain))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_sampled_targets_that_are_not_allowed_are_missed(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+    """However RecBole breaks ties among items that nobody asked for."""
+    allowed = ["i0", "i7", "i13", "i18", "i22", "i29"]
+    parameters = tiny(
+        indexed_shop,
+        eval_args={"mode": {"valid": "uni5", "test": "uni5"}},
+        decoding_allowed_items=allowed_file(tmp_path, allowed),
+    )
+    config, model, _, _, test = built(parameters)
+    model.eval()
+    trainer = LCRecTrainer(config, model)
+    trainer.eval_collector.data_collect(test)
+    trainer.tot_item_num = N_ITEMS + 1
+    targets = [str(model.item_ids[item - 1]) for batch in test for item in batch[3].tolist()]
+    result = trainer.evaluate(test, load_best_model=False)
+    assert 0 < sum(target in allowed for target in targets) < len(targets)
+    assert result["hit@5"] <= sum(target in allowed for target in targets) / len(targets) + 1e-4
+
+
+def test_excluded_histories_are_whole(indexed_shop: Path, tiny: Parameters) -> None:
+    """Also the items that no prompt has room for."""
+    config, model, _, _, test = built(tiny(indexed_shop, decoding_exclude_history=True, decoding_beam_size=N_ITEMS))
+    trainer = LCRecTrainer(config, model)
+    model.eval()
+    sequences, users, longest = shop_sequences(), test._dataset.field2id_token["user_id"], 0
+    for batch in test:
+        interaction, scores, _, _ = trainer._full_sort_batch_eval(batch)
+        for user, row in zip(interaction["user_id"].tolist(), scores, strict=True):
+            *seen, target = sequences[users[user]]
+            longest = max(longest, len(seen))
+            finite = {str(model.item_ids[item - 1]) for item in torch.isfinite(row).nonzero().flatten().tolist()}
+            assert finite == set(map(str, model.item_ids)) - (set(seen) - {target})
+    assert longest > config["MAX_ITEM_LIST_LENGTH"]
+
+
+def test_users_with_too_few_items_are_told_before_tuning(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+    file = allowed_file(tmp_path, [f"i{n}" for n in range(6)])
+    parameters = tiny(indexed_shop, mask_history=True, decoding_allowed_items=file)
+    with pytest.raises(ValueError, match=r"user 'u\d+' has [0-4] items to get, without those of the history"):
+        run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
+    assert not list(Path(parameters["checkpoint_dir"]).glob("LCRec-*"))
