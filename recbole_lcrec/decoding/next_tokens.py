@@ -14,7 +14,7 @@ NORMALIZERS = ("full", "legal")
 """What probabilities sum to 1 over: the whole vocabulary (paper III-D2), or the tokens that the trie allows."""
 
 _LOGITS_BYTES = {"cpu": 3 * 2**23, "cuda": 2**29}
-"""Logits held at once: on a CPU so much that its allocator gives the same memory again, on a GPU what is little there."""
+"""Logits held at once: on a CPU as much as its allocator gives out again, on a GPU what is little there."""
 
 
 def require_normalizer(name: str) -> None:
@@ -32,8 +32,8 @@ def next_token_log_probs(
 ) -> Tensor:
     """Log-probabilities of chosen next tokens, from the states that the head reads.
 
-    Logits of the whole vocabulary exist for a part of the states at a time, and each part is used up in place: one
-    pass, and memory that does not grow with the number of states.
+    Logits of the whole vocabulary exist for a part of the states at a time, and are normalised in one fused pass into
+    room that all parts share: memory does not grow with the number of states.
 
     Args:
         head: the model's output head, from states [n, D] to logits [n, V].
@@ -57,22 +57,23 @@ def next_token_log_probs(
         scores = scores.masked_fill_(~allowed, -torch.inf).log_softmax(-1)
         _require_finite(scores[allowed])
         return scores.view(tokens.shape)
+    parts, room = [], None
     count = _states_at_once(head, states.device)
-    parts = [
-        log_probs_of_logits(head(part), chosen, able, in_place=True)
-        for part, chosen, able in zip(rows.split(count), flat.split(count), allowed.split(count), strict=True)
-    ]
+    for part, chosen, able in zip(rows.split(count), flat.split(count), allowed.split(count), strict=True):
+        logits = head(part)
+        room = torch.empty_like(logits, dtype=torch.float32) if room is None else room  # written again for each part
+        parts.append(log_probs_of_logits(logits, chosen, able, room[: len(logits)]))
     return torch.cat(parts).view(tokens.shape)
 
 
-def log_probs_of_logits(logits: Tensor, tokens: Tensor, legal: Tensor, in_place: bool = False) -> Tensor:
+def log_probs_of_logits(logits: Tensor, tokens: Tensor, legal: Tensor, room: Tensor | None = None) -> Tensor:
     """Log-probabilities of chosen tokens, normalised over the full vocabulary in float32.
 
     Args:
         logits: [n, V].
         tokens: [n, F], int64.
         legal: which of them exist [n, F], bool.
-        in_place: whether ``logits`` may be overwritten.
+        room: takes the log-probabilities of all tokens [n, V], float32; None: it is made.
 
     Returns:
         [n, F], float32, nats, at most 0; 0 where not legal.
@@ -80,13 +81,8 @@ def log_probs_of_logits(logits: Tensor, tokens: Tensor, legal: Tensor, in_place:
     Raises:
         RuntimeError: a logit is NaN or infinite.
     """
-    chosen = logits.gather(-1, tokens).float()
-    exact = logits.float()
-    exact = exact if in_place or exact is not logits else exact.clone()
-    highest = exact.amax(-1, keepdim=True)
-    normaliser = exact.sub_(highest).exp_().sum(-1, keepdim=True).log_().add_(highest)
-    # certificates rest on no score rising along a path, so not even by a rounding
-    scores = chosen.sub_(normaliser).clamp_(max=0.0).masked_fill_(~legal, 0.0)
+    everything = torch.log_softmax(logits.float(), -1, out=room)
+    scores = everything.gather(-1, tokens).masked_fill_(~legal, 0.0)
     _require_finite(scores)
     return scores
 

@@ -99,12 +99,13 @@ def test_no_score_is_above_zero() -> None:
     assert (scores <= 0).all() and scores.isfinite().all()
 
 
-def test_logits_are_left_alone_unless_they_may_be_changed() -> None:
+def test_logits_are_left_alone_and_room_is_used() -> None:
     logits, tokens, legal = torch.randn(4, 9), torch.zeros((4, 1), dtype=torch.int64), torch.ones((4, 1)).bool()
-    before = logits.clone()
+    before, room = logits.clone(), torch.full((4, 9), torch.nan)
     kept = log_probs_of_logits(logits, tokens, legal)
+    assert log_probs_of_logits(logits, tokens, legal, room).equal(kept)
     assert logits.equal(before)
-    assert log_probs_of_logits(logits, tokens, legal, in_place=True).equal(kept)
+    assert room.exp().sum(-1).allclose(torch.ones(4))
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
