@@ -99,6 +99,9 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
         ).vectors
     index = extend_index(saved, load_index(index_file, old, saved.codebook_sizes), embeddings, len(new))
     _warn_of_unlearned_codes(index.codes[: len(old)], index.codes[len(old) :])
+    allowed = config["decoding_allowed_items"]
+    if allowed is not None:
+        getLogger().warning(f"New items will come up when they are written into {allowed}, an id a line")
     if process_rank() == 0:
         place = {item: number for number, item in enumerate([*old, *new])}
         order = [place[item] for item in catalogue.item_ids]

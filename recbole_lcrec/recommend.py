@@ -243,7 +243,8 @@ def _asked(command: RecommendCommand) -> dict[str, Any]:
     """All that answers depend on: flags, and what the files that they name hold."""
     file_digest = import_module("recbole_lcrec.fingerprints").file_digest
     run = Path(command.run)
-    own = read_yaml(run / "config.yaml").get("decoding_allowed_items")
+    saved = import_module("recbole_lcrec.model.saved")
+    own = saved.allowed_file(run, read_yaml(run / "config.yaml").get("decoding_allowed_items"))
     allowed = command.allowed_items or command.decoding.get("decoding_allowed_items", own)
     small = [path for path in run.iterdir() if path.name.endswith((".yaml", ".index.json", ".titles.json"))]
     weights = [path for path in run.iterdir() if path.suffix == ".safetensors"]

@@ -13,11 +13,12 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 
 from recbole_lcrec.decoding import Beams, Ranker
-from recbole_lcrec.model.prompts import PromptWriter
+from recbole_lcrec.model.prompts import PromptWriter, longest_row, require_template
 from recbole_lcrec.model.request_checks import (
     allowed_choice,
     check_k,
@@ -32,7 +33,6 @@ from recbole_lcrec.model.run_parts import (
     knows_intentions,
     load_model,
     load_tokenizer,
-    longest_row,
     place_of,
     run_choice,
 )
@@ -52,7 +52,8 @@ class Recommendation:
         item: original item id.
         title: None where the data set has none.
         log_prob: log-probability of the item's index given the prompt, nats; under ``eval_templates: ensemble`` the sum
-            over all wordings.
+            over all wordings. ``decoding_normalizer: legal`` shares all probability out among the items that may come
+            up, so scores then change with the allowed items: compare none of calls that allow others.
         certified: whether this place and those above are proved to be the best of all items that may come up.
     """
 
@@ -84,8 +85,13 @@ class Recommender:
                 any.
         """
         self.catalogue, self.ranker, self.decoding = catalogue, ranker, ranker.settings
-        self._writer, self._knows_intentions = writer, intentions
+        self._writer, self._knows_intentions, self._warned = writer, intentions, False
         self._rows = {item: row for row, item in enumerate(catalogue.item_ids)}
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The run's N original item ids, in the order of a mask of allowed items."""
+        return self.catalogue.item_ids
 
     @classmethod
     def load(
@@ -104,7 +110,9 @@ class Recommender:
             folder: of a saved run; the data set is not needed.
             device: where the model goes; None: as the run's ``gpu_id`` and ``use_gpu`` say.
             base_model: where the base model of the run's adapter is now; None: where it was.
-            decoding: what differs from the run's settings, by their keys: ``decoding_beam_size=50``.
+            decoding: what differs from the run's settings, by their keys: ``decoding_beam_size=50``. The items that
+                the run lets come up are listed in its folder; ``decoding_allowed_items`` names another file, and None
+                lets all come up.
 
         Raises:
             ValueError: a file is missing or damaged, the item index or the tokenizer has changed since the run was
@@ -115,11 +123,7 @@ class Recommender:
         settings, tuning = decoding_settings(config, decoding), TuningSettings.from_config(config)
         place, tokenizer = place_of(config, device), load_tokenizer(path)
         catalogue = load_for_recommending(path, config["dataset"], tokenizer.get_vocab())
-        count = len(catalogue.templates.tasks["seq"])
-        if settings.template >= count:
-            raise ValueError(
-                f"decoding_template = {settings.template}: there are {count} SEQ templates, numbered from 0"
-            )
+        require_template(catalogue.templates, settings.template)
         trie = catalogue.trie
         if settings.allowed_items is not None:
             trie = trie.restricted(run_choice(settings.allowed_items, catalogue.item_ids))
@@ -128,7 +132,7 @@ class Recommender:
         model = load_model(path, config, tuning, base_model, place)
         item_texts = tuple("".join(tokens) for tokens in catalogue.index.item_tokens())
         writer = PromptWriter(tokenizer, catalogue.templates, item_texts, tuning.seq_format == "stream")
-        longest, levels = longest_row(model, tuning), catalogue.index.levels
+        longest, levels = longest_row(model, tuning.max_length), catalogue.index.levels
         most = writer.longest_history(int(config["MAX_ITEM_LIST_LENGTH"]), longest, levels)
         ensemble = settings.eval_templates == "ensemble"
         requests = RequestWriter(writer, most, longest, levels, tuning.text_tokens, settings.template, ensemble)
@@ -139,7 +143,7 @@ class Recommender:
         self,
         histories: Sequence[Sequence[str]],
         k: int = 10,
-        allowed_items: Iterable[str] | None = None,
+        allowed_items: Iterable[str] | np.ndarray | None = None,
         intention: str | Sequence[str | None] | None = None,
         exclude_history: bool | None = None,
         unknown_items: str = "error",
@@ -149,8 +153,8 @@ class Recommender:
         Args:
             histories: of B users, original item ids, oldest first; where there is no room for all, the newest count.
             k: items of each user.
-            allowed_items: the only items that may come up (in stock, of one category); None:
-                ``decoding_allowed_items`` of the run.
+            allowed_items: the only items that may come up (in stock, of one category): their ids, or a mask bool [N]
+                in the order of :attr:`item_ids`; None: what the run allows.
             intention: what the users want, in words: one for all, or one or None for each. A user with an intention
                 needs no history.
             exclude_history: whether a user gets nothing of the history again; None: as the run's
@@ -229,8 +233,8 @@ class Recommender:
                 "the run was tuned with tuning_seq_format = 'stream' and reads indices alone, so it cannot take an "
                 "intention; leave it out, or tune with tuning_seq_format=instruction and the task ite"
             )
-        if not self._knows_intentions:
-            self._knows_intentions = True  # told once
+        if not self._knows_intentions and not self._warned:
+            self._warned = True
             getLogger().warning(
                 "The run was not tuned on intentions (task ite of tuning_tasks), so it will hardly heed them"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 
 from recbole_lcrec.config import Config
 from recbole_lcrec.llm.adapters import is_adapter_folder
+from recbole_lcrec.model.run_parts import require_tokenizer
+from recbole_lcrec.model.saved import ALLOWED_FILE, allowed_file, require_own_index
 from recbole_lcrec.values import read_yaml
 
 __all__ = ["load_config", "load_folder", "load_pickle"]
@@ -27,24 +30,34 @@ def load_folder(folder: Path) -> tuple[Config, Restore]:
 
     The configuration takes its base model and its item index from the folder, but for an adapter, whose base model
     stays where it was; the weights of a whole model are then read in the number format that they were saved in, so that
-    the numbers are those of the run.
+    the numbers are those of the run. Before that, index and tokenizer are compared with those of the run's trie.
 
     Raises:
-        ValueError: a file is missing.
+        ValueError: a file is missing; the step itself raises one where the index or the tokenizer has changed.
     """
     if is_adapter_folder(folder):
         _present(folder / "adapter_model.safetensors")
-        return load_config(folder)[0], lambda model: model.load_weights(folder)
+        config, _ = load_config(folder)
+        return config, _restore_from(folder, config["dataset"])
     config, _ = load_config(folder, {"base_model": str(folder), "lora_r": None})
     _present(folder / "config.json")
     _present(folder / "tokenizer_config.json")
     if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
         raise ValueError(f"{folder} holds no model.safetensors; the run that saved it may have been interrupted")
-    return config, lambda model: model.load_weights(folder)
+    require_tokenizer(folder)
+    return config, _restore_from(folder, config["dataset"])
+
+
+def _restore_from(folder: Path, dataset: str) -> Restore:
+    def restore(model: Any) -> None:
+        require_own_index(folder, dataset, model.tokenizer.get_vocab())
+        model.load_weights(folder)
+
+    return restore
 
 
 def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[Config, Path]:
-    """Reads the configuration of a saved run, with the run's item index as the given one.
+    """Reads the configuration of a saved run, with the run's item index and its list of allowed items as given ones.
 
     Args:
         folder: with ``config.yaml`` and ``<dataset>.index.json``.
@@ -62,8 +75,16 @@ def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[
     if not saved.get("dataset"):
         raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
     index = _present(folder / f"{saved['dataset']}.index.json")
+    named = saved.get("decoding_allowed_items")
+    allowed = allowed_file(folder, named)
+    if allowed is not None and not (folder / ALLOWED_FILE).is_file():
+        getLogger().warning(
+            f"{folder} holds no {ALLOWED_FILE}, so decoding_allowed_items = {named!r} of its config.yaml is read from "
+            "where that is now; put the list into the folder under that name"
+        )
     no_embeddings = {"index_embedding_file": None, "index_embedding_ids": None}
-    given = {"resume": None, **no_embeddings, **(values or {}), "index_method": "auto", "index_file": str(index)}
+    given = {"resume": None, "decoding_allowed_items": allowed, **no_embeddings, **(values or {})}
+    given |= {"index_method": "auto", "index_file": str(index)}
     return Config(config_file_list=[folder / "config.yaml"], command_line=given), index
 
 

@@ -259,6 +259,7 @@ class LCRecTrainer(LCRecEvaluation):
                 model.tokenizer.get_vocab(),
                 dataset.item_texts.titles if dataset.has_texts() else None,
                 model.templates,
+                allowed=model.allowed_ids,
             )
             self.config.save(partial / "config.yaml")
             write_results(

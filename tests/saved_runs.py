@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
-from recbole_lcrec import run_recbole_lcrec
-from tests.conftest import SHOP, TINY, write_index, write_shop
+from recbole_lcrec import Recommender, run_recbole_lcrec
+from recbole_lcrec.instructions.templates import load_templates
+from recbole_lcrec.model.saved import ALLOWED_FILE, TEMPLATE_FILE
+from recbole_lcrec.recommender import Recommendation
+from tests.conftest import SHOP, TINY, shop_index, write_index, write_shop
 
 WORDED: dict[str, Any] = {"tuning_seq_format": "instruction", "epochs": 1, "use_gpu": False}
+INDEX_TEXT = {item: "".join(tokens) for item, tokens in shop_index().items()}
 
 
 def make_run(root: Path, given_index: bool = True, **changes: Any) -> Path:
@@ -61,3 +68,53 @@ def exhaustive_scores(model: Any, tokenizer: Any, prompt: str, items: list[str])
             logits = model(torch.tensor([start + ids])).logits[0].float().log_softmax(-1)
         scores[item] = sum(float(logits[len(start) - 1 + place, token]) for place, token in enumerate(ids))
     return scores
+
+
+def swap_indices(run: Path) -> None:
+    """Gives two items each other's index."""
+    path = run / f"{SHOP}.index.json"
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["i0"], index["i1"] = index["i1"], index["i0"]
+    path.write_text(json.dumps(index), encoding="utf-8")
+
+
+def configured(run: Path, **values: Any) -> None:
+    """Changes a run's ``config.yaml``."""
+    path = run / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert values.keys() <= config.keys()
+    path.write_text(yaml.safe_dump({**config, **values}), encoding="utf-8")
+
+
+def limited(run: Path, items: list[str], named: str = "stock.txt") -> None:
+    """Makes a run one that lets these items come up alone, as if it had been tuned beside a file of that name."""
+    configured(run, decoding_allowed_items=named)
+    (run / ALLOWED_FILE).write_text("".join(f"{item}\n" for item in items), encoding="utf-8")
+
+
+def prompt(folder: Path, task: str, template: int = 0, **values: Any) -> str:
+    templates = load_templates(folder / TEMPLATE_FILE)
+    if "history" in values:
+        values["history"] = ", ".join(INDEX_TEXT[item] for item in values["history"])
+    return templates.frame.format(instruction=templates.tasks[task][template].instruction.format(**values))
+
+
+def require_exhaustive(recommender: Recommender, answer: list[Recommendation], texts: list[str]) -> None:
+    """The answer is the best of all items by plain forward passes after the prompts, whose scores are added."""
+    reader: Any = recommender.ranker.reader
+    tokenizer = recommender._writer.writer.tokenizer
+    items = list(INDEX_TEXT)
+    by_prompt = [exhaustive_scores(reader._model, tokenizer, text, list(INDEX_TEXT.values())) for text in texts]
+    scores = np.array([sum(each[INDEX_TEXT[item]] for each in by_prompt) for item in items])
+    found = np.array([one.log_prob for one in answer])
+    np.testing.assert_allclose(found, np.sort(scores)[::-1][: len(answer)], rtol=1e-5, atol=1e-4)
+    mine = np.array([scores[items.index(one.item)] for one in answer])
+    np.testing.assert_allclose(mine, found, rtol=1e-5, atol=1e-4)
+
+
+def require_alike(found: list[Recommendation], expected: list[Recommendation]) -> None:
+    """The same scores, and the same items but for those that score alike."""
+    assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in expected], abs=1e-4)
+    scores = {one.item: one.log_prob for one in expected}
+    last = expected[-1].log_prob
+    assert all(one.log_prob == pytest.approx(scores.get(one.item, last), abs=1e-4) for one in found)

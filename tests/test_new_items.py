@@ -14,9 +14,9 @@ import yaml
 
 from recbole_lcrec import Recommender, index_new_items, load_data_and_model, new_items
 from recbole_lcrec.index_command import main
-from recbole_lcrec.model.saved import TEMPLATE_FILE, TRIE_FILE
+from recbole_lcrec.model.saved import ALLOWED_FILE, TEMPLATE_FILE, TRIE_FILE
 from tests.conftest import N_ITEMS, SHOP, shop_titles
-from tests.saved_runs import make_run
+from tests.saved_runs import limited, make_run
 from tests.test_index_command import add_items
 
 FILES = (f"{SHOP}.index.json", f"{SHOP}.titles.json", TRIE_FILE, TEMPLATE_FILE)
@@ -66,6 +66,16 @@ def test_new_items_are_recommended_by_their_titles(run: Path) -> None:
     assert index_new_items(run) == [] and contents(run) == after
 
 
+def test_a_list_of_allowed_items_stays_as_it_is(run: Path, caplog: Any) -> None:
+    limited(run, ["i1", "i2"])
+    names = add_items(data_of(run), 2)
+    index_new_items(run)
+    assert f"New items will come up when they are written into {run / ALLOWED_FILE}" in caplog.text
+    assert {one.item for one in Recommender.load(run).recommend([["i1"]], 2)[0]} == {"i1", "i2"}
+    (run / ALLOWED_FILE).write_text("\n".join(names), encoding="utf-8")
+    assert {one.item for one in Recommender.load(run).recommend([["i1"]], 2)[0]} == set(names)
+
+
 @pytest.mark.parametrize("writer", ["save_for_recommending", "save_index"])
 def test_a_failure_leaves_all_as_it_was(run: Path, monkeypatch: Any, writer: str) -> None:
     add_items(data_of(run), 5)
@@ -96,7 +106,7 @@ def test_a_kill_between_two_files_is_mended_by_the_same_command(run: Path, monke
     with pytest.raises(KeyboardInterrupt):
         index_new_items(run)
     monkeypatch.setattr(os, "replace", plain)
-    with pytest.raises(ValueError, match="item index or the tokenizer has changed"):
+    with pytest.raises(ValueError, match=r"item index or the tokenizer has changed.*--extend was interrupted"):
         Recommender.load(run)
     assert index_new_items(run) == names
     assert set(names) < set(Recommender.load(run).catalogue.item_ids)

@@ -13,7 +13,7 @@ import pytest
 from recbole_lcrec import Recommender, recommend, recommender
 from recbole_lcrec.recommend import main, parse_recommend_command
 from tests.conftest import N_ITEMS, SHOP, shop_sequences, shop_titles
-from tests.saved_runs import copied, make_run, no_model_calls
+from tests.saved_runs import copied, limited, make_run, no_model_calls
 
 USERS = [{"user": user, "history": items[-4:]} for user, items in list(shop_sequences().items())[:11]]
 
@@ -148,6 +148,19 @@ def test_answers_to_something_else_are_not_gone_on_with(run: Path, users: Path, 
     users.write_text(users.read_text(encoding="utf-8").replace("u3", "u33"), encoding="utf-8")
     assert "input differ" in error_of(many(run, users, "--k=3"), capsys)
     assert users.with_name("out.jsonl").read_bytes() == before
+
+
+def test_the_runs_own_list_is_a_part_of_what_is_asked(run: Path, users: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = copied(run, tmp_path)
+    limited(folder, [f"i{n}" for n in range(9)])
+    assert main(many(folder, users, "--k=3")) == 0
+    assert {one["item"] for line in answers(users) for one in line["items"]} <= {f"i{n}" for n in range(9)}
+    capsys.readouterr()
+    limited(folder, [f"i{n}" for n in range(8)])
+    assert "allowed_items differ" in error_of(many(folder, users, "--k=3"), capsys)
+    assert "allowed_items, decoding differ" in error_of(
+        many(folder, users, "--k=3", "--decoding_allowed_items=~"), capsys
+    )
 
 
 def test_a_file_that_holds_no_answers(run: Path, users: Path, capsys: Any) -> None:

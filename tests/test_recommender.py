@@ -1,10 +1,8 @@
-"""A saved run that answers on its own: equal to RecBole's model and to exhaustive scoring, and every mistake told."""
+"""What a saved run answers: equal to RecBole's model and to exhaustive scoring, and every mistake of a request told."""
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,18 @@ import numpy as np
 import pytest
 
 from recbole_lcrec import Recommender, load_data_and_model
-from recbole_lcrec.instructions.templates import load_templates
-from recbole_lcrec.model.saved import TEMPLATE_FILE, TRIE_FILE
-from recbole_lcrec.recommender import Recommendation
-from tests.conftest import N_ITEMS, SHOP, shop_index, shop_titles
-from tests.llm.test_adapters import write_base
-from tests.saved_runs import copied, exhaustive_scores, make_run, no_model_calls
+from tests.conftest import N_ITEMS, shop_titles
+from tests.saved_runs import (
+    INDEX_TEXT,
+    configured,
+    copied,
+    make_run,
+    no_model_calls,
+    prompt,
+    require_alike,
+    require_exhaustive,
+)
 
-INDEX_TEXT = {item: "".join(tokens) for item, tokens in shop_index().items()}
 HISTORIES = [["i1", "i2", "i3"], ["i29"], ["i4", "i4", "i5", "i9", "i1"]]
 
 
@@ -44,34 +46,6 @@ def stream_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wide(alone: Path) -> Recommender:
     """With as many beams as there are items."""
     return Recommender.load(alone, decoding_beam_size=N_ITEMS)
-
-
-def prompt(folder: Path, task: str, template: int = 0, **values: Any) -> str:
-    templates = load_templates(folder / TEMPLATE_FILE)
-    if "history" in values:
-        values["history"] = ", ".join(INDEX_TEXT[item] for item in values["history"])
-    return templates.frame.format(instruction=templates.tasks[task][template].instruction.format(**values))
-
-
-def require_exhaustive(recommender: Recommender, answer: list[Recommendation], texts: list[str]) -> None:
-    """The answer is the best of all items by plain forward passes after the prompts, whose scores are added."""
-    reader: Any = recommender.ranker.reader
-    tokenizer = recommender._writer.writer.tokenizer
-    items = list(INDEX_TEXT)
-    by_prompt = [exhaustive_scores(reader._model, tokenizer, text, list(INDEX_TEXT.values())) for text in texts]
-    scores = np.array([sum(each[INDEX_TEXT[item]] for each in by_prompt) for item in items])
-    found = np.array([one.log_prob for one in answer])
-    np.testing.assert_allclose(found, np.sort(scores)[::-1][: len(answer)], rtol=1e-5, atol=1e-4)
-    mine = np.array([scores[items.index(one.item)] for one in answer])
-    np.testing.assert_allclose(mine, found, rtol=1e-5, atol=1e-4)
-
-
-def require_alike(found: list[Recommendation], expected: list[Recommendation]) -> None:
-    """The same scores, and the same items but for those that score alike."""
-    assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in expected], abs=1e-4)
-    scores = {one.item: one.log_prob for one in expected}
-    last = expected[-1].log_prob
-    assert all(one.log_prob == pytest.approx(scores.get(one.item, last), abs=1e-4) for one in found)
 
 
 def test_three_lines_are_enough(alone: Path) -> None:
@@ -175,23 +149,12 @@ def test_allowed_items_alone_come_up(wide: Recommender) -> None:
         assert [one.log_prob for one in answer] == pytest.approx([one.log_prob for one in expected], abs=1e-4)
 
 
-def test_the_runs_own_choice_stands_until_another_is_given(alone: Path, tmp_path: Path) -> None:
-    (tmp_path / "stock.txt").write_text("i1\ni2\ni3\n", encoding="utf-8")
-    recommender = Recommender.load(alone, decoding_allowed_items=str(tmp_path / "stock.txt"))
-    (answer,) = recommender.recommend([["i1"]], 3)
-    assert {one.item for one in answer} == {"i1", "i2", "i3"}
-    (answer,) = recommender.recommend([["i1"]], 2, allowed_items=["i8", "i9"])
-    assert {one.item for one in answer} == {"i8", "i9"}
-    with pytest.raises(ValueError, match="k = 4 items are asked for, but 3 may come up"):
-        recommender.recommend([["i1"]], 4)
-    for text, message in (("i1\nB7\n", "B7"), (None, "no such file")):
-        path = tmp_path / "other.txt"
-        if text:
-            path.write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match=message) as caught:
-            Recommender.load(alone, decoding_allowed_items=str(path))
-        assert "decoding_allowed_items=None" in str(caught.value)
-        path.unlink(missing_ok=True)
+def test_a_mask_of_allowed_items_is_a_list_of_ids(wide: Recommender) -> None:
+    assert wide.item_ids == wide.catalogue.item_ids and set(wide.item_ids) == set(INDEX_TEXT)
+    assert wide.recommend(HISTORIES, 7, allowed_items=np.ones(N_ITEMS, dtype=bool)) == wide.recommend(HISTORIES, 7)
+    allowed = ["i20", "i3", "i11"]
+    mask = np.array([item in allowed for item in wide.item_ids])
+    assert wide.recommend(HISTORIES, 3, allowed_items=mask) == wide.recommend(HISTORIES, 3, allowed_items=allowed)
 
 
 def test_the_history_may_be_left_out(wide: Recommender, alone: Path) -> None:
@@ -215,8 +178,6 @@ def test_the_oldest_items_leave_first(wide: Recommender, alone: Path, caplog: An
 def test_an_intention_takes_the_place_of_the_oldest_items(alone: Path, tmp_path: Path, caplog: Any) -> None:
     """With room for few tokens, as many items stay as fit, and no fewer."""
     folder = copied(alone, tmp_path)
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
-    assert "tuning_max_length: 512" in text
     wish = "A lamp, a lamp and a rope or a bolt, a hammer, a glove"  # longer than any wording of seq
     history = [f"i{n}" for n in range(6)]
 
@@ -225,7 +186,7 @@ def test_an_intention_takes_the_place_of_the_oldest_items(alone: Path, tmp_path:
         return len(tokenizer(prompt(alone, "ite_history", history=items, intention=wish))["input_ids"])
 
     room = length(history[-4:]) + 3 + 1  # an index and an end
-    (folder / "config.yaml").write_text(text.replace("tuning_max_length: 512", f"tuning_max_length: {room}"))
+    configured(folder, tuning_max_length=room)
     caplog.set_level(logging.INFO)
     recommender = Recommender.load(folder, decoding_beam_size=N_ITEMS)
     (answer,) = recommender.recommend([history], 5, intention=wish)
@@ -243,9 +204,7 @@ def test_long_intentions_lose_their_last_words(wide: Recommender, caplog: Any) -
 
 def test_a_run_without_intentions_warns_once(tmp_path: Path, alone: Path, caplog: Any) -> None:
     folder = copied(alone, tmp_path)
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
-    assert "- ite\n" in text
-    (folder / "config.yaml").write_text(text.replace("- ite\n", ""), encoding="utf-8")
+    configured(folder, tuning_tasks=["seq"])
     recommender = Recommender.load(folder)
     for _ in range(2):
         recommender.recommend([["i1"]], 5, intention="A lamp")
@@ -291,7 +250,13 @@ def test_histories_may_be_any_lists(wide: Recommender) -> None:
         ({"histories": 3}, "histories = 3 is a int"),
         ({"allowed_items": "i1"}, "allowed_items = 'i1' is a str"),
         ({"allowed_items": []}, "allowed_items is empty"),
-        ({"allowed_items": ["i1", "X"]}, r"allowed_items: 1 of 2 are not in the run's item index, first \['X'\]"),
+        ({"allowed_items": ["i1", "X"]}, r"allowed_items: 1 of 2 are not in the catalogue, first \['X'\]"),
+        ({"allowed_items": np.ones(29, dtype=bool)}, r"a mask of shape \(29,\), but the run has 30 items.*item_ids"),
+        ({"allowed_items": np.ones((1, 30), dtype=bool)}, r"a mask of shape \(1, 30\)"),
+        ({"allowed_items": np.zeros(30, dtype=bool)}, "allowed_items is empty"),
+        ({"allowed_items": np.arange(30) < 2}, "k = 3 items are asked for, but 2 may come up"),
+        ({"allowed_items": np.ones(30)}, "allowed_items holds 1.0; item ids are texts"),
+        ({"allowed_items": [True] * 30}, "allowed_items holds True; item ids are texts"),
         ({"allowed_items": ["i1", "i2", "i2"]}, "k = 3 items are asked for, but 2 may come up"),
         (
             {"allowed_items": ["i1", "i2", "i3"], "exclude_history": True, "histories": [["i9"], ["i1", "i1"]]},
@@ -306,84 +271,3 @@ def test_histories_may_be_any_lists(wide: Recommender) -> None:
 def test_mistakes_are_told_before_the_model_runs(wide: Recommender, given: dict[str, Any], message: str) -> None:
     with no_model_calls(), pytest.raises(ValueError, match=message):
         wide.recommend(**{"histories": [["i1"]], "k": 3, **given})
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"decoding_beam": 5}, "decoding_beam is no setting of decoding; did you mean 'decoding_beam_size'"),
-        ({"epochs": 5}, "epochs is no setting of decoding"),
-        ({"decoding_beam_size": 0}, "decoding_beam_size = 0: expected an integer of at least 1"),
-        ({"decoding_template": 99}, "decoding_template = 99: there are 12 SEQ templates"),
-        ({"device": "gpu7"}, "device = 'gpu7' is no device"),
-        ({"base_model": "x"}, "holds a whole model, no adapter"),
-    ],
-)
-def test_what_cannot_be_loaded_so(alone: Path, given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Recommender.load(alone, **given)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "config.yaml",
-        f"{SHOP}.index.json",
-        f"{SHOP}.titles.json",
-        TRIE_FILE,
-        TEMPLATE_FILE,
-        "config.json",
-        "model.safetensors",
-        "tokenizer_config.json",
-    ],
-)
-def test_a_folder_that_lacks_a_file(alone: Path, tmp_path: Path, name: str) -> None:
-    folder = copied(alone, tmp_path)
-    (folder / name).unlink()
-    with pytest.raises(ValueError, match=name):
-        Recommender.load(folder)
-
-
-def test_a_folder_whose_index_has_changed(alone: Path, tmp_path: Path) -> None:
-    folder = copied(alone, tmp_path)
-    path = folder / f"{SHOP}.index.json"
-    index = json.loads(path.read_text(encoding="utf-8"))
-    index["i1"], index["i2"] = index["i2"], index["i1"]
-    path.write_text(json.dumps(index), encoding="utf-8")
-    with pytest.raises(ValueError, match="item index or the tokenizer has changed"):
-        Recommender.load(folder)
-    with pytest.raises(ValueError, match="no such folder"):
-        Recommender.load(tmp_path / "nowhere")
-
-
-def test_wordings_of_ones_own_go_with_the_run(alone: Path, tmp_path: Path) -> None:
-    """What the run was tuned with counts, wherever tuning_template_file has gone."""
-    folder = copied(alone, tmp_path)
-    text = (folder / TEMPLATE_FILE).read_text(encoding="utf-8")
-    (folder / TEMPLATE_FILE).write_text(text.replace("A customer chose", "Somebody took"), encoding="utf-8")
-    config = (folder / "config.yaml").read_text(encoding="utf-8")
-    changed = config.replace("tuning_template_file: null", "tuning_template_file: /gone.yaml")
-    assert changed != config
-    (folder / "config.yaml").write_text(changed, encoding="utf-8")
-    recommender = Recommender.load(folder, decoding_beam_size=N_ITEMS)
-    assert "Somebody took" in prompt(folder, "seq", history=["i1"])
-    require_exhaustive(recommender, recommender.recommend([["i1"]], 5)[0], [prompt(folder, "seq", history=["i1"])])
-
-
-def test_an_adapter_and_its_merged_model_answer_alike(tmp_path: Path) -> None:
-    base = write_base(tmp_path / "base", "llama", tied=False)
-    lora: dict[str, Any] = {"base_model": base, "lora_r": 4, "learning_rate": 0.02, "tuning_seq_format": "stream"}
-    adapter = make_run(tmp_path / "a", **lora)
-    merged = make_run(tmp_path / "m", **lora, lora_merge=True)
-    assert (adapter / "adapter_model.safetensors").is_file() and (merged / "model.safetensors").is_file()
-    found = Recommender.load(adapter, decoding_beam_size=N_ITEMS).recommend(HISTORIES, N_ITEMS)
-    whole = Recommender.load(merged, decoding_beam_size=N_ITEMS).recommend(HISTORIES, N_ITEMS)
-    for answer, other in zip(found, whole, strict=True):
-        require_alike(answer, other)
-    _, model, *_ = load_data_and_model(adapter)
-    assert model.llm.dtype == Recommender.load(adapter).ranker.reader._model.dtype  # type: ignore[attr-defined]
-    moved = shutil.move(base, tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="say by base_model where that model is now"):
-        Recommender.load(adapter)
-    again = Recommender.load(adapter, base_model=str(moved), decoding_beam_size=N_ITEMS)
-    assert again.recommend(HISTORIES, N_ITEMS) == found

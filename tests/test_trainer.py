@@ -112,7 +112,7 @@ def test_epochs_of_streams_come_first_and_are_not_validated(
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     (validated,) = messages(caplog, "evaluating")
     assert "epoch 1 evaluating" in validated
-    assert len(messages(caplog, "training")) == 2
+    assert len(messages(caplog, "train loss")) == 2
     stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
     assert stored["best_epoch"] == 1 and set(stored["train_loss"]) == {"0", "1"}
     assert messages(caplog, f"Tuning on {windows()}, then {sum(targets())} instructions an epoch")

@@ -5,12 +5,12 @@ Knows item ids. Refuses to know why some are allowed and others not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["allowed_rows", "read_allowed"]
+__all__ = ["allowed_rows", "read_allowed", "rows_of"]
 
 
 def read_allowed(path: Path) -> list[str]:
@@ -33,7 +33,27 @@ def read_allowed(path: Path) -> list[str]:
     return ids
 
 
-def allowed_rows(path: Path, item_ids: Sequence[str], at_least: int) -> np.ndarray:
+def rows_of(ids: Sequence[str], rows: Mapping[str, int], name: str, remedy: str) -> np.ndarray:
+    """The rows of items, ascending int64.
+
+    Args:
+        ids: distinct item ids.
+        rows: item id -> row.
+        name: what the choice is called when something is wrong with it.
+        remedy: what is then to be done.
+
+    Raises:
+        ValueError: an item is in no row.
+    """
+    unknown = [item for item in ids if item not in rows]
+    if unknown:
+        raise ValueError(
+            f"{name}: {len(unknown)} of {len(ids)} are not in the catalogue, first {unknown[:5]}; {remedy}"
+        )
+    return np.sort(np.array([rows[item] for item in ids], dtype=np.int64))
+
+
+def allowed_rows(path: Path, item_ids: Sequence[str], at_least: int = 1) -> np.ndarray:
     """The rows of the allowed items, ascending int64.
 
     Args:
@@ -45,16 +65,11 @@ def allowed_rows(path: Path, item_ids: Sequence[str], at_least: int) -> np.ndarr
         ValueError: the file cannot be used, names an item that is not in the catalogue, or fewer than ``at_least``.
     """
     allowed = read_allowed(path)
-    rows = {item: row for row, item in enumerate(item_ids)}
-    unknown = [item for item in allowed if item not in rows]
-    if unknown:
-        raise ValueError(
-            f"allowed items {str(path)!r}: {len(unknown)} of {len(allowed)} are not in the catalogue, first "
-            f"{unknown[:5]}; take them out, or use the ids of the data set"
-        )
+    numbers = {item: row for row, item in enumerate(item_ids)}
+    rows = rows_of(allowed, numbers, f"allowed items {str(path)!r}", "take them out, or use the ids of the data set")
     if len(allowed) < at_least:
         raise ValueError(
             f"allowed items {str(path)!r} are {len(allowed)}, but {at_least} are asked for (max of topk): allow more, "
             "or lower topk"
         )
-    return np.sort(np.array([rows[item] for item in allowed], dtype=np.int64))
+    return rows

@@ -178,7 +178,7 @@ class _PlainBranches:
             self._model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **self._options)
             for ids in sequences
         )
-        return torch.stack([output.logits[:, -1] for output in outputs])
+        return torch.stack([output.logits[:, -1].clone() for output in outputs])  # a view would keep what it is part of
 
 
 def _last_logits_alone(model: PreTrainedModel) -> dict[str, int]:

@@ -23,7 +23,8 @@ __all__ = ["load_trie", "save_trie"]
 
 _KEY = "recbole_lcrec.trie"
 _VERSION = 1
-_REMEDY = "delete it and build the trie from the item index again"
+_REBUILD = "delete it and build the trie from the item index again"
+_PUT_BACK = "put back the item index and the tokenizer that it was saved with"
 _Arrays = dict[str, npt.NDArray[np.int32]]
 
 
@@ -56,12 +57,14 @@ def save_trie(trie: Trie, path: Path, fingerprint: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_trie(path: Path, fingerprint: str) -> Trie:
+def load_trie(path: Path, fingerprint: str, rebuild: str = _REBUILD, put_back: str = _PUT_BACK) -> Trie:
     """Reads a trie.
 
     Args:
         path: the file.
         fingerprint: what tells the item index and its token ids from others now.
+        rebuild: what the caller tells to do about a file that is torn.
+        put_back: and about a whole one of another fingerprint, where building anew would make a mistake permanent.
 
     Returns:
         The trie, on the CPU.
@@ -74,25 +77,25 @@ def load_trie(path: Path, fingerprint: str) -> Trie:
             written = (file.metadata() or {}).get(_KEY)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, only a method
     except (OSError, SafetensorError) as err:
-        raise ValueError(f"{path} cannot be read as a saved trie ({err}); {_REMEDY}") from err
+        raise ValueError(f"{path} cannot be read as a saved trie ({err}); {rebuild}") from err
     if written is None:
-        raise ValueError(f"{path} is no saved trie; name another file")
+        raise ValueError(f"{path} is no saved trie; put the right file in its place")
     try:
         about = json.loads(written)
         version, made_from = about["version"], about["fingerprint"]
         offsets, n_rows = [int(offset) for offset in about["level_offsets"]], int(about["n_rows"])
     except (KeyError, TypeError, ValueError) as err:
-        raise ValueError(f"{path} does not say what it holds ({err!r}); {_REMEDY}") from err
+        raise ValueError(f"{path} does not say what it holds ({err!r}); {rebuild}") from err
     if version != _VERSION:
-        raise ValueError(f"{path} has form {version}, and this version reads {_VERSION}; {_REMEDY}")
+        raise ValueError(f"{path} has form {version}, and this version reads {_VERSION}; {rebuild}")
     if made_from != fingerprint:
         raise ValueError(
             f"the item index or the tokenizer has changed since this trie was saved: {path} was made from {made_from}, "
-            f"and now there is {fingerprint}; put the files of its run back, or {_REMEDY}"
+            f"and now there is {fingerprint}; {put_back}"
         )
     problem = _problem(arrays, offsets, n_rows)
     if problem:
-        raise ValueError(f"{path} contradicts itself: {problem}; {_REMEDY}")
+        raise ValueError(f"{path} contradicts itself: {problem}; {rebuild}")
     return Trie.from_levels(
         tokens=_cut(arrays["token"], [offset - 1 for offset in offsets[1:]]),
         n_children=_cut(arrays["n_children"], offsets[:-1]),

@@ -15,6 +15,7 @@ from recbole_lcrec.instructions.templates import Templates, load_templates
 from recbole_lcrec.llm.adapters import check_lora
 from recbole_lcrec.llm.backbone import check_base_model
 from recbole_lcrec.llm.launch import check_deepspeed, deepspeed_config, require_one_gpu, resolve_precision
+from recbole_lcrec.model.prompts import require_template
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.resume import check_resume
 from recbole_lcrec.settings import DecodingSettings, LoraSettings, TuningSettings
@@ -85,12 +86,10 @@ def checked_templates(tuning: TuningSettings, decoding: DecodingSettings) -> Tem
     """
     own = properties_dir() / "instructions" / "lcrec.yaml"
     templates = load_templates(Path(tuning.template_file or own), fallback=own)
-    count = len(templates.tasks.get("seq", ()))
     if tuning.seq_format == "stream" and decoding.eval_templates != "one":
         raise ValueError(
             f"eval_templates = {decoding.eval_templates!r}: tuning_seq_format = 'stream' writes histories without "
             "words, so there are no templates to compare; leave eval_templates out, or tune on instructions"
         )
-    if decoding.template >= count:
-        raise ValueError(f"decoding_template = {decoding.template}: there are {count} SEQ templates, numbered from 0")
+    require_template(templates, decoding.template)
     return templates

@@ -38,7 +38,7 @@ from recbole_lcrec.llm.response_loss import response_loss  # noqa: E402
 from recbole_lcrec.llm.text_lengths import TextLengths  # noqa: E402
 from recbole_lcrec.llm.tokens import item_token_ids  # noqa: E402
 from recbole_lcrec.model.inputs import checked_templates  # noqa: E402
-from recbole_lcrec.model.prompts import PromptWriter  # noqa: E402
+from recbole_lcrec.model.prompts import PromptWriter, longest_row  # noqa: E402
 from recbole_lcrec.model.tally import Tally  # noqa: E402
 from recbole_lcrec.settings import (  # noqa: E402
     BackboneSettings,
@@ -107,7 +107,8 @@ class LCRec(SequentialRecommender):
         self.trie = Trie.from_token_ids(ids)
         self.candidates = self.trie if allowed is None else self.trie.restricted(allowed)
         self.writer = PromptWriter(self.tokenizer, self.templates, self.item_texts, self.tuning.seq_format == "stream")
-        self.max_history = self.writer.longest_history(self.max_seq_length, self.longest_row, self.index.levels)
+        self._longest_row = longest_row(self.llm, self.tuning.max_length)
+        self.max_history = self.writer.longest_history(self.max_seq_length, self._longest_row, self.index.levels)
         self._reader = self._opened()
         longest = max(map(len, self.writer.user_prompts([[0] * self.max_history], range(self.writer.n_templates))[0]))
         self._reader.check(longest, self.index.levels - 1, self.trie.max_token)
@@ -119,10 +120,11 @@ class LCRec(SequentialRecommender):
         self._rng = np.random.default_rng(seed)
 
     @property
-    def longest_row(self) -> int:
-        """Tokens of prompt and response at most: ``tuning_max_length``, or the model's context where that is less."""
-        context = getattr(self.llm.config, "max_position_embeddings", None) or self.tuning.max_length
-        return min(self.tuning.max_length, context)
+    def allowed_ids(self) -> list[str] | None:
+        """The original ids of the items that may come up; None: all may."""
+        if self.decoding.allowed_items is None:
+            return None
+        return [self.item_ids[row] for row in self.candidates.leaf_items.sort().values.tolist()]
 
     def _opened(self) -> Reader:
         """The language model opened for decoding; one that cannot be searched is refused here, before it is tuned."""
@@ -151,7 +153,7 @@ class LCRec(SequentialRecommender):
         lengths = TextLengths(self.tokenizer)
         history = history_text([self.item_texts[0]] * self.max_history)
         limits = TextLimits(
-            lengths, self.longest_row, self.max_history, int(lengths.count([history])[0]), self.index.levels
+            lengths, self._longest_row, self.max_history, int(lengths.count([history])[0]), self.index.levels
         )
         return dataset.instructions(self.tuning, self.templates, limits)
 

@@ -1,7 +1,7 @@
 """Histories as prompts: the wording, the items in it, and how many of them there is room for.
 
-Knows templates, index tokens and the tokenizer. Refuses to know RecBole, language models and what prompts are
-for.
+Knows templates, index tokens, the tokenizer, and how long a text a language model reads. Refuses to know RecBole, what
+a language model computes and what prompts are for.
 """
 
 from __future__ import annotations
@@ -11,13 +11,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from logging import getLogger
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.llm.cached_tokens import InstructionTokenizer, instruction_tokenizer
 
-__all__ = ["PromptWriter"]
+__all__ = ["PromptWriter", "longest_row", "require_template"]
+
+
+def longest_row(model: PreTrainedModel, max_length: int) -> int:
+    """Tokens of prompt and response at most: ``tuning_max_length``, or the model's context where that is less.
+
+    A window that slides (``sliding_window``) counts as the context: beams that share a prompt see all of it.
+    """
+    limits = [getattr(model.config, name, None) for name in ("max_position_embeddings", "sliding_window")]
+    return min([max_length, *(limit for limit in limits if limit)])
+
+
+def require_template(templates: Templates, number: int) -> None:
+    """Makes sure that ``decoding_template`` is the number of a SEQ template.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    count = len(templates.tasks.get("seq", ()))
+    if number >= count:
+        raise ValueError(f"decoding_template = {number}: there are {count} SEQ templates, numbered from 0")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.data.item_choice import rows_of
 from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.value_checks import integer
 
@@ -119,22 +120,29 @@ def require_question(
         )
 
 
-def allowed_choice(allowed_items: Iterable[str], rows: Mapping[str, int]) -> np.ndarray:
+def allowed_choice(allowed_items: Iterable[str] | np.ndarray, rows: Mapping[str, int]) -> np.ndarray:
     """The rows of the items that may come up, ascending int64.
 
+    Args:
+        allowed_items: item ids, or a mask bool [N] over the rows.
+        rows: item id -> row, of all N items.
+
     Raises:
-        ValueError: it is no list of item ids, empty, or an item is unknown.
+        ValueError: it is neither a list of item ids nor a mask of N items, it allows nothing, or an item is unknown.
     """
-    ids = list(dict.fromkeys(_ids(allowed_items, "allowed_items")))
-    if not ids:
+    if isinstance(allowed_items, np.ndarray) and allowed_items.dtype == np.bool_:
+        if allowed_items.shape != (len(rows),):
+            raise ValueError(
+                f"allowed_items is a mask of shape {allowed_items.shape}, but the run has {len(rows)} items; give one "
+                "value for each, in the order of the recommender's item_ids"
+            )
+        chosen = np.flatnonzero(allowed_items)
+    else:
+        ids = list(dict.fromkeys(_ids(allowed_items, "allowed_items")))
+        chosen = rows_of(ids, rows, "allowed_items", "take them out, or use the ids of the recommender's item_ids")
+    if not len(chosen):
         raise ValueError("allowed_items is empty, so nothing may come up; give None to allow what the run allows")
-    unknown = [item for item in ids if item not in rows]
-    if unknown:
-        raise ValueError(
-            f"allowed_items: {len(unknown)} of {len(ids)} are not in the run's item index, first {unknown[:_NAMED]}; "
-            "take them out"
-        )
-    return np.sort(np.array([rows[item] for item in ids], dtype=np.int64))
+    return chosen
 
 
 def require_enough(allowed: np.ndarray, k: int, excluded: Sequence[Sequence[int]] | None) -> None:

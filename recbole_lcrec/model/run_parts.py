@@ -14,11 +14,10 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from recbole_lcrec.config import Config
-from recbole_lcrec.data.item_choice import read_allowed
+from recbole_lcrec.data.item_choice import allowed_rows
 from recbole_lcrec.llm.adapters import is_adapter_folder
 from recbole_lcrec.llm.backbone import load_saved
 from recbole_lcrec.llm.launch import weight_dtype
-from recbole_lcrec.model.request_checks import allowed_choice
 from recbole_lcrec.settings import BackboneSettings, DecodingSettings, IntentionSettings, TuningSettings
 from recbole_lcrec.values import did_you_mean, first_line
 
@@ -27,10 +26,13 @@ __all__ = [
     "knows_intentions",
     "load_model",
     "load_tokenizer",
-    "longest_row",
     "place_of",
+    "require_tokenizer",
     "run_choice",
 ]
+
+_VOCABULARIES = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken")
+"""What tokenizers call their vocabulary; one of today's is all in ``tokenizer.json``."""
 
 
 def decoding_settings(config: Config, changes: Mapping[str, Any]) -> DecodingSettings:
@@ -70,14 +72,28 @@ def place_of(config: Config, device: str | torch.device | None) -> torch.device:
     return place
 
 
+def require_tokenizer(folder: Path) -> None:
+    """Makes sure that a run's folder holds a tokenizer.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    missing = None
+    if not (folder / "tokenizer_config.json").is_file():
+        missing = folder / "tokenizer_config.json"
+    elif not any(path.is_file() for name in _VOCABULARIES for path in folder.glob(name)):
+        missing = folder / "tokenizer.json"
+    if missing is not None:
+        raise ValueError(f"{missing} is missing; put the run's own tokenizer back")
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a run.
 
     Raises:
         ValueError: it is missing or cannot be read.
     """
-    if not (folder / "tokenizer_config.json").is_file():
-        raise ValueError(f"{folder / 'tokenizer_config.json'} is missing; put the run's own tokenizer back")
+    require_tokenizer(folder)
     try:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as err:
@@ -108,12 +124,6 @@ def load_model(
     return placed.eval()
 
 
-def longest_row(model: PreTrainedModel, tuning: TuningSettings) -> int:
-    """Tokens of prompt and response at most: ``tuning_max_length``, or the model's context where that is less."""
-    context = getattr(model.config, "max_position_embeddings", None) or tuning.max_length
-    return min(tuning.max_length, context)
-
-
 def run_choice(path: str, item_ids: Sequence[str]) -> np.ndarray:
     """The rows of the items in the run's ``decoding_allowed_items``, ascending int64.
 
@@ -121,7 +131,7 @@ def run_choice(path: str, item_ids: Sequence[str]) -> np.ndarray:
         ValueError: the file cannot be used, or names an item that the run does not know.
     """
     try:
-        return allowed_choice(read_allowed(Path(path)), {item: row for row, item in enumerate(item_ids)})
+        return allowed_rows(Path(path), item_ids)
     except ValueError as err:
         raise ValueError(
             f"decoding_allowed_items = {path!r}: {err} (or load the run with decoding_allowed_items=None)"

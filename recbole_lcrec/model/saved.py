@@ -1,4 +1,4 @@
-"""What a run's folder holds for recommending from it alone: trie, titles and wordings, beside index and model.
+"""What a run's folder holds for recommending from it alone: trie, titles, wordings and the items that may come up.
 
 Knows file names and forms, and how the files show that they belong together. Refuses to know data sets, language models
 and how a run came about.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recbole_lcrec.artifacts import replace_text
+from recbole_lcrec.data.item_choice import rows_of
 from recbole_lcrec.decoding import Trie
 from recbole_lcrec.decoding.trie_file import load_trie, save_trie
 from recbole_lcrec.fingerprints import fingerprint
@@ -24,13 +26,16 @@ from recbole_lcrec.instructions.templates import Templates, load_templates
 from recbole_lcrec.values import read_yaml, write_yaml
 
 __all__ = [
+    "ALLOWED_FILE",
     "TEMPLATE_FILE",
     "TRIE_FILE",
     "SavedCatalogue",
+    "allowed_file",
     "index_fingerprint",
     "lacks_files",
     "load_for_recommending",
     "load_titles",
+    "require_own_index",
     "run_items",
     "save_for_recommending",
     "titles_name",
@@ -38,6 +43,7 @@ __all__ = [
 
 TRIE_FILE = "trie.safetensors"
 TEMPLATE_FILE = "templates.yaml"
+ALLOWED_FILE = "allowed_items.txt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +70,22 @@ def titles_name(dataset: str) -> str:
     return f"{dataset}.titles.json"
 
 
+def allowed_file(folder: Path, named: str | None) -> str | None:
+    """The file of the items that a run lets come up.
+
+    Args:
+        folder: of the run.
+        named: ``decoding_allowed_items`` of the run's ``config.yaml``, true where and when it was tuned.
+
+    Returns:
+        The folder's own list; ``named`` where it holds none; None where the run lets all items come up.
+    """
+    own = folder / ALLOWED_FILE
+    return str(own) if named is not None and own.is_file() else named
+
+
 def lacks_files(folder: Path, dataset: str) -> bool:
-    """Whether a file that :func:`save_for_recommending` writes is not there."""
+    """Whether a file that :func:`save_for_recommending` writes for every run is not there."""
     return not all((folder / name).is_file() for name in (TRIE_FILE, TEMPLATE_FILE, titles_name(dataset)))
 
 
@@ -78,6 +98,7 @@ def save_for_recommending(
     vocabulary: Mapping[str, int],
     titles: Sequence[str] | None,
     templates: Templates,
+    allowed: Sequence[str] | None = None,
 ) -> None:
     """Writes what recommending needs beside ``<dataset>.index.json``, each file whole or not at all, the trie last.
 
@@ -90,13 +111,19 @@ def save_for_recommending(
         vocabulary: token -> id of the run's tokenizer.
         titles: the items' titles, empty where missing; None: the data set has none.
         templates: the wordings that the model is tuned with.
+        allowed: ids of the only items that may come up; None: all, and no list is written.
 
     Raises:
-        ValueError: titles, items and trie differ in number, or the vocabulary lacks an index token.
+        ValueError: titles, items and trie differ in number, an allowed item is none of them, or the vocabulary lacks an
+            index token.
     """
     counts = (trie.n_rows, index.n_items, len(item_ids), len(item_ids) if titles is None else len(titles))
     if len(set(counts)) != 1:
         raise ValueError(f"trie, index, item ids and titles are of {counts} items; they must be of the same")
+    if allowed is not None:
+        rows = {item: row for row, item in enumerate(item_ids)}
+        if not len(rows_of(allowed, rows, "allowed items", "leave them out")):
+            raise ValueError("allowed items: there are none, so nothing may come up; give None to allow all")
     digest = index_fingerprint(index, item_ids, vocabulary)
     named = {item: title for item, title in zip(item_ids, titles or [""] * len(item_ids), strict=True) if title}
     replace_text(folder / titles_name(dataset), json.dumps(named, ensure_ascii=False))
@@ -105,6 +132,8 @@ def save_for_recommending(
         for task, group in templates.tasks.items()
     }
     write_yaml({"frame": templates.frame, "tasks": tasks}, folder / TEMPLATE_FILE)
+    if allowed is not None:
+        replace_text(folder / ALLOWED_FILE, "".join(f"{item}\n" for item in allowed))
     save_trie(trie, folder / TRIE_FILE, digest)
 
 
@@ -122,10 +151,7 @@ def load_for_recommending(folder: Path, dataset: str, vocabulary: Mapping[str, i
     for name in (f"{dataset}.index.json", titles_name(dataset), TEMPLATE_FILE, TRIE_FILE):
         _require(folder, name)
     item_ids, index = _read_index(folder, dataset)
-    try:
-        trie = load_trie(folder / TRIE_FILE, index_fingerprint(index, item_ids, vocabulary))
-    except ValueError as err:
-        raise ValueError(f"{err}. {_rewrite(folder)}") from err
+    trie = _read_trie(folder, item_ids, index, vocabulary)
     titles = load_titles(folder, dataset)
     strange = sorted(titles.keys() - set(item_ids))
     if strange:
@@ -135,6 +161,25 @@ def load_for_recommending(folder: Path, dataset: str, vocabulary: Mapping[str, i
         )
     templates = load_templates(folder / TEMPLATE_FILE)
     return SavedCatalogue(item_ids, index, trie, tuple(titles.get(item) for item in item_ids), templates)
+
+
+def require_own_index(folder: Path, dataset: str, vocabulary: Mapping[str, int]) -> None:
+    """Makes sure that a run's index and tokenizer are those that its trie was saved with.
+
+    Of a run that was saved without a trie this cannot be told, which is logged.
+
+    Args:
+        folder: of the run.
+        dataset: the data set's name.
+        vocabulary: token -> id of the tokenizer in use.
+
+    Raises:
+        ValueError: the index or the tokenizer has changed since, or the trie is damaged.
+    """
+    if not (folder / TRIE_FILE).is_file():
+        getLogger().warning(f"{folder} holds no {TRIE_FILE} to tell whether its item index is the one it was tuned on")
+        return
+    _read_trie(folder, *_read_index(folder, dataset), vocabulary)
 
 
 def load_titles(folder: Path, dataset: str) -> dict[str, str]:
@@ -189,6 +234,17 @@ def _read_index(folder: Path, dataset: str) -> tuple[tuple[str, ...], ItemIndex]
     index = load_index(path, ids, saved_codebook_sizes(folder))
     index.require_unique()
     return tuple(ids), index
+
+
+def _read_trie(folder: Path, item_ids: Sequence[str], index: ItemIndex, vocabulary: Mapping[str, int]) -> Trie:
+    """The trie, if it was made from this index; one made anew from a wrong index would make that the run's own."""
+    return load_trie(
+        folder / TRIE_FILE,
+        index_fingerprint(index, item_ids, vocabulary),
+        rebuild=f"delete it: {_rewrite(folder)}",
+        put_back="put the run's own index and tokenizer back, or tune again; if --extend was interrupted, give the "
+        "same command again",
+    )
 
 
 def _require(folder: Path, name: str) -> Path:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
 from recbole_lcrec.decoding.beam_search import _best
 from recbole_lcrec.decoding.exclusion import excluded_nodes
-from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, assert_best, assert_ranks, rows_of
+from tests.decoding.conftest import ARCHITECTURES, BACKENDS, TOLERANCE, Lab, assert_best, assert_ranks, rows_of
 
 LENGTHS = (9, 3, 1, 14)
 READERS = (SharedReader, PlainReader)
@@ -31,14 +32,23 @@ def test_a_beam_as_wide_as_the_catalogue_is_the_exact_ranking(
     assert beams.bound.isneginf().all() and beams.certified(60).all()
 
 
+def tied_or_not(lab: Lab, architecture: str, tied: bool, attention: str = "sdpa") -> PreTrainedModel:
+    """A random model whose head has the embeddings' weights, or weights of its own."""
+    config = lab.model(architecture).config
+    config.tie_word_embeddings = tied
+    model = lab.built(config, attention)
+    assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == tied
+    return model
+
+
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
-def test_tied_and_untied_vocabularies(lab: Lab, architecture: str, tied: bool) -> None:
-    model, ids, prompts = lab.model(architecture, tie_word_embeddings=tied), lab.catalogue(40, 3), lab.prompts(8, 3)
-    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
-    assert_best(
-        beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), 40), lab.exhaustive(model, prompts, ids)
-    )
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_tied_and_untied_vocabularies(lab: Lab, architecture: str, tied: bool, normalizer: str) -> None:
+    model, ids, prompts = tied_or_not(lab, architecture, tied), lab.catalogue(40, 3), lab.prompts(18, 13, common=9)
+    truth = lab.exhaustive(model, prompts, ids, legal=normalizer == "legal")
+    for reader in READERS:
+        assert_best(beam_search(reader(model), prompts, Trie.from_token_ids(ids), 40, normalizer), truth)
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
-from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, Rows, rows_of
+from recbole_lcrec.llm.backbone import load_saved
+from tests.decoding.conftest import ARCHITECTURES, BACKENDS, TOLERANCE, Lab, Rows, rows_of
+from tests.decoding.test_beam_search import tied_or_not
+from tests.decoding.test_lora import adapted
 
 
 def generate(model: PreTrainedModel, rows: Rows, ids: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
@@ -63,6 +68,19 @@ def test_same_items_and_scores_with_words_in_common(lab: Lab) -> None:
     torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_same_items_and_scores_with_lora_and_merged(lab: Lab, architecture: str, tied: bool) -> None:
+    ids, rows = lab.catalogue(150, 3), lab.rows(11, 4, 7)
+    trie, wrapped = Trie.from_token_ids(ids), adapted(lab, tied_or_not(lab, architecture, tied))
+    for unmerged in (True, False):
+        model = wrapped if unmerged else wrapped.merge_and_unload()
+        items, scores = generate(model, rows, ids, 6)
+        beams = beam_search(SharedReader(model), Prompts.of(rows), trie, 6)
+        torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
+        assert beams.items.tolist() == items.tolist()
+
+
 @pytest.mark.parametrize("reader", [SharedReader, PlainReader])
 def test_a_hostile_generation_configuration_changes_nothing(lab: Lab, reader: Any) -> None:
     model, trie, prompts = lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)
@@ -77,3 +95,26 @@ def test_a_hostile_generation_configuration_changes_nothing(lab: Lab, reader: An
     assert after.items.equal(before.items)
     assert after.log_probs.equal(before.log_probs)
     assert rows_of(prompts) == lab.rows(7, 4)
+
+
+HOSTILE = {"num_beams": 3, "num_return_sequences": 2, "do_sample": True, "temperature": 9.0, "top_k": 1}
+HOSTILE |= {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "length_penalty": 7.0, "max_length": 1}
+HOSTILE |= {"forced_bos_token_id": 3, "forced_eos_token_id": 4, "suppress_tokens": [33], "bad_words_ids": [[40]]}
+HOSTILE |= {"begin_suppress_tokens": [34], "eos_token_id": 35, "renormalize_logits": True, "use_cache": False}
+
+
+@pytest.mark.parametrize("normalizer", ["full", "legal"])
+@pytest.mark.parametrize("reader", [SharedReader, PlainReader])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_hostile_generation_configuration_on_disk_changes_nothing(
+    lab: Lab, architecture: str, reader: Any, normalizer: str, tmp_path: Path
+) -> None:
+    model, trie, prompts = lab.model(architecture), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)
+    before = beam_search(reader(model), prompts, trie, 5, normalizer)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps(HOSTILE), encoding="utf-8")
+    loaded = load_saved(tmp_path, "sdpa").eval()
+    assert {name: getattr(loaded.generation_config, name) for name in HOSTILE} == HOSTILE
+    after = beam_search(reader(loaded), prompts, trie, 5, normalizer)
+    assert after.items.equal(before.items)
+    torch.testing.assert_close(after.log_probs, before.log_probs, rtol=1e-6, atol=1e-5)  # other memory, other kernels

@@ -6,44 +6,45 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from recbole_lcrec.decoding import SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora
 from recbole_lcrec.settings import LoraSettings
-from tests.decoding.conftest import TOLERANCE, Lab, assert_best
+from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, assert_best
+from tests.decoding.test_beam_search import tied_or_not
 
 
-@pytest.mark.parametrize(
-    ("architecture", "attention", "tied"),
-    [("llama", "sdpa", True), ("llama", "eager", False), ("mistral", "sdpa", False), ("gpt2", "sdpa", True)],
-)
+def adapted(lab: Lab, model: PreTrainedModel) -> Any:
+    """The model under LoRA that says something, also in the rows of index tokens."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        settings = LoraSettings(4, 8, 0.0, "all-linear", False)
+        wrapped: Any = add_lora(model, settings, range(lab.n_words, lab.vocabulary)).eval()
+        for name, value in wrapped.named_parameters():
+            if "lora_B" in name or "trainable_tokens_delta" in name:
+                torch.nn.init.normal_(value, std=0.2)
+    return wrapped
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 def test_lora_with_rows_of_its_own_and_merged(
     lab: Lab, architecture: str, attention: str, tied: bool, normalizer: str
 ) -> None:
-    changes = {} if architecture == "gpt2" else {"tie_word_embeddings": tied}
-    model, ids, prompts = (
-        lab.model(architecture, attention, **changes),
-        lab.catalogue(40, 3),
-        lab.prompts(18, 13, common=9),
-    )
+    model = tied_or_not(lab, architecture, tied, attention)
+    ids, prompts = lab.catalogue(40, 3), lab.prompts(18, 13, common=9)
     trie = Trie.from_token_ids(ids)
     plain = beam_search(SharedReader(model), prompts, trie, 40, normalizer)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        wrapped: Any = add_lora(
-            model, LoraSettings(4, 8, 0.0, "all-linear", False), range(lab.n_words, lab.vocabulary)
-        ).eval()
-        for name, value in wrapped.named_parameters():
-            if "lora_B" in name or "trainable_tokens_delta" in name:
-                torch.nn.init.normal_(value, std=0.2)
+    wrapped = adapted(lab, model)
     truth = lab.exhaustive(wrapped, prompts, ids, legal=normalizer == "legal")
-    adapted = beam_search(SharedReader(wrapped), prompts, trie, 40, normalizer)
-    assert_best(adapted, truth)
-    assert not torch.allclose(adapted.log_probs, plain.log_probs, **TOLERANCE)
+    with_lora = beam_search(SharedReader(wrapped), prompts, trie, 40, normalizer)
+    assert_best(with_lora, truth)
+    assert not torch.allclose(with_lora.log_probs, plain.log_probs, **TOLERANCE)
     merged = beam_search(SharedReader(wrapped.merge_and_unload()), prompts, trie, 40, normalizer)
     assert_best(merged, truth)
-    assert merged.items.equal(adapted.items)
+    assert merged.items.equal(with_lora.items)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

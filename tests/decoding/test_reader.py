@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from peft import PromptTuningConfig, get_peft_model
 from transformers import BloomConfig, CohereConfig, Gemma2Config, GPTNeoConfig, GraniteConfig, MambaConfig, MptConfig
 
 from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
-from tests.decoding.conftest import ARCHITECTURES, Lab, assert_best, tokens_read
+from recbole_lcrec.llm.adapters import add_lora
+from recbole_lcrec.settings import LoraSettings
+from tests.decoding.conftest import ARCHITECTURES, Lab, assert_best, assert_ranks, tokens_read
 
 READERS = (SharedReader, PlainReader)
 
@@ -46,6 +50,48 @@ def test_logits_of_the_vocabulary_are_made_for_needed_states_alone(lab: Lab) -> 
     model.lm_head.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel()))
     beam_search(reader, lab.prompts(24, 16), trie, 5)
     assert [count for count in rows if count] == [2, 2 * 5, 2 * 5]
+
+
+@contextmanager
+def logits_made(model: Any) -> Iterator[list[tuple[int, ...]]]:
+    """How many texts, and how many tokens of each, the head makes logits for at each of its calls."""
+    shapes: list[tuple[int, ...]] = []
+    hook = model.get_output_embeddings().register_forward_hook(
+        lambda _, inputs, __: shapes.append(tuple(inputs[0].shape[:-1]))
+    )
+    try:
+        yield shapes
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_plain_reading_makes_logits_of_last_tokens_alone(lab: Lab, architecture: str) -> None:
+    """One text for each prompt, then one for each of its beams; alike through an adapter."""
+    model, ids, prompts = lab.model(architecture), lab.catalogue(300, 3), lab.prompts(9, 5)
+    trie = Trie.from_token_ids(ids)
+    for asked in (model, add_lora(model, LoraSettings(4, 8, 0.0, "all-linear", False), range(32, 80)).eval()):
+        reader = PlainReader(asked)
+        with logits_made(asked) as shapes:
+            beams = beam_search(reader, prompts, trie, 5)
+        assert shapes == [(1, 1)] * 2 + [(5, 1)] * 4
+        assert_ranks(beams, lab.exhaustive(asked, prompts, ids))
+
+
+def test_plain_reading_of_a_model_that_makes_all_logits(lab: Lab) -> None:
+    """One whose forward pass cannot be asked for less."""
+    model: Any = lab.model("llama")
+    ids, prompts, forward = lab.catalogue(300, 3), lab.prompts(9, 5), model.forward
+
+    def older(input_ids: Any = None, attention_mask: Any = None, use_cache: Any = None) -> Any:
+        return forward(input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
+
+    model.forward = older
+    reader = PlainReader(model)
+    with logits_made(model) as shapes:
+        beams = beam_search(reader, prompts, Trie.from_token_ids(ids), 5)
+    assert shapes == [(1, 9), (1, 5), (5, 10), (5, 6), (5, 11), (5, 7)]
+    assert_ranks(beams, lab.exhaustive(model, prompts, ids))
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -57,9 +57,18 @@ def saved(tmp_path: Path) -> Path:
 
 def test_another_index_or_tokenizer_is_an_error(saved: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"index or the tokenizer has changed since this trie was saved: .* abc, .* abd;"
-    ):
+        ValueError, match=r"index or the tokenizer has changed since this trie was saved: .* abc, .* abd; put back"
+    ) as caught:
         load_trie(saved, "abd")
+    assert "delete" not in str(caught.value)
+
+
+def test_the_caller_says_what_to_do(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"abd; ask$"):
+        load_trie(saved, "abd", rebuild="mend it", put_back="ask")
+    saved.write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"\); mend it$"):
+        load_trie(saved, "abd", rebuild="mend it", put_back="ask")
 
 
 @pytest.mark.parametrize("kept", [0, 4, 60, -1])

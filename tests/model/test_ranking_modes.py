@@ -14,10 +14,11 @@ import torch
 
 from recbole_lcrec import run_recbole_lcrec
 from recbole_lcrec.trainer import LCRecTrainer
-from tests.conftest import N_ITEMS, SHOP, shop_sequences
+from tests.conftest import N_ITEMS, N_USERS, SHOP, shop_sequences
 from tests.model.test_lcrec import built, one_batch, plain_scores
 
 Parameters = Callable[..., dict[str, Any]]
+METRICS = {"metrics": ["Hit", "NDCG", "MRR"], "topk": [3, 5], "metric_decimal_place": 8}
 
 
 def exhaustive(model: Any, interaction: Any) -> torch.Tensor:
@@ -50,26 +51,41 @@ def allowed_file(tmp_path: Path, items: list[str]) -> str:
     return str(path)
 
 
-def test_full_sort_metrics_by_hand(indexed_shop: Path, tiny: Parameters) -> None:
-    config, model, _, _, test = built(tiny(indexed_shop, decoding_beam_size=N_ITEMS, topk=[3, 5]))
+def assert_metrics(result: dict[str, float], ranks: list[int]) -> None:
+    """RecBole's metrics at 3 and 5, all of them and no others, are those of the ranks."""
+    assert len(ranks) == N_USERS
+    expected = metrics_by_hand(np.array(ranks), 3) | metrics_by_hand(np.array(ranks), 5)
+    assert set(result) == set(expected) == {f"{name}@{k}" for name in ("hit", "ndcg", "mrr") for k in (3, 5)}
+    assert 0 < expected["hit@3"] < 1
+    for name, value in expected.items():
+        assert result[name] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.parametrize("mask_history", [False, True])
+def test_full_sort_metrics_by_hand(indexed_shop: Path, tiny: Parameters, mask_history: bool) -> None:
+    """With ``mask_history`` among the items alone that the user has not had, also those that no prompt has room for."""
+    config, model, _, _, test = built(
+        tiny(indexed_shop, **METRICS, decoding_beam_size=N_ITEMS, mask_history=mask_history)
+    )
     model.eval()
     trainer = LCRecTrainer(config, model)
     trainer.eval_collector.data_collect(test)
     result = trainer.evaluate(test, load_best_model=False)
-    ranks = []
-    for interaction, _, _, targets in test:
-        scores = plain_scores(model, interaction)
-        own = scores.gather(1, targets.unsqueeze(1) - 1)
-        ranks += (scores > own).sum(dim=1).tolist()
-    for k in (3, 5):
-        for name, value in metrics_by_hand(np.array(ranks), k).items():
-            if name in result:
-                assert result[name] == pytest.approx(value, abs=1e-4)
+    ranks, sequences, users = [], shop_sequences(), test._dataset.field2id_token["user_id"]
+    column = {str(item): row for row, item in enumerate(model.item_ids)}
+    for interaction, _, _, _ in test:
+        for user, scores in zip(interaction["user_id"].tolist(), plain_scores(model, interaction), strict=True):
+            *seen, target = sequences[users[user]]
+            own = scores[column[target]].clone()
+            if mask_history:
+                scores[[column[item] for item in seen]] = -torch.inf
+            ranks.append(int((scores > own).sum()))
+    assert_metrics(result, ranks)
 
 
 @pytest.mark.parametrize("mode", ["uni5", "pop5"])
 def test_sampled_metrics_by_hand(indexed_shop: Path, tiny: Parameters, mode: str) -> None:
-    parameters = tiny(indexed_shop, eval_args={"mode": {"valid": mode, "test": mode}}, topk=[3, 5])
+    parameters = tiny(indexed_shop, **METRICS, eval_args={"mode": {"valid": mode, "test": mode}})
     config, model, _, _, test = built(parameters)
     model.eval()
     trainer = LCRecTrainer(config, model)
@@ -93,9 +109,7 @@ def test_sampled_metrics_by_hand(indexed_shop: Path, tiny: Parameters, mode: str
             mine, asked = exact[users == user], items[users == user].tolist()
             better = {item for item, score in zip(asked, mine, strict=True) if score > mine[0]}
             ranks.append(len(better))  # one that was drawn twice counts once
-    for name, value in metrics_by_hand(np.array(ranks), 3).items():
-        if name in result:
-            assert result[name] == pytest.approx(value, abs=1e-4)
+    assert_metrics(result, ranks)
 
 
 def test_excluded_history_never_comes_up_and_the_rest_is_exact(indexed_shop: Path, tiny: Parameters) -> None:
@@ -248,3 +262,11 @@ def test_users_with_too_few_items_are_told_before_tuning(indexed_shop: Path, tin
     with pytest.raises(ValueError, match=r"user 'u\d+' has [0-4] items to get, without those of the history"):
         run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     assert not list(Path(parameters["checkpoint_dir"]).glob("LCRec-*"))
+
+
+def test_sampled_users_share_a_batch(indexed_shop: Path, tiny: Parameters) -> None:
+    """All users of a split in one call, whose batches are then made by tokens."""
+    mode = {"mode": {"valid": "uni9", "test": "uni9"}}
+    config, _, _, valid, test = built(tiny(indexed_shop, eval_args=mode, eval_batch_size=512))
+    assert (len(list(valid)), len(list(test))) == (1, 1)
+    assert config["eval_batch_size"] == 512

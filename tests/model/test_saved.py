@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.decoding import Trie
 from recbole_lcrec.indexing.item_index import ItemIndex, save_index
 from recbole_lcrec.instructions.templates import load_templates
 from recbole_lcrec.model.saved import (
+    ALLOWED_FILE,
     TEMPLATE_FILE,
     TRIE_FILE,
+    allowed_file,
     index_fingerprint,
     lacks_files,
     load_for_recommending,
     load_titles,
+    require_own_index,
     run_items,
     save_for_recommending,
 )
@@ -87,8 +91,22 @@ def test_an_index_or_tokenizer_that_has_changed_is_refused(tmp_path: Path, chang
     index, ids, vocabulary = changed_index(change)
     save_index(index, ids, folder / "shop.index.json")
     assert index_fingerprint(index, ids, vocabulary) != index_fingerprint(INDEX, IDS, VOCABULARY)
-    with pytest.raises(ValueError, match="item index or the tokenizer has changed since this trie was saved"):
-        load_for_recommending(folder, "shop", vocabulary)
+    for refusing in (load_for_recommending, require_own_index):
+        with pytest.raises(
+            ValueError, match="item index or the tokenizer has changed since this trie was saved"
+        ) as err:
+            refusing(folder, "shop", vocabulary)
+        assert "put the run's own index and tokenizer back, or tune again" in str(err.value)
+        assert "delete" not in str(err.value)  # a trie made anew would make the wrong index the run's own
+
+
+def test_an_index_that_is_the_runs_own(tmp_path: Path, caplog: Any) -> None:
+    folder = write(tmp_path / "run")
+    require_own_index(folder, "shop", VOCABULARY)
+    assert not caplog.text
+    (folder / TRIE_FILE).unlink()
+    require_own_index(folder, "shop", VOCABULARY)
+    assert f"holds no {TRIE_FILE}" in caplog.text
 
 
 def test_tokens_that_no_item_uses_do_not_matter(tmp_path: Path) -> None:
@@ -118,7 +136,7 @@ def test_a_torn_trie(tmp_path: Path) -> None:
     folder = write(tmp_path / "run")
     content = (folder / TRIE_FILE).read_bytes()
     (folder / TRIE_FILE).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=f"{TRIE_FILE} cannot be read"):
+    with pytest.raises(ValueError, match=f"{TRIE_FILE} cannot be read .*; delete it: where the data set .*--extend="):
         load_for_recommending(folder, "shop", VOCABULARY)
 
 
@@ -126,6 +144,22 @@ def test_numbers_of_items_must_agree(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be of the same"):
         write(tmp_path / "run", titles=["one"])
     assert not (tmp_path / "run" / TRIE_FILE).exists()
+
+
+def test_allowed_items_go_with_the_run(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run")
+    assert not (folder / ALLOWED_FILE).exists()
+    assert allowed_file(folder, None) is None and allowed_file(folder, "stock.txt") == "stock.txt"
+    write(folder, allowed=[IDS[2], IDS[0]])
+    assert read_allowed(folder / ALLOWED_FILE) == [IDS[2], IDS[0]]
+    assert allowed_file(folder, "stock.txt") == str(folder / ALLOWED_FILE)
+    assert allowed_file(folder, None) is None  # the run lets all come up
+    for allowed, message in (
+        ([], "there are none"),
+        (["B1", "C9"], r"1 of 2 are not in the catalogue, first \['C9'\]"),
+    ):
+        with pytest.raises(ValueError, match=f"allowed items: {message}"):
+            write(folder, allowed=allowed)
 
 
 def test_the_items_of_a_run(tmp_path: Path) -> None:
