@@ -71,7 +71,8 @@ def prepare(options: argparse.Namespace) -> dict[str, str]:
     import torch
 
     from recbole_lcrec import Config, create_dataset
-    from recbole_lcrec.data.loading import SequentialDataset, data_preparation
+    from recbole_lcrec.data.augmentation import FastAugmentation
+    from recbole_lcrec.data.loading import data_preparation
     from recbole_lcrec.llm.collator import InstructionCollator
     from recbole_lcrec.llm.finetune import step_plan
     from recbole_lcrec.model.lcrec import LCRec
@@ -83,7 +84,7 @@ def prepare(options: argparse.Namespace) -> dict[str, str]:
     }
     config = Config("LCRec", options.dataset, config_dict=given, run=["LCRec"])
     augmenting: list[np.ndarray] = []
-    SequentialDataset.data_augmentation = timed(SequentialDataset.data_augmentation, augmenting)
+    FastAugmentation.data_augmentation = timed(FastAugmentation.data_augmentation, augmenting)
 
     before, times = peak(), [now()]
     dataset = create_dataset(config)

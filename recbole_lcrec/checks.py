@@ -105,6 +105,7 @@ _COMMON: dict[str, Check] = {
     "topk": _cutoffs,
     "eval_args": _mapping,
     "mask_history": flag,
+    "fast_loading": flag,
     "reproducibility": flag,
     "repeatable": flag,
     "show_progress": flag,

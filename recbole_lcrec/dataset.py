@@ -18,6 +18,7 @@ from recbole_lcrec.data.catalogue import ItemCatalogue
 from recbole_lcrec.data.convert import numbers_first
 from recbole_lcrec.data.locate import DataFiles, artifact_store, require_columns, require_dataset
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
+from recbole_lcrec.data.windows import oldest_of_lists
 from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
 from recbole_lcrec.indexing.embeddings import check_embedding_inputs, item_embeddings
 from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_index, save_index
@@ -194,7 +195,7 @@ class LCRecDataset(ItemCatalogue):
             feat[self.uid_field].numpy(),
             feat[self.iid_field].numpy(),
             feat[self.item_list_length_field].numpy(),
-            feat[self.item_id_list_field][:, 0].numpy(),
+            oldest_of_lists(feat, self.item_id_list_field).numpy(),
         )
 
     def instructions(self, settings: TuningSettings, templates: Templates, limits: TextLimits) -> TuningData:
@@ -246,7 +247,7 @@ def check_inputs(config: Any) -> None:
     check_embedding_inputs(text, index)
     if index.embedding_file is not None:
         return
-    if not items.is_file():
+    if not items.is_file() and files.raw is None:
         raise ValueError(
             f"{items} does not exist, so there are no texts to learn an item index from; put it there, or a published "
             f"index as {files.folder / (files.name + '.index.json')}"
@@ -262,7 +263,7 @@ def _check_task_texts(config: Any, files: DataFiles, tasks: str | Sequence[str])
     if not asked:
         return
     items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
-    if not items.is_file():
+    if not items.is_file() and files.raw is None:
         raise ValueError(
             f"tuning_tasks = {list(tasks)}: {', '.join(asked)} cannot be built, for there is no {items} to read item "
             f"texts from; put it there, or leave {' and '.join(asked)} out"

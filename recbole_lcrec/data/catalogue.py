@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from recbole_lcrec.data.atomic_reader import FastReading
+from recbole_lcrec.data.augmentation import FastAugmentation
 from recbole_lcrec.data.item_labels import read_item_labels
 from recbole_lcrec.data.item_text import ItemTexts, read_item_texts
 from recbole_lcrec.data.loading import ExactTimeOrder, SequentialDataset
@@ -18,7 +20,7 @@ from recbole_lcrec.settings import TextSettings
 __all__ = ["ItemCatalogue"]
 
 
-class ItemCatalogue(ExactTimeOrder, SequentialDataset):
+class ItemCatalogue(ExactTimeOrder, FastReading, FastAugmentation, SequentialDataset):
     """A sequential data set whose items have original ids and texts.
 
     Attributes:

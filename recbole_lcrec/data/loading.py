@@ -1,18 +1,21 @@
 """RecBole's data sets with exact time order, for every model that the command runs, and its loaders.
 
-Knows RecBole's ``create_dataset`` and ``data_preparation`` and mends three things around them: times lose their order
-as float32, general models split short users otherwise than sequential ones, and only general models can mask the
-history. Refuses to know item indices and language models.
+Knows RecBole's ``create_dataset`` and ``data_preparation`` and mends four things around them: times lose their order
+as float32, general models split short users otherwise than sequential ones, only general models can mask the history,
+and loading is slow and large. Refuses to know item indices and language models.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from recbole_lcrec.compat import prepare_recbole
@@ -20,11 +23,16 @@ from recbole_lcrec.compat import prepare_recbole
 prepare_recbole()
 
 from recbole.data import data_preparation as recbole_data_preparation  # noqa: E402
+from recbole.data import get_dataloader  # noqa: E402
 from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
 from recbole.data.dataset import Dataset, SequentialDataset  # noqa: E402
 
+from recbole_lcrec.data.atomic_reader import FastReading  # noqa: E402
+from recbole_lcrec.data.augmentation import FastAugmentation  # noqa: E402
 from recbole_lcrec.data.locate import prepare_data_files  # noqa: E402
 from recbole_lcrec.data.sequences import exact_time_ranks  # noqa: E402
+from recbole_lcrec.data.splits import RowGroups, leave_out_last, split_statistics  # noqa: E402
+from recbole_lcrec.data.windows import oldest_of_lists  # noqa: E402
 
 __all__ = ["ExactTimeOrder", "HistoryMaskedLoader", "create_dataset", "data_preparation"]
 
@@ -38,18 +46,23 @@ class ExactTimeOrder:
     It hooks RecBole's last filtering step, when rows are final and still numbered as in the file; from then on the
     time field holds 0, 1, 2 ... per user (ties in file order), which float32 keeps exactly. Splits other than
     leave-one-out may compare users, so there the places are those among all interactions.
+
+    Attributes:
+        user_lengths: int64 [U], interactions of each user after filtering, in no order of note; None until then.
     """
 
     config: Any
     inter_feat: Any
     uid_field: str
     time_field: str
+    user_lengths: np.ndarray | None = None
 
     def _reset_index(self) -> None:
         leave_one_out = "LS" in (self.config["eval_args"]["split"] or {})
         inter_feat = self.inter_feat
+        users = pd.factorize(inter_feat[self.uid_field].to_numpy())[0]
+        self.user_lengths = np.bincount(users)
         if self.time_field in inter_feat:
-            users = inter_feat[self.uid_field].to_numpy()
             inter_feat[self.time_field] = exact_time_ranks(
                 inter_feat[self.time_field].to_numpy(np.float64),
                 users if leave_one_out else np.zeros(len(users), dtype=np.int64),
@@ -60,7 +73,9 @@ class ExactTimeOrder:
             self._warn_of_short_users()
 
     def _warn_of_short_users(self) -> None:
-        counts = self.inter_feat[self.uid_field].value_counts()
+        counts = self.user_lengths
+        if counts is None or not len(counts):  # RecBole refuses an empty file with a message of its own
+            return
         short = int((counts < MIN_INTERACTIONS).sum())
         if short == len(counts):
             raise ValueError(
@@ -75,28 +90,31 @@ class ExactTimeOrder:
         if counts.max() == MIN_INTERACTIONS and "valid_and_test" in self.config["eval_args"]["split"].values():
             getLogger().warning(f"no user has more than {MIN_INTERACTIONS} interactions, so none can be validated")
 
-    def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[list[int]]:
+    def _grouped_index(self, group_by_list: np.ndarray) -> RowGroups:
+        return RowGroups.by(group_by_list)
+
+    def _split_index_by_leave_one_out(self, grouped_index: RowGroups, leave_one_num: int) -> list[np.ndarray]:
         """As RecBole's, but a general model's users are split where sequential models split them.
 
         Sequential rows begin with a user's second interaction, so RecBole holds out one interaction fewer for general
         models' shortest users; here both hold out the same ones.
         """
-        if isinstance(self, SequentialDataset):
-            return super()._split_index_by_leave_one_out(grouped_index, leave_one_num)  # type: ignore[misc]
-        parts: list[list[int]] = [[] for _ in range(leave_one_num + 1)]
-        for index in map(list, grouped_index):
-            held_out = min(leave_one_num, max(len(index) - 2, 0))
-            kept = len(index) - held_out
-            parts[0].extend(index[:kept])
-            for i in range(held_out):
-                parts[leave_one_num + 1 - held_out + i].append(index[kept + i])
-        return parts
+        return leave_out_last(grouped_index, leave_one_num, spared=1 if isinstance(self, SequentialDataset) else 2)
 
 
-def _with_exact_time(dataset_class: type[Dataset]) -> type[Dataset]:
+def _mended(dataset_class: type[Dataset], fast: bool) -> type[Dataset]:
+    """The class under its own name, with exact time order and, if wanted, fast loading."""
     if issubclass(dataset_class, ExactTimeOrder):
         return dataset_class
-    return type(dataset_class.__name__, (ExactTimeOrder, dataset_class), {})
+    mixins: list[type] = [ExactTimeOrder]
+    if fast:
+        mixins.append(FastReading)
+    if fast and issubclass(dataset_class, SequentialDataset):
+        if dataset_class.data_augmentation is SequentialDataset.data_augmentation:
+            mixins.append(FastAugmentation)
+        else:
+            getLogger().info(f"{dataset_class.__name__} has an augmentation of its own, which is kept")
+    return type(dataset_class.__name__, (*mixins, dataset_class), {})
 
 
 def _dataset_class(config: Any) -> type[Dataset]:
@@ -110,7 +128,9 @@ def _dataset_class(config: Any) -> type[Dataset]:
 def create_dataset(config: Any) -> Dataset:
     """Builds the data set of the configured model, with exact time order.
 
-    The published LC-Rec form is converted first. Every model gets the same catalogue: the items of the item file.
+    The published LC-Rec form is converted first. Every model gets the same catalogue: the items of the item file. With
+    ``fast_loading`` RecBole's models are loaded as this package's always are: the same rows and fields in the same
+    order, without RecBole's loops and copies.
 
     Args:
         config: a :class:`recbole_lcrec.config.Config`.
@@ -123,7 +143,7 @@ def create_dataset(config: Any) -> Dataset:
 
         return LCRecDataset(config)
     prepare_data_files(config)
-    return _with_exact_time(_dataset_class(config))(config)
+    return _mended(_dataset_class(config), bool(config["fast_loading"]))(config)
 
 
 class HistoryMaskedLoader(FullSortEvalDataLoader):
@@ -156,18 +176,64 @@ def _seen_items(*parts: Dataset) -> dict[int, np.ndarray]:
     for part in parts:
         feat = part.inter_feat
         users += [feat[part.uid_field].numpy()] * 2
-        items += [feat[part.iid_field].numpy(), feat[part.item_id_list_field][:, 0].numpy()]
+        items += [feat[part.iid_field].numpy(), oldest_of_lists(feat, part.item_id_list_field).numpy()]
     user, item = np.concatenate(users), np.concatenate(items)
     order = np.argsort(user, kind="stable")
     unique, starts = np.unique(user[order], return_index=True)
     return {int(u): np.unique(ids) for u, ids in zip(unique, np.split(item[order], starts[1:]), strict=True)}
 
 
+def _loaders(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
+    """RecBole's loaders; where nothing is sampled, without its samplers, which keep two sets for every user."""
+    modes = config["eval_args"]["mode"]
+    full = modes == "full" or (isinstance(modes, dict) and set(modes.values()) == {"full"})
+    sampled = config["train_neg_sample_args"]["distribution"] != "none"
+    if sampled or not full or not issubclass(type(dataset), FastAugmentation):
+        return recbole_data_preparation(config, dataset)
+    train, valid, test = dataset.build()
+    return (
+        get_dataloader(config, "train")(config, train, None, shuffle=config["shuffle"]),
+        get_dataloader(config, "valid")(config, valid, None, shuffle=False),
+        get_dataloader(config, "test")(config, test, None, shuffle=False),
+    )
+
+
+def _log_split(whole: Dataset, *parts: Dataset) -> None:
+    lengths = getattr(whole, "user_lengths", None)
+    if lengths is None:
+        return
+    users = {
+        name: part.inter_feat[part.uid_field].numpy()
+        for name, part in zip(("training", "validation", "test"), parts, strict=True)
+    }
+    histories = None
+    if isinstance(whole, SequentialDataset):
+        histories = parts[0].inter_feat[whole.item_list_length_field].numpy()
+    width = whole.config["MAX_ITEM_LIST_LENGTH"]
+    getLogger().info(split_statistics(lengths, users, histories, width).in_words())
+
+
+@contextmanager
+def _batches_of_users(config: Any) -> Iterator[None]:
+    """``eval_batch_size`` in users also where items are sampled, for LCRec, which makes batches of its own out of them.
+
+    RecBole counts a row for each candidate there, so that a batch of 512 would hold five users of ``uni100``.
+    """
+    before = config["eval_batch_size"]
+    if config["model"] == "LCRec":
+        counts = [(config[f"{split}_neg_sample_args"] or {}).get("sample_num", 0) for split in ("valid", "test")]
+        config["eval_batch_size"] = before * (1 + max(count if isinstance(count, int) else 0 for count in counts))
+    try:
+        yield
+    finally:
+        config["eval_batch_size"] = before
+
+
 def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     """RecBole's loaders of the training, validation and test split.
 
-    With ``mask_history`` sequential models' loaders name the earlier items too, as general models' loaders do, so that
-    RecBole's trainer masks them for every model alike.
+    The log says what the split holds. With ``mask_history`` sequential models' loaders name the earlier items too, as
+    general models' loaders do, so that RecBole's trainer masks them for every model alike.
 
     Returns:
         train_data, valid_data, test_data.
@@ -179,12 +245,15 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     saved = Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
     if saved.exists():
         raise ValueError(f"{saved} holds data loaders of an earlier run; remove it, or set another checkpoint_dir")
-    train_data, valid_data, test_data = recbole_data_preparation(config, dataset)
-    if config["mask_history"] and isinstance(dataset, SequentialDataset):
+    with _batches_of_users(config):
+        train_data, valid_data, test_data = _loaders(config, dataset)
+    _log_split(dataset, train_data._dataset, valid_data._dataset, test_data._dataset)
+    key = next((key for key in ("mask_history", "decoding_exclude_history") if config[key]), None)
+    if key and isinstance(dataset, SequentialDataset):
         if not all(isinstance(loader, FullSortEvalDataLoader) for loader in (valid_data, test_data)):
             raise ValueError(
-                "mask_history = True reaches sequential models only where every item is ranked; give eval_args "
-                "mode: full, or set mask_history to False"
+                f"{key} = True reaches sequential models only where every item is ranked; give eval_args mode: full, "
+                f"or set {key} to False"
             )
         train, valid, test = train_data._dataset, valid_data._dataset, test_data._dataset
         valid_data = HistoryMaskedLoader(config, valid, valid_data._sampler, _seen_items(train))
