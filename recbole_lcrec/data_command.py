@@ -44,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepared(flags: Sequence[str]) -> Callable[[], Any]:
-    options = _parser().parse_args(list(flags))
+    parser = _parser()
+    options = parser.parse_args(list(flags))
+    if options.step == "prepare" and (options.mirror or options.proxy):
+        parser.error("--mirror and --proxy are for download; prepare fetches nothing")
     return partial(_work, options)
 
 
@@ -75,4 +78,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--category", metavar="NAME", help="Amazon's category, where the name does not say it")
     parser.add_argument("--mirror", metavar="ADDRESS", help="takes the publisher's place")
     parser.add_argument("--proxy", metavar="ADDRESS", help="of a proxy; else the environment's")
+    parser.add_argument("--state", metavar="LEVEL", help="DEBUG shows where a mistake was found")
     return parser

@@ -82,10 +82,12 @@ class LCRecEvaluation(Trainer):
         wanted = max(self.config["topk"])
         able = np.zeros(self.model.n_items, dtype=bool)
         able[self.model.candidates.leaf_items.cpu().numpy() + 1] = True
+        n_able = int(able.sum())
         for loader in (loader for loader in loaders if isinstance(loader, HistoryMaskedLoader)):
             feat = loader._dataset.inter_feat
-            for user in np.unique(feat[loader.uid_field].numpy()).tolist():
-                left = int(able.sum() - able[loader.histories.get(user, [])].sum())
+            rows = (feat[field].tolist() for field in (loader.uid_field, loader.iid_field))
+            for user, target in zip(*rows, strict=True):
+                left = n_able - int(able[loader.seen(user, target)].sum())
                 if left < wanted:
                     token = loader._dataset.id2token(loader.uid_field, user)
                     raise ValueError(
@@ -112,13 +114,14 @@ class LCRecEvaluation(Trainer):
 
     def _ranked(self, eval_data: Any, show_progress: bool, told: bool = True) -> Any:
         """RecBole's evaluation of the model as it is, and what the log should say of it."""
-        self.model.tally, started = Tally(), perf_counter()
+        self.model.tally, started = Tally(self.model.decoding.beam_size), perf_counter()
         result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress and self.is_main)
         if told:
             decoding, users, seconds = self.model.decoding, self.model.tally.users, perf_counter() - started
+            searched = f"{decoding.beam_size} beams, " if self.model.tally.beam_sizes else "given items scored, "
             self.logger.info(
-                f"Ranked {users:,} users in {seconds:.1f} s, {users / seconds:.1f} a second: {decoding.beam_size} "
-                f"beams, {self.model.candidates.n_items:,} items, normaliser {decoding.normalizer}"
+                f"Ranked {users:,} users in {seconds:.1f} s, {users / seconds:.1f} a second: {searched}"
+                f"{self.model.candidates.n_items:,} items may come up, normaliser {decoding.normalizer}"
             )
             for line in self.model.tally.lines():
                 self.logger.info(line)
@@ -146,9 +149,9 @@ class LCRecEvaluation(Trainer):
         interaction, row_idx, positive_u, positive_i = batched_data
         predicted = self.model.predict(interaction.to(self.device))
         n_users = int(positive_u[-1]) + 1
+        # RecBole breaks ties at will, so what cannot come up (-inf) must stand below what nobody asked for
         scores = torch.full((n_users, self.tot_item_num), torch.finfo(torch.float32).min, device=self.device)
         scores[row_idx, interaction[self.config["ITEM_ID_FIELD"]]] = predicted
-        # RecBole breaks ties at will, so what cannot come up must stand below what nobody asked for
         return interaction, scores, positive_u, positive_i
 
 

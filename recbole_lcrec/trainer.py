@@ -92,6 +92,7 @@ class LCRecTrainer(LCRecEvaluation):
             ValueError: ``clip_grad_norm`` or ``valid_sample_users`` asks for what there is not.
         """
         self.eval_collector.data_collect(train_data)
+        self.require_enough(*([valid_data] if valid_data else []))
         sample = self._sampled_users(valid_data) if valid_data else None
         source = self.model.instruction_source(train_data._dataset)
         identity = run_identity(

@@ -119,6 +119,11 @@ def prepare_amazon(
     """
     options = options or AmazonOptions()
     raw = require_raw(name, folder, edition, category, options.below_five)
+    final = out_folder / f"{name}.inter"
+    if final.exists() and not (out_folder / f"{name}.{_REPORT}").exists():
+        raise ValueError(
+            f"{final} is there already and was not made from raw files; move it away, or name another folder"
+        )
     partial = out_folder / f".{name}.preparing"
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -127,7 +132,6 @@ def prepare_amazon(
         raise ValueError(f"{out_folder} cannot be written to ({err}); name another folder") from err
     try:
         report = write_amazon(raw, partial, options, show_progress)
-        final = out_folder / f"{name}.inter"
         final.unlink(missing_ok=True)
         for file in (f"{name}.{_REPORT}", f"{name}.item", final.name):
             os.replace(partial / file, out_folder / file)

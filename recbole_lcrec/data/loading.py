@@ -8,8 +8,6 @@ and loading is slow and large. Refuses to know item indices and language models.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ prepare_recbole()
 
 from recbole.data import data_preparation as recbole_data_preparation  # noqa: E402
 from recbole.data import get_dataloader  # noqa: E402
-from recbole.data.dataloader import FullSortEvalDataLoader  # noqa: E402
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader  # noqa: E402
 from recbole.data.dataset import Dataset, SequentialDataset  # noqa: E402
 
 from recbole_lcrec.data.atomic_reader import FastReading  # noqa: E402
@@ -157,14 +155,15 @@ class HistoryMaskedLoader(FullSortEvalDataLoader):
         self.histories = histories
         super().__init__(config, dataset, sampler, shuffle=False)
 
+    def seen(self, user: int, target: int) -> np.ndarray:
+        """The item ids to mask for a user, int64; the target is never among them."""
+        return np.setdiff1d(self.histories.get(user, _NOTHING), [target])
+
     def collate_fn(self, index: Any) -> tuple[Any, ...]:
         """RecBole's batch of these rows, with ``(rows, item ids)`` to mask; a target is never among them."""
         interaction, _, positive_u, positive_i = super().collate_fn(index)
         users = interaction[self.uid_field].tolist()
-        seen = [
-            np.setdiff1d(self.histories.get(user, _NOTHING), [target])
-            for user, target in zip(users, positive_i.tolist(), strict=True)
-        ]
+        seen = [self.seen(user, target) for user, target in zip(users, positive_i.tolist(), strict=True)]
         rows = np.repeat(np.arange(len(seen)), [len(items) for items in seen])
         history = (torch.from_numpy(rows), torch.from_numpy(np.concatenate(seen)))
         return interaction, history, positive_u, positive_i
@@ -213,18 +212,17 @@ def _log_split(whole: Dataset, *parts: Dataset) -> None:
     getLogger().info(split_statistics(lengths, users, histories, width).in_words())
 
 
-@contextmanager
-def _batches_of_users(config: Any) -> Iterator[None]:
+def _by_users(config: Any, loader: Any) -> Any:
     """``eval_batch_size`` in users also where items are sampled, for LCRec, which makes batches of its own out of them.
 
     RecBole counts a row for each candidate there, so that a batch of 512 would hold five users of ``uni100``.
     """
+    if config["model"] != "LCRec" or not isinstance(loader, NegSampleEvalDataLoader):
+        return loader
     before = config["eval_batch_size"]
-    if config["model"] == "LCRec":
-        counts = [(config[f"{split}_neg_sample_args"] or {}).get("sample_num", 0) for split in ("valid", "test")]
-        config["eval_batch_size"] = before * (1 + max(count if isinstance(count, int) else 0 for count in counts))
+    config["eval_batch_size"] = before * (1 + int(loader.neg_sample_args["sample_num"]))
     try:
-        yield
+        return NegSampleEvalDataLoader(config, loader._dataset, loader._sampler, shuffle=False)
     finally:
         config["eval_batch_size"] = before
 
@@ -245,8 +243,8 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     saved = Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
     if saved.exists():
         raise ValueError(f"{saved} holds data loaders of an earlier run; remove it, or set another checkpoint_dir")
-    with _batches_of_users(config):
-        train_data, valid_data, test_data = _loaders(config, dataset)
+    train_data, *evaluated = _loaders(config, dataset)
+    valid_data, test_data = (_by_users(config, loader) for loader in evaluated)
     _log_split(dataset, train_data._dataset, valid_data._dataset, test_data._dataset)
     key = next((key for key in ("mask_history", "decoding_exclude_history") if config[key]), None)
     if key and isinstance(dataset, SequentialDataset):

@@ -55,8 +55,9 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
         return DataFiles(name, folder, True, found_index)
     if (folder / f"{name}.inter.json").is_file():
         return DataFiles(name, folder, False, found_index)
-    raw = find_raw(name, folder / "raw") if (folder / "raw").is_dir() else None
-    if raw is not None:
+    categories = {path.name.removeprefix("meta_").split(".")[0] for path in (folder / "raw").glob("meta_*.json*")}
+    if categories:
+        raw = find_raw(name, folder / "raw", category=categories.pop() if len(categories) == 1 else None)
         return DataFiles(name, folder, False, found_index, raw)
     raise ValueError(
         f"data set {name!r} was not found: neither {folder / (name + '.inter')} nor "

@@ -37,7 +37,7 @@ class Beams:
     bound: Tensor
 
     def certified(self, k: int) -> Tensor:
-        """Whether the first ``k`` items are, in order, the best ``k`` of the whole catalogue [B], bool.
+        """Whether the first ``k`` items are, in order, the best ``k`` of all that may come up [B], bool.
 
         A certificate costs nothing: the k-th item scores above every dropped prefix. Without it the items may be the
         best all the same.
@@ -72,7 +72,7 @@ def beam_search(
         trie: the N existing items, on the prompts' device.
         beam_size: beams per user. More than N gives M = N columns, which is then an exact ranking of all items.
         normalizer: ``full``: each token's probability is normalised over the whole vocabulary, as in the paper;
-            ``legal``: over the tokens that continue some item, see :func:`next_token_log_probs`.
+            ``legal``: over the tokens that continue some item of the trie, see :func:`next_token_log_probs`.
         excluded: items that a user must not get; they make no room for others than the beams have.
         n_templates: prompts per user.
 

@@ -113,7 +113,7 @@ class LCRec(SequentialRecommender):
         longest = max(map(len, self.writer.user_prompts([[0] * self.max_history], range(self.writer.n_templates))[0]))
         self._reader.check(longest, self.index.levels - 1, self.trie.max_token)
         self._kept: Ranker | None = None
-        self.tally = Tally()
+        self.tally = Tally(self.decoding.beam_size)
         self._topk = [int(k) for k in config["topk"]]
         every = range(self.writer.n_templates)
         self._asking = tuple(every) if self.decoding.eval_templates == "ensemble" else (self.decoding.template,)
@@ -235,11 +235,12 @@ class LCRec(SequentialRecommender):
         histories = self._histories(interaction)
         rows = interaction[self.ITEM_ID].cpu().numpy() - 1
         able = (self.candidates.leaves(torch.from_numpy(rows).to(self.candidates.device)) >= 0).cpu().numpy()
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for place, history in enumerate(histories):
-            groups.setdefault(tuple(history), []).append(place)
+        users = interaction[self.USER_ID].tolist() if self.USER_ID in interaction.columns else [0] * len(histories)
+        groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for place, (user, history) in enumerate(zip(users, histories, strict=True)):
+            groups.setdefault((user, tuple(history)), []).append(place)
         items = [np.where(able, rows, -1)[places].tolist() for places in groups.values()]
-        result = self._ranker().score(self._prompts(list(groups)), items)
+        result = self._ranker().score(self._prompts([history for _, history in groups]), items)
         scores = torch.empty(len(histories))
         for places, values in zip(groups.values(), result, strict=True):
             scores[places] = torch.from_numpy(values)

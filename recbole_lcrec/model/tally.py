@@ -16,7 +16,13 @@ __all__ = ["Tally"]
 class Tally:
     """Counts over the users of one evaluation."""
 
-    def __init__(self) -> None:
+    def __init__(self, beam_size: int) -> None:
+        """Begins to count.
+
+        Args:
+            beam_size: beams that every search begins with.
+        """
+        self.beam_size = beam_size
         self.users = 0
         self.shortened = 0
         self.certified: Counter[int] = Counter()
@@ -43,11 +49,11 @@ class Tally:
         if self.certified:
             shares = ", ".join(f"{share:.1%} at {k}" for k, share in self.shares().items())
             lines.append(f"Proved to be the best of all items that may come up: {shares}, of {self.users:,} users")
-        if len(self.beam_sizes) > 1:
-            widened = sum(self.beam_sizes.values()) - self.beam_sizes[min(self.beam_sizes)]
+        widened = sum(count for size, count in self.beam_sizes.items() if size > self.beam_size)
+        if widened:
             lines.append(
-                f"For that {widened / max(self.users, 1):.1%} of the users took more than {min(self.beam_sizes)} "
-                f"beams, {max(self.beam_sizes):,} at most (decoding_exact)"
+                f"For that {widened / max(self.users, 1):.1%} of the users took more than {self.beam_size} beams, "
+                f"{max(self.beam_sizes):,} at most (decoding_exact)"
             )
         if self.shortened:
             lines.append(

@@ -270,3 +270,25 @@ def test_sampled_users_share_a_batch(indexed_shop: Path, tiny: Parameters) -> No
     config, _, _, valid, test = built(tiny(indexed_shop, eval_args=mode, eval_batch_size=512))
     assert (len(list(valid)), len(list(test))) == (1, 1)
     assert config["eval_batch_size"] == 512
+
+
+def test_only_sampled_splits_count_users_anew(indexed_shop: Path, tiny: Parameters) -> None:
+    """A split that is ranked in full keeps its batches: each row of them holds a score for every item."""
+    mode = {"mode": {"valid": "full", "test": "uni9"}}
+    _, _, _, valid, test = built(tiny(indexed_shop, eval_args=mode, eval_batch_size=8))
+    assert (len(list(valid)), len(list(test))) == (3, 3)
+
+
+def test_a_target_of_the_history_is_an_item_to_get(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+    """It is never masked, so it counts among the items that are left."""
+    config, model, _, _, test = built(tiny(indexed_shop, decoding_exclude_history=True))
+    user = test._dataset.inter_feat[test.uid_field].tolist()[0]
+    target = test._dataset.inter_feat[test.iid_field].tolist()[0]
+    test.histories = {user: np.array([item for item in range(1, N_ITEMS + 1) if item % 8 or item == target])}
+    left = N_ITEMS - len(test.seen(user, target))
+    trainer = LCRecTrainer(config, model)
+    config["topk"] = [left]
+    trainer.require_enough(test)
+    config["topk"] = [left + 1]
+    with pytest.raises(ValueError, match=f"has {left} items to get"):
+        trainer.require_enough(test)
