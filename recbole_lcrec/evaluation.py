@@ -7,6 +7,7 @@ and how the model was tuned (``trainer.py``).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -67,7 +68,7 @@ class LCRecEvaluation(Trainer):
             PartialState(cpu=self.device.type != "cuda")  # opens the process group, if tuning has not
         result, report = self._tested(eval_data, show_progress)
         if load_best_model and self.is_main:
-            write_results(folder, {"test_result": dict(result), **report})
+            write_results(folder, {"test_result": dict(result), **report}, forget=["templates", "certified"])
         return result
 
     def require_enough(self, *loaders: Any) -> None:
@@ -100,7 +101,7 @@ class LCRecEvaluation(Trainer):
         """The metrics of a split, and what else ``results.json`` should say of them."""
         if self.model.decoding.eval_templates != "all":
             result = self._ranked(eval_data, show_progress)
-            return result, {"templates": None, "certified": self.model.tally.shares()}
+            return result, {"certified": self.model.tally.shares()}
         results, shares = [], []
         for template in range(self.model.writer.n_templates):
             self.logger.info(f"SEQ template {template} of {self.model.writer.n_templates}:")
@@ -155,10 +156,11 @@ class LCRecEvaluation(Trainer):
         return interaction, scores, positive_u, positive_i
 
 
-def write_results(folder: Path, values: dict[str, Any]) -> None:
-    """Adds values to the run's ``results.json``."""
+def write_results(folder: Path, values: dict[str, Any], forget: Sequence[str] = ()) -> None:
+    """Adds values to the run's ``results.json``, after those are taken out that belong to an earlier test."""
     path = folder / "results.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = {key: value for key, value in content.items() if key not in forget}
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({**content, **values}, indent=2, default=float) + "\n", encoding="utf-8")
     partial.replace(path)

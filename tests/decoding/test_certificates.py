@@ -68,7 +68,7 @@ def test_exact_search_finds_the_best_of_the_whole_catalogue(
     assert_ranks(narrow, truth)
     proved = narrow.certified(k)
     assert 0 < proved.sum() < len(users)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         beams = Ranker.of(model, trie, decoding_settings(**changes, exact=True)).rank(users, k)
     assert beams.items.shape == (len(users), beam_size)
     assert beams.certified(k).all()
@@ -84,7 +84,7 @@ def test_exact_search_goes_on_to_the_whole_catalogue(lab: Lab, caplog: pytest.Lo
     with torch.no_grad():
         model.lm_head.weight[32:44] = 0.0
     rows = lab.rows(5, 8)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         beams = Ranker.of(model, Trie.from_token_ids(ids), decoding_settings(beam_size=3, exact=True)).rank(
             users_of(rows), 1
         )
