@@ -152,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def prepare() -> Callable[[], Any]:
         command = parse_recommend_command(flags)
         logging.basicConfig(level=logging.ERROR if process_rank() else logging.INFO, format="%(message)s")
+        logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it takes
         allowed = _allowed(command)
         if not command.input:
             return lambda: _answer_one(command, allowed)
