@@ -1,8 +1,7 @@
 """The prefix tree of all item indices, held as flat arrays.
 
-Knows token ids and item rows, which token may follow which prefix, and which prefixes lie on an item's path. Refuses to
-know the language model, scores, beams and users: a step of the search asks for the children of many nodes at once and
-gets them by one gather.
+Knows token ids and item rows, which token may follow which prefix, and which prefixes lie on an item's path. A step of
+the search gets the children of many nodes by one gather. Refuses to know the language model, scores, beams and users.
 """
 
 from __future__ import annotations
