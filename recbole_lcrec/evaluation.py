@@ -90,7 +90,7 @@ class LCRecEvaluation(Trainer):
             for user, target in zip(*rows, strict=True):
                 left = n_able - int(able[loader.seen(user, target)].sum())
                 if left < wanted:
-                    token = loader._dataset.id2token(loader.uid_field, user)
+                    token = str(loader._dataset.id2token(loader.uid_field, user))
                     raise ValueError(
                         f"user {token!r} has {left} items to get, without those of the history, but topk asks for "
                         f"{wanted}: allow more items (decoding_allowed_items), lower topk, or leave histories in "

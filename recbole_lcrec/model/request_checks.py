@@ -172,6 +172,7 @@ def _ids(value: Any, name: str) -> list[str]:
     ids = _listed(value, name, "a list of item ids")
     strange = next((item for item in ids if not isinstance(item, str)), None)
     if strange is not None or None in ids:
+        strange = getattr(strange, "item", lambda: strange)()  # NumPy 2 names its own kind of number
         raise ValueError(f"{name} holds {strange!r:.80}; item ids are texts, as in the data set: write '123', not 123")
     return ids
 
