@@ -1,4 +1,4 @@
-"""``python -m recbole_lcrec.data``: the door to ``data_command.py``.
+"""``python -m recbole_lcrec.data``: the door to ``data_command``.
 
 Knows where the command is. Refuses to know what it does.
 """

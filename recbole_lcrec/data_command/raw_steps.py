@@ -1,0 +1,65 @@
+"""The steps ``download`` and ``prepare``: Amazon's raw files fetched and made into atomic files.
+
+Knows their flags and where raw and prepared files go. Refuses to know addresses and file formats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from importlib import import_module
+from pathlib import Path
+
+from recbole_lcrec.data_command.step import Step
+
+__all__ = ["DOWNLOAD", "PREPARE"]
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="Games, Instruments, Arts, or a category of Amazon such as Toys_and_Games")
+    parser.add_argument("--edition", choices=["2018", "2023"], help="of the reviews; 2018 is the paper's")
+    parser.add_argument("--category", metavar="NAME", help="Amazon's category, where the name does not say it")
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    _add_name(parser)
+    parser.add_argument("--mirror", metavar="ADDRESS", help="takes the publisher's place")
+    parser.add_argument("--proxy", metavar="ADDRESS", help="of a proxy; else the environment's")
+
+
+def _download(options: argparse.Namespace) -> None:
+    files = import_module("recbole_lcrec.data.amazon").download_amazon(
+        options.name,
+        Path(options.data_path) / options.name / "raw",
+        options.edition or "2018",
+        options.category,
+        options.mirror,
+        options.proxy,
+    )
+    logging.getLogger().info("\n".join(f"{path}: {path.stat().st_size:,} bytes" for path in files))
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    folder = Path(options.data_path) / options.name
+    import_module("recbole_lcrec.data.amazon").prepare_amazon(
+        options.name, folder / "raw", folder, options.edition, options.category
+    )
+
+
+DOWNLOAD = Step(
+    "download",
+    "fetch Amazon's raw files",
+    "Fetch the raw files of an Amazon data set into DATA_PATH/NAME/raw. A run prepares them itself, once.",
+    "  python -m recbole_lcrec.data download Games\n"
+    "  python -m recbole_lcrec.data download Video_Games --edition=2023 --proxy=http://proxy:3128",
+    _add_download,
+    _download,
+)
+PREPARE = Step(
+    "prepare",
+    "make atomic files of Amazon's raw files, as the paper does",
+    "Write NAME.inter and NAME.item beside DATA_PATH/NAME/raw, for RecBole as it is.",
+    "  python -m recbole_lcrec.data prepare Games --data_path=dataset",
+    _add_name,
+    _prepare,
+)
