@@ -24,6 +24,7 @@ setup(
     package_data={
         PROPERTIES: ["**/*.yaml", "**/*.json"],
         "recbole_lcrec": ["py.typed"],
+        "recbole_lcrec.data": ["*.jinja"],
         "recbole_lcrec.indexing.report": ["*.jinja"],
     },
     install_requires=[
@@ -42,6 +43,7 @@ setup(
         "faiss-cpu>=1.9",
         "numpy>=1.26,<3",
         "pandas>=2,<4",
+        "pyarrow>=14",
         "scipy>=1.11",
         "scikit-learn>=1.3",
         "plotly>=5.20",

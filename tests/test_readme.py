@@ -20,7 +20,10 @@ from recbole_lcrec.plan import build_configs
 from recbole_lcrec.values import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "dataset/README.md"]
+DOCUMENTS = [
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "dataset/README.md"),
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").iterdir()),
+]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "recbole_lcrec"
 NAMED_PATH = re.compile(r"(?<![\w/.-])(?:recbole_lcrec|properties|constraints|benchmarks|tests|\.ci)/[\w./-]*\w")
@@ -180,7 +183,7 @@ def test_keys_in_the_table_exist() -> None:
 
 
 def test_the_map_shows_every_folder_and_module() -> None:
-    (tree,) = (block for block in blocks(README, "text") if block.startswith("recbole_lcrec/"))
+    (tree,) = (block for block in blocks(text_of("docs/map.md"), "text") if block.startswith("recbole_lcrec/"))
     shown: set[Path] = set()
     above: list[str] = []
     folder = ROOT
@@ -198,7 +201,7 @@ def test_the_map_shows_every_folder_and_module() -> None:
     assert all(path.exists() for path in shown), "the map names a module that is not there"
     modules = {path for path in PACKAGE.rglob("*.py") if path.parent == PACKAGE or path.name != "__init__.py"}
     folders = {path.parent for path in modules} | {path for path in (ROOT / "properties").iterdir() if path.is_dir()}
-    assert modules | folders <= shown, "the map in README.md lacks a module or a folder"
+    assert modules | folders <= shown, "docs/map.md lacks a module or a folder"
 
 
 def test_the_rooms_in_contributing_are_those_of_the_package() -> None:
