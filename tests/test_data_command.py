@@ -43,3 +43,13 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_no_such_edition(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main(["download", "Games", "--edition=2014"])
+
+
+def test_untitled_items_stay_when_asked(tmp_path: Path) -> None:
+    counts = []
+    for name, flags in (("titled", []), ("all", ["--keep_untitled", "--k=1", "--keep_repeats"])):
+        folder = tmp_path / name / "Games"
+        write_raw(folder / "raw", random_events(np.random.default_rng(3)))
+        assert main(["prepare", "Games", f"--data_path={tmp_path / name}", *flags]) == 0
+        counts.append(len((folder / "Games.inter").read_text(encoding="utf-8").splitlines()))
+    assert counts[0] < counts[1]

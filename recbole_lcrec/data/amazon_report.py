@@ -56,7 +56,7 @@ class Report:
         """The steps as a table, with the paper's counts below."""
         rows: list[tuple[str, int, int, int]] = [(step.step, *step.triple()) for step in self.steps]
         if self.expected:
-            rows.append(("Table II of the paper", *self.expected))
+            rows.append(("Table II of the paper, less its padding id", *self.expected))
         return tabulate(rows, headers=["", "users", "items", "interactions"], intfmt=",")
 
     def difference(self) -> str | None:
@@ -71,7 +71,7 @@ class Report:
         if self.with_untitled is not None:
             same = "that of Table II" if self.with_untitled == self.expected else "not that of Table II either"
             counts = " / ".join(f"{count:,}" for count in self.with_untitled)
-            text += f". With the items that have metadata but no title (keep_untitled) it is {counts}, {same}"
+            text += f". With the items that have metadata but no title (--keep_untitled) it is {counts}, {same}"
         return text
 
     def log(self) -> None:

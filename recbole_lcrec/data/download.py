@@ -231,6 +231,8 @@ def _try(part: _Part, size: int | None, session: requests.Session, manner: _Mann
             raise _FinalError(f"the server has {total:,} bytes, and {size:,} are expected")
         if total is not None:
             bar.total = total
+        elif size is None:
+            getLogger().warning(f"{part.target.name}: the server does not say how long it is; a cut would not be seen")
         bar.update(part.size() - bar.n)
         if total is None or part.size() < total:
             _receive(part, response, bar)

@@ -39,11 +39,25 @@ def _download(options: argparse.Namespace) -> None:
     logging.getLogger().info("\n".join(f"{path}: {path.stat().st_size:,} bytes" for path in files))
 
 
+def _add_prepare(parser: argparse.ArgumentParser) -> None:
+    _add_name(parser)
+    parser.add_argument("--keep_untitled", action="store_true", help="keep items that have metadata but no title")
+    parser.add_argument("--keep_repeats", action="store_true", help="keep a user's later interactions with an item")
+    parser.add_argument("--k", type=int, default=5, metavar="K", help="interactions of a user or item that stays (5)")
+    parser.add_argument("--bad_line_limit", type=int, default=100, metavar="N", help="broken lines passed over (100)")
+
+
 def _prepare(options: argparse.Namespace) -> None:
-    folder = Path(options.data_path) / options.name
-    import_module("recbole_lcrec.data.amazon").prepare_amazon(
-        options.name, folder / "raw", folder, options.edition, options.category
+    amazon = import_module("recbole_lcrec.data.amazon")
+    how = amazon.AmazonOptions(
+        k_user=options.k,
+        k_item=options.k,
+        keep_repeats=options.keep_repeats,
+        keep_untitled=options.keep_untitled,
+        bad_line_limit=options.bad_line_limit,
     )
+    folder = Path(options.data_path) / options.name
+    amazon.prepare_amazon(options.name, folder / "raw", folder, options.edition, options.category, how)
 
 
 DOWNLOAD = Step(
@@ -60,6 +74,6 @@ PREPARE = Step(
     "make atomic files of Amazon's raw files, as the paper does",
     "Write NAME.inter and NAME.item beside DATA_PATH/NAME/raw, for RecBole as it is.",
     "  python -m recbole_lcrec.data prepare Games --data_path=dataset",
-    _add_name,
+    _add_prepare,
     _prepare,
 )
