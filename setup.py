@@ -24,7 +24,7 @@ setup(
     package_data={
         PROPERTIES: ["**/*.yaml", "**/*.json"],
         "recbole_lcrec": ["py.typed"],
-        "recbole_lcrec.data": ["*.jinja"],
+        "recbole_lcrec.data.own": ["*.jinja"],
         "recbole_lcrec.indexing.report": ["*.jinja"],
     },
     install_requires=[

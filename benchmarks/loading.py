@@ -105,7 +105,7 @@ def write_synthetic(folder: Path, rows: int, seed: int) -> None:
 
 def write_published(source: Path, name: str, folder: Path) -> None:
     """The published form as atomic files."""
-    from recbole_lcrec.data.convert import convert_published
+    from recbole_lcrec.data.forms.convert import convert_published
 
     folder.mkdir(parents=True)
     convert_published(source / name, name, folder)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lcrec.data.catalogue import ItemCatalogue
-from recbole_lcrec.data.convert import numbers_first
+from recbole_lcrec.data.forms.convert import numbers_first
 from recbole_lcrec.data.locate import DataFiles, artifact_store, require_columns, require_dataset
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
 from recbole_lcrec.data.windows import oldest_of_lists

@@ -11,8 +11,8 @@ from recbole_lcrec import run_recbole_lcrec
 from recbole_lcrec.config import Config
 from recbole_lcrec.data.loading import create_dataset
 from recbole_lcrec.data_command import main
-from tests.data.amazon_raw import random_events
-from tests.data.test_amazon import write_raw
+from tests.data.amazon.amazon_raw import random_events
+from tests.data.amazon.test_prepare import write_raw
 
 
 def test_prepare_and_run_read_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.artifacts import ArtifactStore
-from recbole_lcrec.data.amazon import amazon_artifact
-from recbole_lcrec.data.amazon_files import RawFiles, find_raw
-from recbole_lcrec.data.convert import convert_published
+from recbole_lcrec.data.amazon.files import RawFiles, find_raw
+from recbole_lcrec.data.amazon.prepare import amazon_artifact
+from recbole_lcrec.data.forms.convert import convert_published
 
 __all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_columns", "require_dataset"]
 
@@ -121,13 +121,13 @@ def prepare_data_files(config: Any) -> DataFiles:
         return files
     sources = {
         suffix: path
-        for suffix in ("inter", "item", "index")
-        if (path := files.folder / f"{files.name}.{suffix}.json").is_file()
+        for suffix in ("inter.json", "item.json", "index.json", "item2id", "user2id")
+        if (path := files.folder / f"{files.name}.{suffix}").is_file()
     }
     counts: dict[str, int] = {}
     artifact = artifact_store(config).get_or_build(
         "atomic",
-        {"name": files.name, "form": 2, **sources},
+        {"name": files.name, "form": 3, **sources},
         lambda folder: counts.update(convert_published(files.folder, files.name, folder)),
     )
     if counts:

@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from recbole_lcrec.data_command.form_steps import EXPORT, MINIONEREC, TEXTS
+from recbole_lcrec.data_command.import_step import IMPORT
 from recbole_lcrec.data_command.raw_steps import DOWNLOAD, PREPARE
 from recbole_lcrec.data_command.step import Step
 from recbole_lcrec.quick_start import reported
 
 __all__ = ["main"]
 
-_STEPS: tuple[Step, ...] = (DOWNLOAD, PREPARE)
+_STEPS: tuple[Step, ...] = (DOWNLOAD, PREPARE, IMPORT, MINIONEREC, TEXTS, EXPORT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

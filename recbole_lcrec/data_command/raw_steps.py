@@ -28,7 +28,7 @@ def _add_download(parser: argparse.ArgumentParser) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
-    files = import_module("recbole_lcrec.data.amazon").download_amazon(
+    files = import_module("recbole_lcrec.data.amazon.prepare").download_amazon(
         options.name,
         Path(options.data_path) / options.name / "raw",
         options.edition or "2018",
@@ -48,7 +48,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    amazon = import_module("recbole_lcrec.data.amazon")
+    amazon = import_module("recbole_lcrec.data.amazon.prepare")
     how = amazon.AmazonOptions(
         k_user=options.k,
         k_item=options.k,

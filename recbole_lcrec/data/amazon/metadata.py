@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.data.amazon.interactions import REVIEW_FIELDS, identifier
+from recbole_lcrec.data.amazon.review_texts import plain_text
 from recbole_lcrec.data.raw_lines import BadLines, json_records
-from recbole_lcrec.data.raw_reviews import REVIEW_FIELDS, identifier
-from recbole_lcrec.data.raw_texts import plain_text
 
 __all__ = ["ITEM_COLUMNS", "Metadata", "item_texts", "scan_metadata", "write_items"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recbole_lcrec import Config, create_dataset
-from recbole_lcrec.data.convert import convert_published, read_json_object
+from recbole_lcrec.data.forms.convert import convert_published, read_json_object
 from recbole_lcrec.data.item_text import read_item_texts
 
 SEQUENCES = {"anna": ["1", "3", "1", "10"], "ben": [3, 2, 1], "cleo": ["3"], "dirk": []}

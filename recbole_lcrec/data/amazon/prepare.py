@@ -22,14 +22,14 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_lcrec.artifacts import Artifact, ArtifactStore
-from recbole_lcrec.data.amazon_choice import AmazonOptions, choose
-from recbole_lcrec.data.amazon_files import RawFiles, expected_counts, find_raw, remote_files
-from recbole_lcrec.data.amazon_metadata import scan_metadata, write_items
-from recbole_lcrec.data.amazon_report import Report
+from recbole_lcrec.data.amazon.choice import AmazonOptions, choose
+from recbole_lcrec.data.amazon.files import RawFiles, expected_counts, find_raw, remote_files
+from recbole_lcrec.data.amazon.interactions import Interactions, read_interactions
+from recbole_lcrec.data.amazon.metadata import scan_metadata, write_items
+from recbole_lcrec.data.amazon.report import Report
+from recbole_lcrec.data.amazon.review_texts import TextSpool, read_texts
 from recbole_lcrec.data.download import download
 from recbole_lcrec.data.raw_lines import BadLines
-from recbole_lcrec.data.raw_reviews import Interactions, read_interactions
-from recbole_lcrec.data.raw_texts import TextSpool, read_texts
 
 __all__ = ["AmazonOptions", "amazon_artifact", "download_amazon", "prepare_amazon", "require_raw", "write_amazon"]
 
@@ -263,5 +263,6 @@ def _write_interactions(
 
 def _seconds(moment: int) -> str:
     """Milliseconds as seconds, exactly."""
-    whole, rest = divmod(moment, 1000)
-    return f"{whole}.{rest:03d}" if rest else str(whole)
+    whole, rest = divmod(abs(moment), 1000)
+    sign = "-" if moment < 0 else ""
+    return f"{sign}{whole}.{rest:03d}" if rest else f"{sign}{whole}"

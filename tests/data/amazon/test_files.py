@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from recbole_lcrec.data import amazon
-from recbole_lcrec.data.amazon_files import category_of, expected_counts, find_raw, remote_files
+from recbole_lcrec.data.amazon import prepare
+from recbole_lcrec.data.amazon.files import category_of, expected_counts, find_raw, remote_files
 
 HEADER_2023 = b"user_id,parent_asin,rating,timestamp\n"
 
@@ -88,7 +88,7 @@ def test_both_editions_in_one_folder_are_told_apart_by_name(tmp_path):
 
 def test_what_is_missing_is_listed_with_addresses_and_folder(tmp_path):
     with pytest.raises(ValueError) as caught:
-        amazon.require_raw("Games", tmp_path / "raw")
+        prepare.require_raw("Games", tmp_path / "raw")
     for words in (str(tmp_path / "raw"), "https://", "/metaFiles2/meta_Video_Games.json.gz", "Video_Games.csv"):
         assert words in str(caught.value)
 
@@ -105,8 +105,10 @@ def test_addresses_follow_the_edition_and_the_mirror():
 
 def test_downloads_go_to_the_folder_under_their_own_names(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(amazon, "download", lambda address, target, *known, **how: calls.append((address, target, how)))
-    amazon.download_amazon("Games", tmp_path, mirror="http://m", proxy="http://p", kinds=("ratings", "metadata"))
+    monkeypatch.setattr(
+        prepare, "download", lambda address, target, *known, **how: calls.append((address, target, how))
+    )
+    prepare.download_amazon("Games", tmp_path, mirror="http://m", proxy="http://p", kinds=("ratings", "metadata"))
     assert [(address.rsplit("/", 1)[-1], target) for address, target, _ in calls] == [
         (name, tmp_path / name) for name in ("Video_Games.csv", "meta_Video_Games.json.gz")
     ]

@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from recbole_lcrec.data.amazon_metadata import scan_metadata
+from recbole_lcrec.data.amazon.interactions import milliseconds, read_interactions
+from recbole_lcrec.data.amazon.metadata import scan_metadata
 from recbole_lcrec.data.raw_lines import BadLines, csv_records, json_records, read_lines
-from recbole_lcrec.data.raw_reviews import milliseconds, read_interactions
-from tests.data.amazon_raw import json_lines, meta_2018, packed, review_2018
+from tests.data.amazon.amazon_raw import json_lines, meta_2018, packed, review_2018
 
 GOOD = [review_2018(f"A{n}", f"B{n}", 5.0, 1_400_000_000 + n) for n in range(2000)]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.data.amazon.interactions import REVIEW_FIELDS, Interactions, milliseconds, time_of
 from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.data.raw_lines import BadLines, json_records
-from recbole_lcrec.data.raw_reviews import REVIEW_FIELDS, Interactions, milliseconds, time_of
 
 __all__ = ["TextSpool", "plain_text", "read_texts"]
 

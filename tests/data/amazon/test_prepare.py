@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from recbole_lcrec.artifacts import ArtifactStore, DiskFullError
-from recbole_lcrec.data import amazon as module
-from recbole_lcrec.data.amazon import amazon_artifact, prepare_amazon, require_raw
-from recbole_lcrec.data.amazon_choice import AmazonOptions
-from recbole_lcrec.data.amazon_report import Report
-from tests.data.amazon_raw import (
+from recbole_lcrec.data.amazon import prepare as module
+from recbole_lcrec.data.amazon.choice import AmazonOptions
+from recbole_lcrec.data.amazon.prepare import amazon_artifact, prepare_amazon, require_raw
+from recbole_lcrec.data.amazon.report import Report
+from tests.data.amazon.amazon_raw import (
     item_id,
     json_lines,
     meta_2018,

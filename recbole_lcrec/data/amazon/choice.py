@@ -10,10 +10,10 @@ from logging import getLogger
 
 import numpy as np
 
-from recbole_lcrec.data.amazon_metadata import Metadata
-from recbole_lcrec.data.amazon_report import Counts
+from recbole_lcrec.data.amazon.interactions import Interactions
+from recbole_lcrec.data.amazon.metadata import Metadata
+from recbole_lcrec.data.amazon.report import Counts
 from recbole_lcrec.data.five_core import first_of_each, k_core
-from recbole_lcrec.data.raw_reviews import Interactions
 
 __all__ = ["AmazonOptions", "choose"]
 

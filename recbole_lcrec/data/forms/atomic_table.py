@@ -1,0 +1,75 @@
+"""Atomic files read whole, as strings, to be written again in another form.
+
+Knows RecBole's header of ``name:type`` and its quoting. Refuses to know what a column means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+__all__ = ["AtomicTable", "read_atomic"]
+
+
+@dataclass(frozen=True, eq=False)
+class AtomicTable:
+    """Rows in the order of the file.
+
+    Attributes:
+        path: the file.
+        columns: strings, by the columns' names without types; an empty field is "".
+        types: column -> RecBole's type, such as ``token_seq``; "" where the header gives none.
+    """
+
+    path: Path
+    columns: pd.DataFrame
+    types: Mapping[str, str]
+
+    def require(self, wanted: Mapping[str, str]) -> None:
+        """Makes sure that there are columns.
+
+        Args:
+            wanted: parameter that asks -> the column that it asks for.
+
+        Raises:
+            ValueError: one is absent; names who asks for it and the columns there are.
+        """
+        for asked_by, column in wanted.items():
+            if column not in self.columns:
+                raise ValueError(
+                    f"{self.path}: no column {column!r}, asked for by {asked_by}; "
+                    f"its columns are {', '.join(map(str, self.columns))}"
+                )
+
+    def with_types(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns under their names of the file, ``name:type``."""
+        return self.columns[list(names)].rename(columns={name: f"{name}:{self.types[name]}" for name in names})
+
+
+def read_atomic(path: Path) -> AtomicTable:
+    """Reads an atomic file with tabs between its columns.
+
+    Raises:
+        ValueError: there is no such file, it is empty or no table, or it names a column twice.
+    """
+    try:
+        with path.open("rb") as file:
+            nul = any(b"\0" in block for block in iter(lambda: file.read(1 << 22), b""))
+        # pandas' compiled reader ends a field at a NUL, its other reader does not
+        table = pd.read_csv(
+            path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8", engine="python" if nul else "c"
+        )
+    except OSError as err:
+        raise ValueError(f"{path} cannot be read ({err})") from err
+    except (ValueError, pd.errors.ParserError) as err:  # bad UTF-8 and an empty file are ValueErrors too
+        raise ValueError(f"{path}: not a readable table with a header of name:type ({err})") from err
+    header = [str(column).rpartition(":") for column in table.columns]
+    names = [name or kind for name, _, kind in header]
+    if len(set(names)) < len(names) or not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"{path}: its header names a column twice, or has fewer columns than the rows: {names}")
+    types = {name or kind: kind if name else "" for name, _, kind in header}
+    table.columns = pd.Index(names)
+    return AtomicTable(path, table.fillna(""), types)
