@@ -4,9 +4,12 @@
         --models=LCRec,SASRec --seeds=2020,2021,2022 --config_files=benchmarks/industrial.yaml --out=benchmarks/out
     python benchmarks/ranking.py --dataset=Industrial_and_Scientific --data_path=../shared/data --models=LCRec \
         --vary=index_method=rqvae,rqkmeans,random,supplement,vanilla --config_files benchmarks/index_methods.yaml
+    python benchmarks/ranking.py --dataset=Industrial_and_Scientific --data_path=../shared/data \
+        --models=LCRec,SASRec,GRU4Rec,BERT4Rec,Caser,HGN,FDSA,S3Rec --config_files properties/baselines.yaml
 
 Every (model, seed) is one run of the package's own stages. Its per-user ranks are kept in
-``<out>/<dataset>-<model>-<seed>-<settings>.npz``, named by its settings, and are not computed again. The table gives
+``<out>/<dataset>-<model>-<seed>-<settings>.npz``, named by its settings, and are not computed again: a run that was
+broken off goes on, and several processes can share the folder, each with models or seeds of its own. The table gives
 means over seeds; intervals are 95% percentile bootstrap over users of the per-user metric averaged over seeds. With
 ``--vary`` each model is run once for each value of one parameter; a list stands in brackets. LCRec's index, and how
 pure its prefixes are where ``index_label_field`` names labels, is kept beside the ranks.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 import re
 import sys
@@ -51,7 +55,11 @@ def configuration(model_name: str, seed: int, varied: Mapping[str, Any], options
     """The configuration of one run."""
     from recbole_lcrec import Config
 
-    given = {"seed": seed, "show_progress": False, "checkpoint_dir": str(options.out), **varied}
+    folders = {
+        "checkpoint_dir": str(options.out / f"{model_name}-{seed}"),
+        "artifact_dir": str(options.out / "artifacts"),
+    }
+    given = {"seed": seed, "show_progress": False, **folders, **varied}
     if options.data_path is not None:
         given["data_path"] = options.data_path
     return Config(
@@ -73,7 +81,8 @@ def run(config: Any) -> Arrays:
 
     from recbole_lcrec import create_dataset
     from recbole_lcrec.data.loading import data_preparation
-    from recbole_lcrec.registry import get_model, get_trainer
+    from recbole_lcrec.pretraining import build_model, pretrained
+    from recbole_lcrec.registry import get_trainer
 
     started = perf_counter()
     model_name, seed = config.model, config["seed"]
@@ -82,7 +91,7 @@ def run(config: Any) -> Arrays:
     dataset = create_dataset(config)
     train, valid, test = data_preparation(config, dataset)
     init_seed(seed, config["reproducibility"])
-    model = get_model(model_name)(config, train._dataset).to(config["device"])
+    model = pretrained(build_model(config, train), config, train)
     trainer = get_trainer(config["MODEL_TYPE"], model_name)(config, model)
     valid_score, _ = trainer.fit(train, valid, show_progress=False)
     structs: list[Any] = []
@@ -177,7 +186,9 @@ def main() -> None:
             config = configuration(model, seed, varied, options)
             path = options.out / f"{options.dataset}-{model}-{seed}-{settings_of(config)}.npz"
             if not path.is_file():
-                np.savez(path, **run(config))
+                unfinished = path.with_suffix(f".{os.getpid()}.npz")
+                np.savez(unfinished, **run(config))
+                os.replace(unfinished, path)  # whole or not there, so that a run that is broken off can go on
                 logging.getLogger().info(f"{label}, seed {seed}: done")
             with np.load(path) as saved:
                 results.setdefault(label, {})[seed] = {name: saved[name] for name in saved.files}

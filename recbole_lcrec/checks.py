@@ -7,14 +7,16 @@ configuration is reported in one message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.registry import check_model_name, known_keys
-from recbole_lcrec.value_checks import Check, flag, integer, number, text
+from recbole_lcrec.value_checks import Check, flag, integer, number, one_of, text
 from recbole_lcrec.values import did_you_mean
 
-__all__ = ["check_beams", "check_common_values", "check_history", "deal_out"]
+__all__ = ["check_beams", "check_common_values", "check_history", "check_stages", "deal_out"]
 
 _PARALLEL = frozenset({"nproc", "ip", "port", "world_size", "offset", "group_offset", "local_rank"})
 _COMMAND_ONLY = frozenset({"config_files"})
@@ -82,14 +84,26 @@ def _not_saved(value: Any) -> str:
     return "nothing (False or None), because prepared data are never saved or reloaded here" if value else ""
 
 
-def _mapping(value: Any) -> str:
-    return "" if isinstance(value, Mapping) else "a mapping such as {'mode': 'full'}"
+def _eval_args(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return "a mapping such as {'mode': 'full'}"
+    modes = value.get("mode", "full")
+    each = modes if isinstance(modes, Mapping) else {"test": modes}
+    good = each and set(each) <= {"valid", "test"} and all(_MODE.fullmatch(str(mode)) for mode in each.values())
+    return "" if good else f"a mode that is {_MODES}, or {{'valid': ..., 'test': ...}} with such modes"
 
 
 def _cutoffs(value: Any) -> str:
     values = value if isinstance(value, (list, tuple)) and value else [value]
     wrong = any(integer(1)(k) for k in values) or len(set(values)) < len(values)
     return "one or more different positive integers, such as [1, 5, 10]" if wrong else ""
+
+
+_MODE = re.compile(r"full|labeled|(?:uni|pop)[1-9][0-9]*")
+_MODES = (
+    "'full' (every item is ranked), 'uniN' or 'popN' (N sampled items, such as 'uni100', uniformly or by popularity), "
+    "'labeled' (metrics of values)"
+)
 
 
 _COMMON: dict[str, Check] = {
@@ -103,7 +117,7 @@ _COMMON: dict[str, Check] = {
     "seed": integer(0, 2**32 - 1),
     "MAX_ITEM_LIST_LENGTH": integer(1),
     "topk": _cutoffs,
-    "eval_args": _mapping,
+    "eval_args": _eval_args,
     "mask_history": flag,
     "fast_loading": flag,
     "reproducibility": flag,
@@ -119,7 +133,8 @@ _COMMON: dict[str, Check] = {
 }
 
 
-_WITHOUT_CUTOFF = frozenset({"auc", "gauc", "mae", "rmse", "logloss"})
+_OF_VALUES = frozenset({"auc", "mae", "rmse", "logloss"})
+_WITHOUT_CUTOFF = _OF_VALUES | {"gauc"}
 
 
 def check_common_values(
@@ -155,6 +170,13 @@ def _check_metrics(values: Mapping[str, Any], metric_names: Collection[str]) -> 
             f"metrics holds {metric!r}, which RecBole has not{did_you_mean(metric, metric_names)}" for metric in unknown
         ]
         return hints
+    of_values = [metric for metric in metrics if metric.lower() in _OF_VALUES]
+    if of_values and len(of_values) < len(metrics):
+        return [f"metrics = {list(metrics)} mixes metrics of values ({', '.join(of_values)}) with metrics of ranks"]
+    if of_values and "full" in str((values.get("eval_args") or {}).get("mode", "")):
+        return [
+            f"metrics = {list(metrics)} are of values, so eval_args cannot have mode 'full': set 'labeled' or 'uniN'"
+        ]
     if not isinstance(valid, str):
         return [f"valid_metric = {valid!r}: expected a metric and a cut-off, such as NDCG@10"]
     name, at, cutoff = valid.partition("@")
@@ -179,6 +201,27 @@ def check_history(values: Mapping[str, Any]) -> list[str]:
         f"repeatable = {repeatable} contradicts mask_history = {masked}: RecBole leaves the history of a model that is "
         "not sequential out of the ranking exactly where repeatable is False; give mask_history alone"
     ]
+
+
+def check_stages(values: Mapping[str, Any]) -> list[str]:
+    """The problems of S3Rec's two stages, its pre-trained file among them; none when all is well."""
+    checks = {"train_stage": one_of("pretrain", "finetune"), "pretrain_epochs": integer(1), "save_step": integer(1)}
+    problems = [
+        f"{key} = {values[key]!r}: expected {expected}"
+        for key, check in checks.items()
+        if (expected := check(values[key]))
+    ]
+    stage, path = values["train_stage"], values["pre_model_path"]
+    if stage == "finetune" and (text(path) or not Path(path).is_file()):
+        problems.append(
+            f"train_stage = 'finetune' starts from the file pre_model_path, and pre_model_path = {path!r} is no file: "
+            "give the '...-pretrained.pth' that a run has saved, or leave train_stage at 'pretrain', which does both"
+        )
+    if stage == "pretrain" and path:
+        problems.append(
+            f"pre_model_path = {path!r} is read only with train_stage = 'finetune': set it, or leave the path"
+        )
+    return problems
 
 
 def check_beams(values: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,8 @@ What is mended, and why:
 * ``frame[column].fillna(..., inplace=True)`` changes nothing since pandas 3.0 (copy on write), so that missing tokens
   would become arbitrary ids.
 * ``column.agg(len)`` counts the rows since pandas 3.0, not what is in each; ``column.values`` cannot be written to.
+* The layer that embeds item features (FDSA, GRU4RecF, SASRecF, DIN) keeps the data set that it was built from, so that
+  every checkpoint would hold all interactions, or fail where the data set's class cannot be pickled; nothing reads it.
 * ``dok_matrix._update`` is gone since SciPy 1.13, and the graph models (LightGCN, NGCF, ...) call it.
 """
 
@@ -206,6 +208,13 @@ def _mend_dataset(dataset: ModuleType) -> None:
     cls._load_feat = _without_chained_assignment_warning(cls._load_feat)
 
 
+def _mend_layers(layers: ModuleType) -> None:
+    def without_dataset(self: Any) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "dataset"}
+
+    layers.ContextSeqEmbAbstractLayer.__getstate__ = without_dataset
+
+
 def _without_chained_assignment_warning(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def quiet(*args: Any, **kwargs: Any) -> Any:
@@ -227,4 +236,5 @@ _LIBRARIES: Mapping[str, Callable[[ModuleType], dict[str, Any]]] = {
 _CLASSES: Mapping[str, Callable[[ModuleType], None]] = {
     "recbole.config.configurator": _mend_config,
     "recbole.data.dataset.dataset": _mend_dataset,
+    "recbole.model.layers": _mend_layers,
 }

@@ -24,7 +24,8 @@ from recbole.evaluator import metric_types  # noqa: E402
 from recbole.utils import ModelType  # noqa: E402
 
 from recbole_lcrec import registry, settings  # noqa: E402
-from recbole_lcrec.checks import check_beams, check_common_values, check_history, deal_out  # noqa: E402
+from recbole_lcrec.checks import check_beams, check_common_values, check_history, check_stages, deal_out  # noqa: E402
+from recbole_lcrec.item_features import feature_columns, with_feature_columns  # noqa: E402
 from recbole_lcrec.processes import from_launcher, process_count, process_rank  # noqa: E402
 from recbole_lcrec.resources import properties_dir  # noqa: E402
 from recbole_lcrec.values import parse_value, read_yaml, write_yaml  # noqa: E402
@@ -60,7 +61,8 @@ class Config(RecBoleConfig):
     ``data_path`` is heeded for ml-100k too when it is given; what a given ``eval_args`` leaves out comes from
     ``properties/overall.yaml`` (RecBole would fall back to a random split); ``train_neg_sample_args`` is None where a
     sequential model's loss is cross entropy, unless it is given; ``repeatable`` follows ``mask_history`` for models
-    that are not sequential, because RecBole masks their history by it; ``use_gpu: False`` means the CPU; under
+    that are not sequential, because RecBole masks their history by it; ``load_col`` gains the columns that
+    ``selected_features`` or ``item_attribute`` name, for models that read them; ``use_gpu: False`` means the CPU; under
     torchrun (``WORLD_SIZE`` above 1) ``CUDA_VISIBLE_DEVICES`` is left alone and the device is ``cuda:LOCAL_RANK``.
 
     Args:
@@ -138,8 +140,11 @@ class Config(RecBoleConfig):
         for path in (ours / "overall.yaml", ours / f"model/{model}.yaml", ours / f"scratch/{preset}.yaml"):
             if path.is_file():  # a preset without a file is refused with the other values
                 self.internal_config_dict.update(read_yaml(path))
-        self.internal_config_dict.update(data)
-        if set(columns) > {"inter"}:  # RecBole names the features that this model cannot do without
+        others = set(registry.FEATURE_KEYS) - {registry.feature_key(model)}
+        self.internal_config_dict.update({key: value for key, value in data.items() if key not in others})
+        if set(columns) > {"inter"} and not registry.feature_key(
+            model
+        ):  # RecBole names what this model cannot do without
             self.internal_config_dict["load_col"] = columns
 
     def _get_final_config_dict(self) -> dict[str, Any]:
@@ -151,12 +156,20 @@ class Config(RecBoleConfig):
             final["train_neg_sample_args"] = None
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL and "repeatable" not in self.external_config_dict:
             final["repeatable"] = not final["mask_history"]
+        problems: list[str] = []
+        try:
+            features = feature_columns(self.model, final)
+            final["load_col"] = with_feature_columns(final["load_col"], final["ITEM_ID_FIELD"], features)
+        except ValueError as err:
+            problems.append(str(err))
         own = self.model in registry.OWN_MODELS
         if own and final["learning_rate"] is None:
             final["learning_rate"] = settings.default_learning_rate(final["base_model"])
-        problems = check_common_values(final, set(metric_types), skip=settings.known_keys() if own else ())
+        problems += check_common_values(final, set(metric_types), skip=settings.known_keys() if own else ())
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             problems += check_history(final)
+        if self.model == "S3Rec":
+            problems += check_stages(final)
         if own:
             problems += check_beams(final)
             try:

@@ -31,6 +31,9 @@ __all__ = ["load_data_and_model", "main", "objective_function", "reported", "run
 
 Result = dict[str, Any]
 
+_TOLD = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""Troubles with files and disks that are the user's to mend."""
+
 
 def run_recbole_lcrec(
     model: str | type | Sequence[str] | None = None,
@@ -102,7 +105,11 @@ def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:
 
 def _require_inputs(config: Config) -> None:
     """Fails where the data set, or a file that the model needs, is missing, before anything is loaded."""
-    import_module("recbole_lcrec.data.locate").require_dataset(config)
+    locate = import_module("recbole_lcrec.data.locate")
+    locate.require_dataset(config)
+    if registry.feature_key(config.model):
+        locate.prepare_data_files(config)  # other forms become atomic files, whose item file is looked at
+        import_module("recbole_lcrec.item_features").require_features(config)
     if config.model in registry.OWN_MODELS:
         import_module("recbole_lcrec.model.inputs").check_inputs(config)
 
@@ -112,6 +119,7 @@ def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:
     from recbole.utils import init_seed
 
     from recbole_lcrec.data.loading import create_dataset, data_preparation
+    from recbole_lcrec.pretraining import build_model
 
     logger = logging.getLogger()
     logger.info(config)
@@ -120,14 +128,17 @@ def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:
     logger.info(dataset)
     loaders = data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
-    model = registry.get_model(config.model)(config, loaders[0]._dataset).to(config["device"])
+    model = build_model(config, loaders[0])
     logger.info(model)
     return model, dataset, loaders
 
 
 def _run_model(config: Config, saved: bool) -> Result:
+    from recbole_lcrec.pretraining import pretrained
+
     start = time.perf_counter()
     model, _, (train_data, valid_data, test_data) = _build(config)
+    model = pretrained(model, config, train_data, saved)
     trainer = registry.get_trainer(config["MODEL_TYPE"], config.model)(config, model)
     progress = config["show_progress"]
     if config.model in registry.OWN_MODELS:
@@ -258,7 +269,7 @@ def reported(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) -> 
         started = True
         work()
     except (ValueError, OSError) as err:
-        if isinstance(err, OSError) and err.errno not in (errno.ENOENT, errno.ENOSPC, errno.EDQUOT):
+        if isinstance(err, OSError) and err.errno not in _TOLD:
             raise
         if debug:
             traceback.print_exc()

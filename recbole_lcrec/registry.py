@@ -20,8 +20,10 @@ from recbole_lcrec.settings import known_keys as settings_keys
 from recbole_lcrec.values import did_you_mean, read_yaml
 
 __all__ = [
+    "FEATURE_KEYS",
     "OWN_MODELS",
     "check_model_name",
+    "feature_key",
     "get_model",
     "get_trainer",
     "known_keys",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 OWN_MODELS = {"LCRec": ("recbole_lcrec.model.lcrec", "LCRec")}
+FEATURE_KEYS = ("selected_features", "item_attribute")
+"""The keys by which RecBole's models name the item features that they read."""
 _OWN_TRAINERS = {"LCRec": ("recbole_lcrec.trainer", "LCRecTrainer")}
 _OWN_DATASETS = {"LCRec": ("recbole_lcrec.dataset", "LCRecDataset")}
 
@@ -143,10 +147,19 @@ def known_keys(model: str, dataset: str = "") -> frozenset[str]:
         ),
     ]
     keys = {key for path in files if path.is_file() for key in read_yaml(path)} | _EVERY_RUN | _recbole_arguments()
+    keys.difference_update(key for key in FEATURE_KEYS if key != feature_key(model))  # a data set names both
     if model in OWN_MODELS:
         return frozenset(keys.union(settings_keys()))
     source = _recbole_sources()[model].read_text(encoding="utf-8")
     return frozenset(keys.union(_RECBOLE_TRAINING, re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source)))
+
+
+@cache
+def feature_key(model: str) -> str | None:
+    """The key by which a model of RecBole names the item features that it reads; None for models that read none."""
+    path = _recbole_sources().get(model)
+    source = path.read_text(encoding="utf-8") if path else ""
+    return next((key for key in FEATURE_KEYS if re.search(rf"""config\[\s*["']{key}["']""", source)), None)
 
 
 @cache

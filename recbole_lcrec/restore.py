@@ -105,6 +105,8 @@ def load_pickle(path: Path) -> tuple[Config, Restore]:
         saved.adapt_to_machine()
     elif not torch.cuda.is_available():
         saved["device"] = torch.device("cpu")
+    if saved["train_stage"] == "finetune":
+        saved["train_stage"] = "pretrain"  # all weights are in this file: the pre-trained one may be gone
 
     def restore(model: Any) -> None:
         model.load_state_dict(checkpoint["state_dict"])

@@ -125,6 +125,21 @@ def test_a_model_reads_its_pretrained_part(folder: Path) -> None:
     assert torch.equal(network.item_embedding.weight, saved["item_embedding.weight"])
 
 
+@pytest.mark.parametrize("model", ["FDSA", "GRU4RecF", "SASRecF"])
+def test_a_checkpoint_of_item_features_leaves_the_data_set_out(folder: Path, model: str) -> None:
+    changes = {"train_neg_sample_args": None, "load_col": with_item_fields("class"), "selected_features": ["class"]}
+    config = make_config(folder, model, **changes)
+    train, valid, test = data_preparation(config, create_dataset(config))
+    network = get_model(model)(config, train._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], model)(config, network)
+    trainer.fit(train, valid, saved=True)
+    held = torch.load(trainer.saved_model_file, weights_only=False)["other_parameter"]["feature_embed_layer"]
+    assert "dataset" not in vars(held) and network.feature_embed_layer.dataset is train._dataset
+    first = trainer.evaluate(test, load_best_model=True)
+    assert network.feature_embed_layer.state_dict().keys() == held.state_dict().keys()
+    assert trainer.evaluate(test, load_best_model=False) == first
+
+
 def test_missing_values_become_padding_and_means(folder: Path) -> None:
     config = make_config(
         folder, "Pop", load_col=with_item_fields("class", "year", "price"), filter_inter_by_user_or_item=False

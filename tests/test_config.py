@@ -65,8 +65,54 @@ def test_negatives_follow_the_loss():
     assert "train_neg_sample_args" in error_of("SASRec", "ml-100k", config_dict=given)
 
 
-def test_features_that_a_model_needs_stay():
-    assert Config("FDSA", "ml-100k")["load_col"]["item"] == ["item_id", "release_year", "class"]
+@pytest.mark.parametrize("model", ["FDSA", "GRU4RecF", "SASRecF", "S3Rec"])
+def test_item_features_are_read_by_the_models_that_name_them(model):
+    key = "item_attribute" if model == "S3Rec" else "selected_features"
+    for dataset, feature in (("ml-100k", "class"), ("Industrial_and_Scientific", "brand"), ("my-shop", "brand")):
+        config = Config(model, dataset)
+        assert config["load_col"] == {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", feature]}
+        assert config[key] == (feature if model == "S3Rec" else [feature])
+    other = Config(model, "ml-100k", config_dict={key: "year" if model == "S3Rec" else ["year", "class"]})
+    assert other["load_col"]["item"] == (["item_id", "class", "year"])
+    whole = Config(model, "ml-100k", config_dict={"load_col": None})
+    assert whole["load_col"] is None
+    message = error_of(model, "ml-100k", config_dict={key: 7})
+    assert f"{key} = 7" in message and "of the item file" in message
+
+
+def test_item_features_of_a_data_set_reach_no_other_model():
+    config = Config("SASRec", "Industrial_and_Scientific")
+    assert config["load_col"]["item"] == ["item_id"]
+    assert config["selected_features"] is None and config["item_attribute"] is None
+    assert Config("FDSA", "Industrial_and_Scientific")["item_attribute"] is None
+    assert Config("SASRec", "Industrial_and_Scientific", config_dict=config.to_plain()).to_plain() == config.to_plain()
+    assert "selected_features" in error_of("SASRec", "Industrial_and_Scientific", config_dict={"selected_features": []})
+
+
+def test_an_unknown_evaluation_mode_is_told_with_the_modes_there_are():
+    for mode in ("unii100", "uni", "uni0", "ful", 100, {"valid": "uni100", "test": "pop"}, {"tets": "full"}, {}):
+        message = error_of("SASRec", "ml-100k", config_dict={"eval_args": {"mode": mode}})
+        assert "eval_args" in message and all(name in message for name in ("'full'", "'uniN'", "'popN'", "'valid'"))
+    both = Config("SASRec", "ml-100k", config_dict={"eval_args": {"mode": {"valid": "uni50", "test": "full"}}})
+    assert both["valid_neg_sample_args"]["sample_num"] == 50
+    assert Config("SASRec", "ml-100k", config_dict={"eval_args": {"mode": "pop7"}})["test_neg_sample_args"] == {
+        "distribution": "popularity",
+        "sample_num": 7,
+    }
+    values = {"metrics": ["AUC"], "valid_metric": "AUC"}
+    assert "mode" in error_of("SASRec", "ml-100k", config_dict=values)
+    assert "mixes" in error_of("SASRec", "ml-100k", config_dict={"metrics": ["AUC", "NDCG"]})
+
+
+def test_the_stages_of_s3rec_are_checked_before_anything_starts(tmp_path):
+    message = error_of("S3Rec", "ml-100k", config_dict={"train_stage": "finetune"})
+    assert "pre_model_path = ''" in message and "pretrain" in message
+    missing = str(tmp_path / "gone.pth")
+    assert missing in error_of("S3Rec", "ml-100k", config_dict={"train_stage": "finetune", "pre_model_path": missing})
+    assert "finetune" in error_of("S3Rec", "ml-100k", config_dict={"pre_model_path": missing})
+    wrong = {"train_stage": "finetunes", "pretrain_epochs": 0, "save_step": 0}
+    message = error_of("S3Rec", "ml-100k", config_dict=wrong)
+    assert all(key in message for key in wrong) and "did you mean 'finetune'" in message
 
 
 def test_sources_beat_each_other_in_order(tmp_path):

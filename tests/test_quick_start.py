@@ -1,5 +1,6 @@
 """The straight line on a tiny data set, whose popularity ranking is known by hand."""
 
+import errno
 import logging
 import math
 import sys
@@ -10,7 +11,7 @@ import torch
 
 from recbole_lcrec import load_data_and_model, objective_function, quick_start, run_recbole_lcrec
 from recbole_lcrec.plan import build_configs
-from recbole_lcrec.quick_start import main, run_models
+from recbole_lcrec.quick_start import main, reported, run_models
 from recbole_lcrec.registry import get_trainer
 from recbole_lcrec.results import result_table
 
@@ -256,3 +257,20 @@ def test_a_late_failure_keeps_the_table_of_the_finished_models(shop, caplog, mon
         run_recbole_lcrec(["Pop", "SASRec"], "shop", config_dict=shop)
     (shown,) = (record.message for record in caplog.records if "Results on the test users" in record.message)
     assert shown.count("Pop |") == 1 and "SASRec" not in shown
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_to_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise OSError(number, "it cannot be", "/data/saved")
+
+    assert reported(lambda: work, []) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_other_troubles_of_the_system_are_not_hidden() -> None:
+    def work() -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    with pytest.raises(OSError, match="broken"):
+        reported(lambda: work, [])
