@@ -15,7 +15,7 @@ from decoding_inputs import MODELS, games_catalogue, prompts_of_length, random_l
 from decoding_ways import generated, prefix_function, searched
 from tuning_ways import lower_high_water_mark
 
-from recbole_lcrec.decoding import Trie
+from recbole_lcrec.decoding import SharedReader, Trie
 
 __all__ = ["memory_of"]
 
@@ -32,7 +32,7 @@ def memory_of(way: str, options: argparse.Namespace) -> float:
         if way == "generate":
             generated(model, some, ids, allowed, width, len(some), False)
         else:
-            searched(model, some, trie, width, way, len(some))
+            searched(SharedReader(model), some, trie, width, way, len(some))
 
     run(rows[:1])  # what is loaded at first use counts for neither
     lower_high_water_mark()

@@ -58,7 +58,7 @@ from decoding_inputs import (
 from decoding_memory import memory_of
 from decoding_ways import FLOOR, Way, contenders, floor, ranked, searched
 
-from recbole_lcrec.decoding import Trie
+from recbole_lcrec.decoding import SharedReader, Trie
 
 Times = dict[str, list[tuple[float, float]]]
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -154,11 +154,12 @@ def batches_section(model: Any, catalogue: Catalogue, options: argparse.Namespac
     """Users/s by batch size."""
     rows, beam_size = prompts_of_length(catalogue, options), options.beams[0]
     trie, ways = Trie.from_token_ids(catalogue.token_ids).to(model.device), []
+    reader = SharedReader(model)
     sizes = [size for size in BATCHES if size <= len(rows)]
     for size in sizes:
         ways.append(Way(f"{FLOOR} {size}", partial(floor, model, rows, size), len(rows), str(size)))
         for normalizer in ("full", "legal"):
-            run = partial(searched, model, rows, trie, beam_size, normalizer, size)
+            run = partial(searched, reader, rows, trie, beam_size, normalizer, size)
             ways.append(Way(f"{normalizer} {size}", run, len(rows), str(size)))
     times = in_turns(ways, options.rounds)
     rate = {name: len(rows) / statistics.median(wall for wall, _ in each) for name, each in times.items()}
@@ -178,11 +179,12 @@ def catalogue_section(model: Any, catalogue: Catalogue, options: argparse.Namesp
         if scatter:
             scores.scatter_(1, items + 1, values)
 
+    reader = SharedReader(model)
     for size in options.catalogues:
         ids = random_catalogue(size, catalogue.words, options.seed).token_ids
         trie = Trie.from_token_ids(ids).to(model.device)
         for normalizer in ("full", "legal"):
-            run = partial(searched, model, rows, trie, width, normalizer, options.batch)
+            run = partial(searched, reader, rows, trie, width, normalizer, options.batch)
             ways.append(Way(f"{normalizer} {size}", run, n_rows, str(options.batch)))
         for name, scatter in (("torch.full", False), ("fill", True)):
             fills.append(Way(f"{name} {size}", partial(fill, size, scatter), n_rows, ""))
@@ -205,11 +207,11 @@ def everyone_section(model: Any, catalogue: Catalogue, options: argparse.Namespa
     """All test histories, once."""
     histories = test_histories(options.folder, catalogue, options.everyone, options.seed)
     rows = Wording(options.words, options.words, not options.no_common, options.seed).prompts(histories, catalogue)
-    trie, lines = Trie.from_token_ids(catalogue.token_ids), []
+    trie, lines, reader = Trie.from_token_ids(catalogue.token_ids), [], SharedReader(model)
     for beam_size in options.beams:
         for normalizer in ("full", "legal"):
-            ranked(model, rows[:64], trie, beam_size, normalizer)
-            wall, _ = timed(partial(ranked, model, rows, trie, beam_size, normalizer))
+            ranked(model, reader, rows[:64], trie, beam_size, normalizer)
+            wall, _ = timed(partial(ranked, model, reader, rows, trie, beam_size, normalizer))
             lines.append({"beam": str(beam_size), "normaliser": normalizer, "users": f"{len(rows):,}"})
             lines[-1] |= {"seconds": f"{wall:.1f}", "users/s": f"{len(rows) / wall:.1f}"}
     return table(lines)

@@ -92,20 +92,19 @@ def floor(model: Any, rows: Rows, batch: int) -> None:
             model.lm_head(prompts.last(states))
 
 
-def searched(model: Any, rows: Rows, trie: Trie, beam_size: int, normalizer: str, batch: int) -> Found:
-    """The package's search, in batches of so many users."""
-    reader, parts = SharedReader(model), []
-    batches = by_length(rows, batch)
+def searched(reader: SharedReader, rows: Rows, trie: Trie, beam_size: int, normalizer: str, batch: int) -> Found:
+    """The package's search, in batches of so many users, on the trie's device."""
+    batches, parts = by_length(rows, batch), []
     for numbers in batches:
-        prompts = Prompts.of([rows[number] for number in numbers], model.device)
+        prompts = Prompts.of([rows[number] for number in numbers], trie.device)
         beams = beam_search(reader, prompts, trie, beam_size, normalizer)
         parts.append((beams.items.cpu().numpy(), beams.log_probs.cpu().numpy()))
     return _in_order(batches, parts)
 
 
-def ranked(model: Any, rows: Rows, trie: Trie, beam_size: int, normalizer: str) -> Beams:
+def ranked(model: Any, reader: SharedReader, rows: Rows, trie: Trie, beam_size: int, normalizer: str) -> Beams:
     """The package's ranker, which makes its own batches by ``decoding_max_tokens``."""
-    return Ranker.of(model, trie, settings(beam_size, normalizer)).rank([[row] for row in rows], k=1)
+    return Ranker.of(model, trie, settings(beam_size, normalizer), reader).rank([[row] for row in rows], k=1)
 
 
 def prefix_function(token_ids: np.ndarray) -> Callable[[int], Callable[[int, torch.Tensor], list[int]]]:
@@ -200,12 +199,13 @@ def contenders(
         package's on the same prompts.
     """
     trie = Trie.from_token_ids(token_ids).to(model.device)
+    reader = SharedReader(model)  # opened once, as a run keeps it: its trial of the model is no part of a search
     allowed = prefix_function(token_ids)
     ways = [Way(FLOOR, partial(floor, model, rows, batch), len(rows), str(batch))]
     for normalizer in ("full", "legal"):
-        search = partial(searched, model, rows, trie, beam_size, normalizer, batch)
+        search = partial(searched, reader, rows, trie, beam_size, normalizer, batch)
         ways.append(Way(f"beam_search, {normalizer}", search, len(rows), str(batch)))
-        rank = partial(ranked, model, rows, trie, beam_size, normalizer)
+        rank = partial(ranked, model, reader, rows, trie, beam_size, normalizer)
         ways.append(Way(f"Ranker, {normalizer}", rank, len(rows), "by tokens"))
     lines = []
     for count, size in ((few, 8), (fewest, 1)):
@@ -216,6 +216,6 @@ def contenders(
         part = [rows[number] for one in taken for number in batches[one]]
         slow = partial(generated, model, part, token_ids, allowed, beam_size, size)
         ways.append(Way(f"generate, batch {size}", partial(slow, False), len(part), str(size), warm=True))
-        ours, theirs = searched(model, part, trie, beam_size, "full", batch), slow(True)
+        ours, theirs = searched(reader, part, trie, beam_size, "full", batch), slow(True)
         lines.append(f"beam_search, full, and generate, batch {size}: {compare(ours, theirs, TOLERANCE)}")
     return ways, lines

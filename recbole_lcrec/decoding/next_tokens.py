@@ -5,6 +5,8 @@ Knows the output head of a language model. Refuses to know where its inputs come
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,9 @@ __all__ = ["NORMALIZERS", "log_probs_of_logits", "next_token_log_probs", "requir
 
 NORMALIZERS = ("full", "legal")
 """What probabilities sum to 1 over: the whole vocabulary (paper III-D2), or the tokens that the trie allows."""
+
+_BLOCK = 1024
+"""Tokens of the vocabulary whose logits a CPU makes and adds up at once: few enough to stay in its cache."""
 
 _LOGITS_BYTES = {"cpu": 3 * 2**23, "cuda": 2**29}
 """Logits held at once: on a CPU as much as its allocator gives out again, on a GPU what is little there."""
@@ -32,8 +37,9 @@ def next_token_log_probs(
 ) -> Tensor:
     """Log-probabilities of chosen next tokens, from the states that the head reads.
 
-    Logits of the whole vocabulary exist for a part of the states at a time, and are normalised in one fused pass into
-    room that all parts share: memory does not grow with the number of states.
+    A CPU makes logits block by block of the vocabulary where the head is a plain matrix, so that they never leave its
+    cache. Else logits of the whole vocabulary exist for a part of the states at a time, and are normalised in one fused
+    pass into room that all parts share. Either way memory does not grow with the number of states.
 
     Args:
         head: the model's output head, from states [n, D] to logits [n, V].
@@ -57,6 +63,10 @@ def next_token_log_probs(
         scores = scores.masked_fill_(~allowed, -torch.inf).log_softmax(-1)
         _require_finite(scores[allowed])
         return scores.view(tokens.shape)
+    if states.device.type == "cpu" and _is_plain_matrix(head):
+        count = max(1, _LOGITS_BYTES["cpu"] // (4 * _BLOCK))
+        pieces = zip(rows.split(count), flat.split(count), allowed.split(count), strict=True)
+        return torch.cat([_log_probs_by_blocks(head, *piece) for piece in pieces]).view(tokens.shape)
     parts, room = [], None
     count = _states_at_once(head, states.device)
     for part, chosen, able in zip(rows.split(count), flat.split(count), allowed.split(count), strict=True):
@@ -87,6 +97,31 @@ def log_probs_of_logits(logits: Tensor, tokens: Tensor, legal: Tensor, room: Ten
     return scores
 
 
+def _log_probs_by_blocks(head: nn.Linear, rows: Tensor, tokens: Tensor, legal: Tensor) -> Tensor:
+    """As :func:`log_probs_of_logits`, from the states [n, D] that a plain matrix makes logits of."""
+    low, high = int(tokens.min()), int(tokens.max())
+    sums, chosen = [], torch.zeros(tokens.shape, dtype=torch.float32)
+    for start in range(0, len(head.weight), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        bias = None if head.bias is None else head.bias[some]
+        logits = nn.functional.linear(rows, head.weight[some], bias).float()
+        sums.append(logits.logsumexp(-1))
+        if low < some.stop and high >= start:
+            places = tokens - start
+            within = (places >= 0) & (places < logits.shape[1])
+            chosen = torch.where(within, logits.gather(-1, places.clamp_(0, logits.shape[1] - 1)), chosen)
+    total = torch.stack(sums, -1).logsumexp(-1, keepdim=True)
+    scores = (chosen - total).clamp_(max=0.0).masked_fill_(~legal, 0.0)  # rounding may lift a sure token above 0
+    _require_finite(scores)
+    return scores
+
+
+def _is_plain_matrix(head: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether its rows can be taken apart: not under an adapter, nor where ZeRO-3 has parted the weights."""
+    weight = getattr(head, "weight", None)
+    return type(head) is nn.Linear and weight is not None and weight.ndim == 2
+
+
 def _states_at_once(head: nn.Module, device: torch.device) -> int:
     width = getattr(head, "out_features", None) or 2**15
     return max(1, _LOGITS_BYTES.get(device.type, _LOGITS_BYTES["cuda"]) // (4 * width))
@@ -94,11 +129,10 @@ def _states_at_once(head: nn.Module, device: torch.device) -> int:
 
 def _logits_among(head: nn.Module, rows: Tensor, among: Tensor) -> Tensor:
     """Logits of some tokens [n, K], float32; only their rows of the head are computed where it is a plain matrix."""
-    weight = getattr(head, "weight", None)
-    if type(head) is not nn.Linear or weight is None or weight.ndim != 2:  # adapters, or weights parted by ZeRO-3
+    if not _is_plain_matrix(head):
         count = _states_at_once(head, rows.device)
         return torch.cat([head(part).index_select(-1, among).float() for part in rows.split(count)])
-    low, high = int(among[0]), int(among[-1])
+    weight, low, high = head.weight, int(among[0]), int(among[-1])
     together = high - low + 1 == len(among)
     bias = None if head.bias is None else head.bias[among]
     return nn.functional.linear(rows, weight[low : high + 1] if together else weight[among], bias).float()

@@ -8,7 +8,7 @@ Refuses to know the trie and items. ``generate`` is never called, so a checkpoin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from inspect import signature
 from typing import Protocol
 
@@ -17,10 +17,11 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
+from recbole_lcrec.decoding.last_layer import last_feed_forward, one_token_of_each_row
 from recbole_lcrec.decoding.next_tokens import log_probs_of_logits, next_token_log_probs
 from recbole_lcrec.decoding.prompt_cache import PromptCache, shared_cache
 from recbole_lcrec.decoding.prompts import Prompts
-from recbole_lcrec.decoding.shareable import PLAIN_REMEDY, require_equal_readings, require_shareable
+from recbole_lcrec.decoding.shareable import PLAIN_REMEDY, require_equal_readings, require_shareable, trial_prompts
 
 __all__ = ["Branches", "PlainReader", "Reader", "SharedReader", "open_reader"]
 
@@ -49,7 +50,11 @@ class Reader(Protocol):
 
 
 class SharedReader:
-    """Reads a prompt once for all of a user's branches, and words that all prompts begin with once for all users."""
+    """Reads a prompt once for all of a user's branches, and words that all prompts begin with once for all users.
+
+    Of the prompts' last layer only keys and values are asked for, and the last tokens' states: where the model lets
+    it, its feed-forward network is computed for those tokens alone.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Opens a model.
@@ -68,7 +73,9 @@ class SharedReader:
         require_shareable(model)
         self._model = model
         self._head: torch.nn.Module = model.get_output_embeddings()
+        self._last: torch.nn.Module | None = None
         require_equal_readings(model, self, PlainReader(model), _n_tokens(model))
+        self._last = last_feed_forward(model, self._trial)
 
     def check(self, longest: int, n_new: int, max_token: int) -> None:
         """See :class:`Reader`.
@@ -93,12 +100,14 @@ class SharedReader:
         dtype: torch.dtype = self._model.dtype
         mask = None
         if common:
-            self._states(prompts.ids[:1, :common], None, positions[:, :common], cache)
+            first = prompts.lengths.new_zeros(1)  # keys and values are all that these words leave
+            self._states(prompts.ids[:1, :common], None, positions[:, :common], cache, first)
             later = positions > positions[:, common:].T
             mask = torch.zeros(later.shape, dtype=dtype, device=later.device)
             mask = mask.masked_fill_(later, torch.finfo(dtype).min).expand(n_rows, 1, -1, -1)
         rest = prompts.ids[:, common:]
-        states = self._states(rest, mask, positions[:, common:].expand(n_rows, -1), cache)
+        places = prompts.lengths - 1 - common
+        states = self._states(rest, mask, positions[:, common:].expand(n_rows, -1), cache, places)
         branches = PromptCache(self._states, cache, prompts.lengths, n_columns, dtype)
         return branches, prompts.last(states, common)
 
@@ -106,14 +115,24 @@ class SharedReader:
         """See :func:`next_token_log_probs`."""
         return next_token_log_probs(self._head, states, tokens, legal, among)
 
-    def _states(self, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache) -> Tensor:
-        """What the head would read for each token [R, Q, D]."""
+    def _states(
+        self, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache, places: Tensor | None = None
+    ) -> Tensor:
+        """What the head would read for each token [R, Q, D]; with ``places`` [R], for that token of each row alone."""
         mask = torch.ones_like(ids) if mask is None else mask  # padding comes last, where no token looks
-        with _head_inputs(self._head) as inputs:
+        with ExitStack() as hooks:
+            inputs = hooks.enter_context(_head_inputs(self._head))
+            if places is not None:
+                hooks.enter_context(one_token_of_each_row(self._last, places))
             self._model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
         return inputs[0]
+
+    def _trial(self, last: torch.nn.Module | None) -> Tensor:
+        """States of a trial's last prompt tokens, read with the saving or without it."""
+        self._last = last
+        return self.read(trial_prompts(self._model.device, _n_tokens(self._model)), 0)[1]
 
 
 class PlainReader:

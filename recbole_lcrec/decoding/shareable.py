@@ -18,7 +18,7 @@ from recbole_lcrec.decoding.prompts import Prompts
 if TYPE_CHECKING:
     from recbole_lcrec.decoding.reader import Reader
 
-__all__ = ["PLAIN_REMEDY", "require_equal_readings", "require_shareable"]
+__all__ = ["PLAIN_REMEDY", "require_equal_readings", "require_shareable", "trial_prompts"]
 
 _MASKED_ATTENTION = ("sdpa", "eager")
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "global"}
@@ -89,16 +89,20 @@ def require_equal_readings(model: PreTrainedModel, shared: Reader, plain: Reader
         )
 
 
+def trial_prompts(device: torch.device, n_tokens: int) -> Prompts:
+    """Two prompts of unequal length that begin alike, of a vocabulary of ``n_tokens``."""
+    words = [3 * place % n_tokens for place in range(11)]
+    return Prompts.of([words, [*words[:8], 1]], device)
+
+
 def _trial(reader: Reader, device: torch.device, n_tokens: int) -> Tensor:
     """States of two branches of each of two prompts.
 
-    The prompts are of unequal length and begin alike. Twelve branches come first, so that a column's place and its
-    token's position lie far apart.
+    Twelve branches come first, so that a column's place and its token's position lie far apart.
     """
-    words = [3 * place % n_tokens for place in range(11)]
     first = (torch.arange(24, device=device).view(2, 12) * 5 + 1) % n_tokens
     second, parents = (torch.tensor(rows, device=device) for rows in ([[1, 0], [0, 1]], [[11, 3], [7, 0]]))
-    branches, _ = reader.read(Prompts.of([words, [*words[:8], 1]], device), 14)
+    branches, _ = reader.read(trial_prompts(device, n_tokens), 14)
     branches.extend(first, torch.zeros_like(first))
     return branches.extend(second, parents)
 

@@ -39,19 +39,6 @@ def by_hand(head: nn.Linear, states: Tensor, tokens: Tensor, legal: Tensor, amon
     return result.masked_fill(~legal, -torch.inf if among_legal else 0.0).float()
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("logits_bytes", [2**27, 4 * V * 4, 1])
-def test_full_normaliser(bias: bool, logits_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one part, in parts of 4 states with a shorter last one, and state by state."""
-    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", {"cpu": logits_bytes, "cuda": logits_bytes})
-    head, states, tokens, legal = case(bias=bias)
-    before = states.clone(), head.weight.clone()
-    scores = next_token_log_probs(head, states, tokens, legal)
-    assert scores.dtype == torch.float32 and scores.shape == (R, Q, F)
-    torch.testing.assert_close(scores, by_hand(head, states, tokens, legal, False), rtol=1e-6, atol=1e-5)
-    assert states.equal(before[0]) and head.weight.equal(before[1])
-
-
 class Wrapped(nn.Module):
     """A head that is no plain matrix, as adapters make it."""
 
@@ -61,6 +48,22 @@ class Wrapped(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         return self.head(states)
+
+
+@pytest.mark.parametrize("wrap", [lambda head: head, Wrapped])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("block", [1024, 16, 7, 1])
+@pytest.mark.parametrize("logits_bytes", [2**27, 4 * V * 4, 1])
+def test_full_normaliser(bias: bool, logits_bytes: int, block: int, wrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one part, in parts with a shorter last one, and state by state; the vocabulary in one block and in many."""
+    monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", {"cpu": logits_bytes, "cuda": logits_bytes})
+    monkeypatch.setattr(next_tokens, "_BLOCK", block)
+    head, states, tokens, legal = case(bias=bias)
+    before = states.clone(), head.weight.clone()
+    scores = next_token_log_probs(wrap(head), states, tokens, legal)
+    assert scores.dtype == torch.float32 and scores.shape == (R, Q, F)
+    torch.testing.assert_close(scores, by_hand(head, states, tokens, legal, False), rtol=1e-6, atol=1e-5)
+    assert states.equal(before[0]) and head.weight.equal(before[1])
 
 
 @pytest.mark.parametrize("wrap", [lambda head: head, Wrapped])
@@ -95,8 +98,11 @@ def test_no_score_is_above_zero() -> None:
     logits = torch.linspace(-40.0, 40.0, 81).repeat(400, 1) + torch.arange(400).unsqueeze(1) * 0.37
     tokens, legal = torch.full((400, 1), 80), torch.ones((400, 1), dtype=torch.bool)
     logits[:, 80] += 40
-    scores = log_probs_of_logits(logits, tokens, legal)
-    assert (scores <= 0).all() and scores.isfinite().all()
+    head = nn.Linear(81, 81, bias=False).requires_grad_(False)
+    head.weight.copy_(torch.eye(81))
+    by_blocks = next_token_log_probs(head, logits.unsqueeze(0), tokens.unsqueeze(0), legal.unsqueeze(0))
+    for scores in (log_probs_of_logits(logits, tokens, legal), by_blocks):
+        assert (scores <= 0).all() and scores.isfinite().all()
 
 
 def test_logits_are_left_alone_and_room_is_used() -> None:
@@ -119,7 +125,10 @@ def test_a_logit_that_is_no_number_is_an_error(wrong: float, among: Any) -> None
         next_token_log_probs(head, states, tokens, legal, None if among is None else torch.tensor(among))
 
 
-def test_a_token_that_the_model_rules_out_disturbs_no_other() -> None:
+@pytest.mark.parametrize("block", [1024, 1])
+def test_a_token_that_the_model_rules_out_disturbs_no_other(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a block that is ruled out as a whole."""
+    monkeypatch.setattr(next_tokens, "_BLOCK", block)
     head, states, tokens, legal = case(bias=True)
     head.bias[3] = -torch.inf
     torch.testing.assert_close(

@@ -43,11 +43,26 @@ def test_one_level_reads_the_prompt_alone(lab: Lab) -> None:
     assert_best(beams, lab.exhaustive(model, prompts, ids))
 
 
-def test_logits_of_the_vocabulary_are_made_for_needed_states_alone(lab: Lab) -> None:
+class Head(torch.nn.Linear):
+    """One that is asked for whole logits, as no plain matrix is."""
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_logits_of_the_vocabulary_are_made_for_needed_states_alone(
+    lab: Lab, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those of the last prompt tokens and of the beams of inner levels; the head sees nothing else."""
-    model, trie = lab.model("llama"), Trie.from_token_ids(lab.catalogue(300, 3))
-    reader, rows = SharedReader(model), []
-    model.lm_head.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel()))
+    model, trie, rows = lab.model("llama"), Trie.from_token_ids(lab.catalogue(300, 3)), []
+    head, linear = model.lm_head, torch.nn.functional.linear
+    head.__class__ = torch.nn.Linear if plain else Head
+
+    def watched(states: torch.Tensor, weight: torch.Tensor, bias: Any = None) -> torch.Tensor:
+        if weight.data_ptr() == head.weight.data_ptr():
+            rows.append(states.shape[:-1].numel())
+        return linear(states, weight, bias)
+
+    reader = SharedReader(model)
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
     beam_search(reader, lab.prompts(24, 16), trie, 5)
     assert [count for count in rows if count] == [2, 2 * 5, 2 * 5]
 
