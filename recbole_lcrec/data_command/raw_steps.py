@@ -1,4 +1,4 @@
-"""The steps ``download`` and ``prepare``: Amazon's raw files fetched and made into atomic files.
+"""The steps ``download`` and ``prepare``: public data fetched, and Amazon's raw files made into atomic files.
 
 Knows their flags and where raw and prepared files go. Refuses to know addresses and file formats.
 """
@@ -16,7 +16,7 @@ __all__ = ["DOWNLOAD", "PREPARE"]
 
 
 def _add_name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="Games, Instruments, Arts, or a category of Amazon such as Toys_and_Games")
+    parser.add_argument("name", help="Games, Instruments, Arts, a category of Amazon such as Toys_and_Games")
     parser.add_argument("--edition", choices=["2018", "2023"], help="of the reviews; 2018 is the paper's")
     parser.add_argument("--category", metavar="NAME", help="Amazon's category, where the name does not say it")
 
@@ -28,14 +28,14 @@ def _add_download(parser: argparse.ArgumentParser) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
-    files = import_module("recbole_lcrec.data.amazon.prepare").download_amazon(
-        options.name,
-        Path(options.data_path) / options.name / "raw",
-        options.edition or "2018",
-        options.category,
-        options.mirror,
-        options.proxy,
-    )
+    folder = Path(options.data_path) / options.name
+    recbole = import_module("recbole_lcrec.data.forms.recbole_downloads")
+    if options.name in recbole.recbole_addresses() and not (options.edition or options.category):
+        files = recbole.download_recbole(options.name, folder, options.mirror, options.proxy)
+    else:
+        files = import_module("recbole_lcrec.data.amazon.prepare").download_amazon(
+            options.name, folder / "raw", options.edition or "2018", options.category, options.mirror, options.proxy
+        )
     logging.getLogger().info("\n".join(f"{path}: {path.stat().st_size:,} bytes" for path in files))
 
 
@@ -62,9 +62,11 @@ def _prepare(options: argparse.Namespace) -> None:
 
 DOWNLOAD = Step(
     "download",
-    "fetch Amazon's raw files",
-    "Fetch the raw files of an Amazon data set into DATA_PATH/NAME/raw. A run prepares them itself, once.",
+    "fetch Amazon's raw files, or a data set that RecBole offers",
+    "Fetch the raw files of an Amazon data set into DATA_PATH/NAME/raw; a run prepares them itself, once. Or\n"
+    "fetch one of RecBole's data sets, under RecBole's name, into DATA_PATH/NAME.",
     "  python -m recbole_lcrec.data download Games\n"
+    "  python -m recbole_lcrec.data download amazon-video-games-18\n"
     "  python -m recbole_lcrec.data download Video_Games --edition=2023 --proxy=http://proxy:3128",
     _add_download,
     _download,

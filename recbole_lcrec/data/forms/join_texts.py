@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 
@@ -21,8 +20,9 @@ from recbole_lcrec.data.amazon.metadata import ITEM_COLUMNS, scan_metadata, writ
 from recbole_lcrec.data.forms.atomic_table import AtomicTable, read_atomic
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
 from recbole_lcrec.data.forms.convert import missing_words
+from recbole_lcrec.data.forms.recbole_downloads import recbole_addresses
 from recbole_lcrec.data.raw_lines import BadLines
-from recbole_lcrec.values import did_you_mean, read_yaml
+from recbole_lcrec.values import did_you_mean
 
 __all__ = ["category_in", "find_metadata", "join_texts"]
 
@@ -38,14 +38,11 @@ def category_in(name: str) -> tuple[str, str | None]:
     ``amazon-video-games-18`` is (``Video_Games``, ``2018``): RecBole's list of addresses has the category's name. A
     name that is not in it is a category itself.
     """
-    match, recbole = _RECBOLE_NAME.fullmatch(name), find_spec("recbole")
-    if match is None or recbole is None or not recbole.submodule_search_locations:
-        return name, None
-    addresses = read_yaml(Path(recbole.submodule_search_locations[0]) / "properties" / "dataset" / "url.yaml")
-    if name not in addresses:
+    match, addresses = _RECBOLE_NAME.fullmatch(name), recbole_addresses()
+    if match is None or name not in addresses:
         return name, None
     edition = f"20{match['year']}"
-    category = str(addresses[name]).rsplit("/", 1)[-1].removesuffix(".zip").removeprefix("Amazon_")
+    category = addresses[name].rsplit("/", 1)[-1].removesuffix(".zip").removeprefix("Amazon_")
     return _FASHION[edition] if category == "Fashion" else category, edition
 
 
