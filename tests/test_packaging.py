@@ -57,7 +57,8 @@ def test_a_build_from_the_source_distribution_holds_code_and_property_files(unpa
     settings = {
         path.relative_to(ROOT) for path in (ROOT / "properties").rglob("*") if path.suffix in {".yaml", ".json"}
     }
-    others = {"recbole_lcrec/py.typed", "recbole_lcrec/indexing/report/page.html.jinja"}
+    pages = {"recbole_lcrec/data/own/page.html.jinja", "recbole_lcrec/indexing/report/page.html.jinja"}
+    others = {"recbole_lcrec/py.typed", *pages}
     assert built == code | {f"recbole_lcrec/{path}" for path in settings} | others
     for path in settings:
         assert (tmp_path / "recbole_lcrec" / path).read_bytes() == (ROOT / path).read_bytes()
