@@ -24,7 +24,7 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
     """A hidden folder whose files move to ``folder`` once all are written; after an error nothing is left of them.
 
     The file by which a data set is found moves last. With ``overwrite`` the other files of an older data set of this
-    name go, for they would belong to nothing.
+    name go, for they would belong to nothing; without it they stay, with a word in the log.
 
     Args:
         name: name of the data set.
@@ -62,11 +62,14 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
         for path in deciding:
             if path.resolve() not in kept:
                 path.unlink()
-        gone = [path for path in older if path not in finals and path.exists() and path.resolve() not in kept]
-        for path in gone:
-            path.unlink()
-        if gone:
-            getLogger().info(f"Removed what belonged to the older data set: {', '.join(path.name for path in gone)}")
+        others = [path for path in older if path not in finals and path.exists() and path.resolve() not in kept]
+        names = ", ".join(path.name for path in others)
+        if others and overwrite:
+            for path in others:
+                path.unlink()
+            getLogger().info(f"Removed what belonged to the older data set: {names}")
+        elif others:  # put there for the new data set, perhaps: nobody asked for their removal
+            getLogger().warning(f"{names}: in {folder} already and kept; remove what belongs to other data")
         for path in written:
             os.replace(path, folder / path.name)
     finally:
