@@ -11,9 +11,7 @@ from recbole_lcrec.data.forms.placing import placed
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_files_beside_go_only_with_overwrite(
-    tmp_path: Path, overwrite: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_files_beside_go_only_with_overwrite(tmp_path: Path, overwrite: bool, caplog: pytest.LogCaptureFixture) -> None:
     beside = ["shop.index.json", "shop.intentions.jsonl", "shop.user"]
     for name in beside:
         (tmp_path / name).write_text("made at some cost")

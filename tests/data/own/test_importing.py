@@ -249,7 +249,7 @@ def test_an_older_data_set_is_not_replaced_by_accident(tmp_path: Path) -> None:
 
 
 def test_disk_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, columns: object, types: object) -> None:
+    def full(path: Path, rows: object) -> None:
         path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
