@@ -230,8 +230,8 @@ def choose_rows(
             first, other = kept.columns["item_id"].iloc[0], min(known_items, default="")
             raise ValueError(
                 f"{kept.source}: the table of items has none of its items: they look like {first!r}, those of the "
-                f"table like {other!r}; name the right columns by --columns interactions.item_id=... items.item_id=..., "
-                "or leave --items out"
+                f"table like {other!r}; name the right columns by --columns interactions.item_id=... "
+                "items.item_id=..., or leave --items out"
             )
         note = f"There are {kept.columns['item_id'][unknown].nunique():,} such items."
         if drop_unknown:
