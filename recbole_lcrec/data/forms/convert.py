@@ -50,7 +50,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """Reads a JSON file that must hold one object.
 
     Raises:
-        ValueError: the file is no valid JSON (truncated, say), holds something else than an object, or a key twice.
+        ValueError: the file is missing or no valid JSON (truncated, say), holds something else than an object, or a
+            key twice.
     """
 
     def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=without_twins)
+    except OSError as err:
+        raise ValueError(f"{path} cannot be read ({err.strerror}); name the right file") from err
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
         raise ValueError(f"{path} is not valid JSON ({err}); restore it from its source") from err
     if not isinstance(content, dict):

@@ -5,23 +5,38 @@ Knows how a data set's files are called and which of them tell that it is there.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import getLogger
 from pathlib import Path
 
-__all__ = ["placed"]
+__all__ = ["placed", "require_name"]
 
+_NAME = re.compile(r"\w[\w.-]*")
 _DECIDING = ("inter", "inter.json")
 """Files by which a data set is found."""
 _OTHERS = ("item", "user", "item.json", "index.json", "user.json", "intentions.jsonl", "item2id", "user2id")
 
 
+def require_name(name: str) -> None:
+    """Makes sure that a data set can be called so: its name is that of a folder and begins that of its files.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a data set; write letters, digits, '_', '-' and '.'")
+
+
 @contextmanager
 def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[Path] = ()) -> Iterator[Path]:
-    """A hidden folder whose files move to ``folder`` once all are written; after an error nothing is left of them.
+    """A hidden folder whose files move to ``folder`` once all are written.
+
+    After an error nothing is left of them, nor of folders that were made for them.
 
     The file by which a data set is found moves last. With ``overwrite`` the other files of an older data set of this
     name go, for they would belong to nothing; without it they stay, with a word in the log.
@@ -33,9 +48,11 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
         sources: what the data set is made from; none of them may be replaced or removed.
 
     Raises:
-        ValueError: the folder cannot be written to, holds a data set, or holds the sources under the same names.
+        ValueError: no such name can be, or the folder cannot be written to, holds a data set, or holds the sources
+            under the same names.
         OSError: the disk is full, say.
     """
+    require_name(name)
     kept = {path.resolve() for path in sources}
     older = [path for suffix in (*_DECIDING, *_OTHERS) if (path := folder / f"{name}.{suffix}").exists()]
     deciding = [path for path in older if path.name in {f"{name}.{suffix}" for suffix in _DECIDING}]
@@ -44,6 +61,7 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
             f"{deciding[0]} is there already; name another folder, or put the new files in its place by --overwrite"
         )
     partial = folder / f".{name}.writing"
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -72,5 +90,16 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
             getLogger().warning(f"{names}: in {folder} already and kept; remove what belongs to other data")
         for path in written:
             os.replace(path, folder / path.name)
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            err.errno,
+            f"no space left in {folder} ({err.strerror}); nothing half written stays there: free some space, or name a "
+            "folder on another disk",
+        ) from err
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        for path in made:
+            with suppress(OSError):  # not empty: all went well, or others have put something there
+                path.rmdir()
