@@ -19,7 +19,18 @@ __all__ = ["placed", "require_name"]
 _NAME = re.compile(r"\w[\w.-]*")
 _DECIDING = ("inter", "inter.json")
 """Files by which a data set is found."""
-_OTHERS = ("item", "user", "item.json", "index.json", "user.json", "intentions.jsonl", "item2id", "user2id")
+_OTHERS = (
+    "item",
+    "user",
+    "item.json",
+    "index.json",
+    "user.json",
+    "intentions.jsonl",
+    "item2id",
+    "user2id",
+    "import.html",
+    "import.json",
+)
 
 
 def require_name(name: str) -> None:
@@ -71,11 +82,16 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
         yield partial
         written = sorted(partial.iterdir(), key=lambda path: path.name.removeprefix(f"{name}.") in _DECIDING)
         finals = {folder / path.name for path in written}
-        taken = sorted(str(path) for path in finals if path.exists() and (path.resolve() in kept or not overwrite))
+        own = sorted(str(path) for path in finals if path.exists() and path.resolve() in kept)
+        if own:
+            raise ValueError(
+                f"{', '.join(own)} would be replaced, which the new files are made from; name another folder"
+            )
+        taken = sorted(str(path) for path in finals if path.exists() and not overwrite)
         if taken:
             raise ValueError(
-                f"{', '.join(taken)} would be replaced, which the new files are made from or which belongs to other "
-                "data; name another folder"
+                f"{', '.join(taken)} would be replaced, which may belong to other data; name another folder, or put "
+                "the new files in its place by --overwrite"
             )
         for path in deciding:
             if path.resolve() not in kept:

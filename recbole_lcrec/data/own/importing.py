@@ -33,7 +33,7 @@ from recbole_lcrec.values import did_you_mean
 
 __all__ = ["ImportOptions", "import_tables"]
 
-_ODD_IDS = ("stop", "mark")
+_ODD_ID_WAYS = ("stop", "mark")
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class ImportOptions:
 
     def __post_init__(self) -> None:
         require_name(self.name)
-        if self.odd_ids not in _ODD_IDS:
-            raise ValueError(f"--odd_ids={self.odd_ids!r} must be one of {', '.join(_ODD_IDS)}")
+        if self.odd_ids not in _ODD_ID_WAYS:
+            raise ValueError(f"--odd_ids={self.odd_ids!r} must be one of {', '.join(_ODD_ID_WAYS)}")
         for key in ("min_user_interactions", "min_item_interactions"):
             if getattr(self, key) < 0:
                 raise ValueError(f"--{key}={getattr(self, key)} must be 0 or more")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_lcrec.data.forms.convert import READ_AS_MISSING
+from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding, examples_of, finding
 from recbole_lcrec.data.own.tables import OwnTable
 
@@ -115,11 +116,13 @@ def require_numbers(table: OwnTable, types: Mapping[str, str]) -> None:
         if kind not in _PLAIN or name == "timestamp" or name not in table.columns:
             continue
         texts = table.columns[name]
+        if kind == "float_seq":  # also as lists are printed, "[1, 2]"
+            texts = texts.map(clean_text)
         wrong = ~(texts.str.fullmatch(_PLAIN[kind]) | texts.str.strip().isin([*READ_AS_MISSING, ""])).to_numpy(bool)
         if wrong.any():
             shown = "; ".join(
                 f"{table.unit} {line}: {text!r:.60}"
-                for line, text in zip(table.lines[wrong][:5], texts[wrong][:5], strict=True)
+                for line, text in zip(table.lines[wrong][:5], table.columns[name][wrong][:5], strict=True)
             )
             raise ValueError(
                 f"{table.path}: {wrong.sum():,} of {len(table):,} values of {name} are no numbers ({shown}); mend "

@@ -50,3 +50,17 @@ def test_minionerec_tells_of_files_that_give_nothing(
     assert not (tmp_path / "out").exists()
     assert main([*given, f"--test={tmp_path}/test.csv"]) == 0
     assert "test.csv has no rows below its header" in caplog.text
+
+
+def test_what_would_be_replaced_is_named_with_what_can_be_done(tmp_path: Path) -> None:
+    """A single file of others yields to --overwrite, a source to nothing."""
+    (tmp_path / "shop.item").write_text("older")
+    with (
+        pytest.raises(ValueError, match=r"shop\.item would be replaced.* --overwrite"),
+        placed("shop", tmp_path) as new,
+    ):
+        (new / "shop.item").write_text("new")
+    source = [tmp_path / "shop.item"]
+    with pytest.raises(ValueError, match="made from; name another"), placed("shop", tmp_path, True, source) as new:
+        (new / "shop.item").write_text("new")
+    assert (tmp_path / "shop.item").read_text() == "older"

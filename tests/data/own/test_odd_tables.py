@@ -103,6 +103,8 @@ def test_columns_of_several_numbers(tmp_path: Path) -> None:
     table = open_table(tmp_path / "t.csv").read({**FIELDS, "vector": "vector"})
     types = parse_types(["vector=float_seq"])
     require_numbers(table, types)
+    table.columns.loc[1, "vector"] = "[1.5, 2]"
+    require_numbers(table, types)
     table.columns.loc[1, "vector"] = "1 red"
     with pytest.raises(ValueError, match=r"line 3: '1 red'.*--types vector=token"):
         require_numbers(table, types)
