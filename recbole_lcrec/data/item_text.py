@@ -27,6 +27,7 @@ __all__ = ["ItemTexts", "clean_text", "read_item_texts", "require_texts"]
 _HIDDEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b\ufeff]")
+_HALF = re.compile(r"[\ud800-\udfff]")
 _NAMED = 10
 
 
@@ -60,7 +61,8 @@ def clean_text(raw: Any) -> str:
     """Makes one line of plain text out of a field as found in the wild.
 
     Entities are unescaped (twice, as shops often escape twice), tags dropped, the parts of a list (or of the printed
-    form of one, ``"['a', 'b']"``) joined by blanks, whitespace and control characters folded. None and NaN give "".
+    form of one, ``"['a', 'b']"``) joined by blanks, whitespace and control characters folded. Halves of surrogate
+    pairs, which no file can hold, become question marks. None and NaN give "".
     """
     if raw is None or (isinstance(raw, (float, np.floating)) and math.isnan(raw)) or raw is pd.NA:
         return ""
@@ -73,7 +75,7 @@ def clean_text(raw: Any) -> str:
             return _joined(parts)
     text = html.unescape(html.unescape(text))
     text = _TAG.sub(" ", _HIDDEN.sub(" ", text))
-    return " ".join(_CONTROL.sub(" ", text).split())
+    return _HALF.sub("?", " ".join(_CONTROL.sub(" ", text).split()))
 
 
 def _joined(parts: Iterable[Any]) -> str:

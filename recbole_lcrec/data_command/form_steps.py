@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,11 +33,6 @@ def _folder_of(options: argparse.Namespace) -> Path:
     if found is not None and found.submodule_search_locations:
         return Path(found.submodule_search_locations[0]) / "dataset_example" / "ml-100k"
     return folder
-
-
-def _tell(counts: Mapping[str, int], folder: Path) -> None:
-    listed = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-    logging.getLogger().info(f"{listed}\nin {folder}")
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +72,8 @@ def _export(options: argparse.Namespace) -> None:
         options.overwrite,
         show_progress=True,
     )
-    _tell(counts, out)
+    listed = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    logging.getLogger().info(f"{listed}\nin {out}")
 
 
 def _field(options: argparse.Namespace, column: str) -> str | None:
@@ -110,10 +105,10 @@ def _minionerec(options: argparse.Namespace) -> None:
     items = Path(options.items) if options.items else found.items
     index = Path(options.index) if options.index else found.index
     out = Path(options.data_path) / options.name
-    counts = import_module("recbole_lcrec.data.forms.minionerec").convert_minionerec(
+    import_module("recbole_lcrec.data.forms.minionerec").convert_minionerec(
         options.name, rows.SourceFiles(found.rows, items, index), out, options.max_history, options.overwrite
     )
-    _tell(counts, out)
+    logging.getLogger().info(f"in {out}")
 
 
 def _add_texts(parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--min_{who}_interactions", type=int, default=0, metavar="N", help=f"leave out {who}s with fewer"
         )
-    parser.add_argument("--overwrite", action="store_true", help="replace a data set of this name")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a data set of this name, with its index and intentions"
+    )
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lcrec.data.amazon.interactions import REVIEW_FIELDS, identifier
-from recbole_lcrec.data.amazon.review_texts import plain_text
+from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.data.raw_lines import BadLines, json_records
 
 __all__ = ["ITEM_COLUMNS", "Metadata", "item_texts", "scan_metadata", "write_items"]
@@ -100,7 +100,7 @@ def item_texts(record: dict[str, Any], edition: str) -> tuple[str, str, str, str
     brand = record.get("brand") if edition == "2018" else record.get("store") or _detail(record, "Brand")
     return (
         _title(record.get("title")),
-        plain_text(record.get("description")),
+        clean_text(record.get("description")),
         _brand(brand),
         _categories(record.get("category" if edition == "2018" else "categories")),
     )
@@ -138,11 +138,11 @@ def write_items(metadata: Metadata, kept: np.ndarray, target: Path, show_progres
 
 
 def _title(raw: Any) -> str:
-    return "" if any(mark in str(raw) for mark in _PAGE_SOURCE) else plain_text(raw)
+    return "" if any(mark in str(raw) for mark in _PAGE_SOURCE) else clean_text(raw)
 
 
 def _brand(raw: Any) -> str:
-    text = plain_text(_BYLINE.sub("", raw) if isinstance(raw, str) else raw)
+    text = clean_text(_BYLINE.sub("", raw) if isinstance(raw, str) else raw)
     author = _AUTHOR_PAGE.match(text)
     return author[1] if author else text
 
@@ -150,12 +150,12 @@ def _brand(raw: Any) -> str:
 def _categories(raw: Any) -> str:
     """Categories up to the first that holds a tag: from there on it is page source."""
     if not isinstance(raw, list):
-        return plain_text(raw)
+        return clean_text(raw)
     names = []
     for part in raw:
         if isinstance(part, str) and _TAG.search(part):
             break
-        names.append(plain_text(part))
+        names.append(clean_text(part))
     return ",".join(filter(None, names))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -16,12 +15,7 @@ from recbole_lcrec.data.amazon.interactions import REVIEW_FIELDS, Interactions, 
 from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.data.raw_lines import BadLines, json_records
 
-__all__ = ["TextSpool", "plain_text", "read_texts"]
-
-
-def plain_text(raw: Any) -> str:
-    """:func:`clean_text`, with halves of surrogate pairs, which no file can hold, as question marks."""
-    return clean_text(raw).encode("utf-8", "replace").decode("utf-8")
+__all__ = ["TextSpool", "read_texts"]
 
 
 class TextSpool:
@@ -121,7 +115,7 @@ def read_texts(
             place += 1
         if place == len(keys) or keys[place] != key or times[place] != moment or (row := int(order[place])) in spool:
             continue
-        texts = plain_text(record.get(fields.summary)), plain_text(record.get(fields.text))
+        texts = clean_text(record.get(fields.summary)), clean_text(record.get(fields.text))
         if any(texts):
             spool.put(row, texts)
             found += 1

@@ -32,7 +32,7 @@ class AtomicTable:
         """Makes sure that there are columns.
 
         Args:
-            wanted: parameter that asks -> the column that it asks for.
+            wanted: flag that asks -> the column that it asks for.
 
         Raises:
             ValueError: one is absent; names who asks for it and the columns there are.

@@ -22,6 +22,7 @@ from recbole_lcrec.data.forms.atomic_writer import write_atomic
 from recbole_lcrec.data.forms.id_files import original_ids
 
 __all__ = [
+    "READ_AS_MISSING",
     "TEXT_FIELDS",
     "convert_published",
     "item_rows",
@@ -37,10 +38,11 @@ TEXT_FIELDS = {"title": "token_seq", "description": "token_seq", "brand": "token
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-_READ_AS_MISSING = {
+READ_AS_MISSING = {
     *("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "n/a", "NA", "NULL", "null", "None"),
     *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 }
+"""Words that RecBole, as pandas does, takes for a missing value."""
 _NAMED = 5
 
 
@@ -48,7 +50,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """Reads a JSON file that must hold one object.
 
     Raises:
-        ValueError: the file is no valid JSON (truncated, say), holds something else than an object, or a key twice.
+        ValueError: the file is missing or no valid JSON (truncated, say), holds something else than an object, or a
+            key twice.
     """
 
     def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -61,6 +64,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=without_twins)
+    except OSError as err:
+        raise ValueError(f"{path} cannot be read ({err.strerror}); name the right file") from err
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
         raise ValueError(f"{path} is not valid JSON ({err}); restore it from its source") from err
     if not isinstance(content, dict):
@@ -82,8 +87,8 @@ def one_line(text: Any) -> str:
 
 
 def missing_words(ids: Iterable[str]) -> list[str]:
-    """Those ids that RecBole, as pandas does, takes for a missing value, and whose rows it removes."""
-    return [one for one in ids if one in _READ_AS_MISSING]
+    """Those ids that RecBole takes for a missing value, and whose rows it removes."""
+    return [one for one in ids if one in READ_AS_MISSING]
 
 
 def numbers_first(item_id: str) -> tuple[int, str]:

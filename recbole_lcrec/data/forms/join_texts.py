@@ -109,7 +109,7 @@ def join_texts(
         raise ValueError(f"edition = {edition!r} must be one of {', '.join(EDITIONS)}{did_you_mean(edition, EDITIONS)}")
     final = folder / f"{name}.item"
     bought = read_atomic(folder / f"{name}.inter")
-    bought.require({"item_field": item_field})
+    bought.require({"--item_field": item_field})
     older = _older_items(final, item_field, overwrite)
     ids = _present(bought.columns[item_field])
     catalogue = ids if older is None else _present([*ids, *older.columns[item_field]])
@@ -168,7 +168,7 @@ def _older_items(path: Path, item_field: str, overwrite: bool) -> AtomicTable | 
     if not path.exists():
         return None
     older = read_atomic(path)
-    older.require({"item_field": item_field})
+    older.require({"--item_field": item_field})
     held = [column for column in _TEXT_COLUMNS if column in older.columns and older.columns[column].str.strip().any()]
     if held and not overwrite:
         raise ValueError(f"{path} has texts already ({', '.join(held)}); put others in their place by --overwrite")

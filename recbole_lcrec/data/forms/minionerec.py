@@ -121,7 +121,12 @@ def convert_minionerec(
             items; or the folder cannot take the files.
         OSError: the disk is full, say; what was half written is gone.
     """
-    rows = [row for path in source.rows for row in read_rows(path)]
+    rows: list[Row] = []
+    for path in source.rows:
+        before = len(rows)
+        rows += read_rows(path)
+        if len(rows) == before:
+            getLogger().warning(f"{path} has no rows below its header")
     if not rows:
         raise ValueError(f"{', '.join(map(str, source.rows))}: no row; fetch the files again")
     longest = max(1, max(len(row.history) for row in rows))

@@ -155,7 +155,7 @@ def _table(path: Path, id_column: str) -> AtomicTable | None:
 
 def _sequences(table: AtomicTable, columns: SourceColumns) -> dict[str, list[str]]:
     """User id -> item ids in exact order of time, users in the order of the file."""
-    table.require({"user_field": columns.user, "item_field": columns.item, "time_field": columns.time})
+    table.require({"--user_field": columns.user, "--item_field": columns.item, "--time_field": columns.time})
     frame = table.columns
     missing = {*missing_words(frame[columns.user].unique()), *missing_words(frame[columns.item].unique()), ""}
     named = ~(frame[columns.user].isin(missing) | frame[columns.item].isin(missing)).to_numpy()
@@ -191,7 +191,7 @@ def _text_columns(table: AtomicTable, columns: SourceColumns) -> dict[str, str]:
     for field in TEXT_FIELDS:
         asked = getattr(columns, field)
         if asked or (asked is None and field == "title" and described):
-            table.require({f"{field}_field": asked or field})
+            table.require({f"--{field}_field": asked or field})
         column = field if asked is None else asked
         if column and column in table.columns:
             found[field] = column

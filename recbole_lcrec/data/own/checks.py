@@ -199,7 +199,7 @@ def choose_rows(
         k_item: the fewest interactions of an item; 0 for any.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: the table of items has none of the items, or nothing is left.
     """
     found: tuple[Finding, ...] = ()
     steps: list[Counts] = []
@@ -226,6 +226,13 @@ def choose_rows(
         found += finding("repeats", again.sum(), len(kept), "kept", kept.examples(again))
     if known_items is not None:
         unknown = ~kept.columns["item_id"].isin(list(known_items)).to_numpy(bool)
+        if unknown.all():
+            first, other = kept.columns["item_id"].iloc[0], min(known_items, default="")
+            raise ValueError(
+                f"{kept.source}: the table of items has none of its items: they look like {first!r}, those of the "
+                f"table like {other!r}; name the right columns by --columns interactions.item_id=... "
+                "items.item_id=..., or leave --items out"
+            )
         note = f"There are {kept.columns['item_id'][unknown].nunique():,} such items."
         if drop_unknown:
             leave_out("unknown_dropped", unknown, "items of the table only")

@@ -19,8 +19,9 @@ _LONGEST = 120
 _WORDS = {
     "broken": (
         "records that cannot be read",
-        "A record has more or fewer fields than the first line has names, or a double quote that is not closed.",
-        "Mend the lines; export again with double quotes doubled inside of fields, or give --no_quotes.",
+        "A record has more or fewer fields than the first line has names, or a double quote that is not closed; or a "
+        "line of a JSON lines file is no JSON object.",
+        "Mend the lines. In csv: export again with double quotes doubled inside of fields, or give --no_quotes.",
     ),
     "blank_user": (
         "rows without a user",

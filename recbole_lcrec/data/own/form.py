@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _MARKS = (
 _SEPARATORS = ",\t;|"
 _NAMED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 _NUL_SHARE = 0.3
+_JSON_ARRAY = re.compile(r"\s*\[\s*(?:\{|$)")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class TableForm:
     Attributes:
         kind: ``delimited``, ``jsonl`` or ``parquet``.
         separator: of a delimited one.
-        encoding: Python's name of it.
+        encoding: Python's name of it; parquet files have none.
         quotes: whether double quotes enclose fields.
     """
 
@@ -70,10 +72,14 @@ def find_form(path: Path, separator: str | None, encoding: str | None, quotes: b
         return TableForm("parquet")
     if sample.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise ValueError(f"{path} is a workbook or an archive, no table; save it as CSV (UTF-8)")
-    if sample.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
-        return TableForm("jsonl")
-    encoding = _known_encoding(encoding) if encoding else _sniffed_encoding(sample)
+    encoding = _known_encoding(encoding, sample) if encoding else _sniffed_encoding(sample)
     text = sample.decode(encoding, errors="replace").lstrip("\ufeff")
+    if text.lstrip().startswith("{"):
+        if encoding.startswith(("utf-16", "utf-32")):
+            raise ValueError(f"{path} holds JSON lines in {encoding}, which are read as UTF-8 alone; save it as UTF-8")
+        return TableForm("jsonl", encoding=encoding)
+    if _JSON_ARRAY.match(text):
+        raise ValueError(f"{path} is one JSON array; write its records as JSON lines, one object a line")
     sign = _NAMED.get(separator, separator) if separator else _sniffed_separator(text)
     if len(sign) != 1 or sign in '"\r\n':
         raise ValueError(f"--separator={separator!r} must be one character, or tab, comma, semicolon, pipe, space")
@@ -93,9 +99,14 @@ def _sample(path: Path) -> bytes:
         raise ValueError(f"{path} cannot be read: {err.strerror or first_line(err)}") from err
 
 
-def _known_encoding(name: str) -> str:
+def _known_encoding(name: str, sample: bytes) -> str:
+    """Python's name of an encoding, that of the one with a byte order mark where the file begins with such a mark."""
     try:
-        return codecs.lookup(name).name
+        known = codecs.lookup(name).name
+        "".encode(known)  # hex and rot13 are codecs of other things than text
+        return next(
+            (marked for mark, marked in _MARKS if sample.startswith(mark) and marked.startswith(known[:6])), known
+        )
     except LookupError as err:
         raise ValueError(
             f"--encoding={name!r} is unknown; such as utf-8, utf-16, cp1252, latin-1, cp1251, gb18030"

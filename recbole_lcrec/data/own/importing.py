@@ -9,10 +9,7 @@ of the file. Nothing is altered or left out without a count in the report.
 
 from __future__ import annotations
 
-import errno
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from logging import getLogger
 from pathlib import Path
@@ -22,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
-from recbole_lcrec.data.forms.placing import placed
+from recbole_lcrec.data.forms.placing import placed, require_name
 from recbole_lcrec.data.own.checks import choose_rows, read_interactions
 from recbole_lcrec.data.own.columns import INTERACTIONS, ITEMS, Header, Pair, guess_type, match_columns
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding
@@ -36,8 +33,7 @@ from recbole_lcrec.values import did_you_mean
 
 __all__ = ["ImportOptions", "import_tables"]
 
-_NAME = re.compile(r"[\w][\w.-]*")
-_ODD_IDS = ("stop", "mark")
+_ODD_ID_WAYS = ("stop", "mark")
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,9 @@ class ImportOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} cannot name a data set; write letters, digits, '_', '-' and '.'")
-        if self.odd_ids not in _ODD_IDS:
-            raise ValueError(f"--odd_ids={self.odd_ids!r} must be one of {', '.join(_ODD_IDS)}")
+        require_name(self.name)
+        if self.odd_ids not in _ODD_ID_WAYS:
+            raise ValueError(f"--odd_ids={self.odd_ids!r} must be one of {', '.join(_ODD_ID_WAYS)}")
         for key in ("min_user_interactions", "min_item_interactions"):
             if getattr(self, key) < 0:
                 raise ValueError(f"--{key}={getattr(self, key)} must be 0 or more")
@@ -111,7 +106,7 @@ def import_tables(options: ImportOptions) -> ImportReport:
     """
     begin, folder = perf_counter(), options.data_path / options.name
     given = [path for path in (options.interactions, options.items) if path is not None]
-    with _emptied(folder), placed(options.name, folder, options.overwrite, given) as partial:
+    with placed(options.name, folder, options.overwrite, given) as partial:
         report = _write(options, partial, begin)
     report.log()
     getLogger().info(f"{folder}: imported in {report.seconds:.1f} s; see {options.name}.import.html")
@@ -229,23 +224,3 @@ def _catalogue(
 
 def _typed(columns: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
     return columns.rename(columns={name: f"{name}:{types[name]}" for name in columns.columns})
-
-
-@contextmanager
-def _emptied(folder: Path) -> Iterator[None]:
-    """Folders that were made for nothing go; a full disk is told with what can be done."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        yield
-    except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            err.errno,
-            f"no space left in {folder} ({err.strerror}); nothing half written stays there: free some space, or "
-            "name a folder on another disk by --data_path",
-        ) from err
-    finally:
-        for path in made:
-            with suppress(OSError):  # not empty: the import went well, or others have put something there
-                path.rmdir()

@@ -19,7 +19,7 @@ from recbole_lcrec.data.own.tables import OwnTable
 __all__ = ["Catalogue", "clean_columns", "complete_catalogue", "read_catalogue"]
 
 # What clean_text may change: all else is a plain line already, and most texts are.
-_PLAIN = r"[<&\x00-\x1f\x7f-\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff]|  |^[ \[]| $"
+_PLAIN = r"[<&\x00-\x1f\x7f-\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff\ud800-\udfff]|  |^[ \[]| $"
 _PLACEHOLDERS = {"n/a", "na", "nan", "null", "none", "unknown", "untitled", "no title", "tbd", "test", "-", "?", "."}
 
 

@@ -34,6 +34,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _MIN_TESTED, _MIN_VALIDATED = 3, 4
 _DEFAULT_CODES = 256
 _TIME_BINS = 60
+_SECOND = 10**9
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,8 @@ def _time_bins(nanoseconds: np.ndarray) -> tuple[tuple[str, int], ...]:
     if first == last:
         return ((_iso(first), len(nanoseconds)),)
     width = -(-(last - first + 1) // _TIME_BINS)
+    if width > _SECOND:  # so that periods begin at whole seconds after the first
+        width = -(-width // _SECOND) * _SECOND
     counts = np.bincount((nanoseconds - first) // width)
     return tuple((_iso(first + n * width), int(count)) for n, count in enumerate(counts.tolist()))
 

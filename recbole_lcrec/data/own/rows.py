@@ -10,18 +10,18 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
+from recbole_lcrec.data.forms.convert import READ_AS_MISSING
+from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding, examples_of, finding
 from recbole_lcrec.data.own.tables import OwnTable
 
 __all__ = ["ODD_IDS", "require_numbers", "usable_rows", "without_odd_ids"]
 
-ODD_IDS = frozenset(
-    ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
-     "NaN", "None", "n/a", "nan", "null", "[PAD]"]
-)  # fmt: skip
+ODD_IDS = frozenset([*READ_AS_MISSING, "[PAD]"])
 """Ids that RecBole's reader takes for missing values, and the name that RecBole gives its padding."""
 
-_PLAIN_NUMBER = r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*"
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_PLAIN = {"float": rf"\s*{_NUMBER}\s*", "float_seq": rf"\s*{_NUMBER}(?:\s+{_NUMBER})*\s*"}
 
 
 def without_odd_ids(table: OwnTable, names: Collection[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
@@ -107,20 +107,22 @@ def _spelt(texts: pd.Series, rows: np.ndarray) -> list[str]:
 
 
 def require_numbers(table: OwnTable, types: Mapping[str, str]) -> None:
-    """Makes sure that columns of numbers hold numbers or nothing.
+    """Makes sure that columns of numbers, or of several numbers with blanks between them, hold such or nothing.
 
     Raises:
         ValueError: one does not; names the first lines and the remedy.
     """
-    for name in (name for name, kind in types.items() if kind == "float" and name in table.columns):
-        if name == "timestamp":
+    for name, kind in types.items():
+        if kind not in _PLAIN or name == "timestamp" or name not in table.columns:
             continue
         texts = table.columns[name]
-        wrong = ~(texts.str.fullmatch(_PLAIN_NUMBER) | texts.str.strip().isin([*ODD_IDS, ""])).to_numpy(bool)
+        if kind == "float_seq":  # also as lists are printed, "[1, 2]"
+            texts = texts.map(clean_text)
+        wrong = ~(texts.str.fullmatch(_PLAIN[kind]) | texts.str.strip().isin([*READ_AS_MISSING, ""])).to_numpy(bool)
         if wrong.any():
             shown = "; ".join(
                 f"{table.unit} {line}: {text!r:.60}"
-                for line, text in zip(table.lines[wrong][:5], texts[wrong][:5], strict=True)
+                for line, text in zip(table.lines[wrong][:5], table.columns[name][wrong][:5], strict=True)
             )
             raise ValueError(
                 f"{table.path}: {wrong.sum():,} of {len(table):,} values of {name} are no numbers ({shown}); mend "

@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
@@ -23,7 +23,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_lcrec.data.own.form import TableForm, find_form, undecodable
-from recbole_lcrec.data.own.typed_texts import column_text, json_text
+from recbole_lcrec.data.own.parquet import column_names, column_texts
+from recbole_lcrec.data.own.typed_texts import json_text
 from recbole_lcrec.data.raw_lines import read_lines
 from recbole_lcrec.values import first_line
 
@@ -32,6 +33,7 @@ __all__ = ["Broken", "OwnTable", "TableSource", "open_table"]
 _ROWS_AT_ONCE = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _KEYS_FROM = 1000
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, as "\\ud83d" alone in JSON; no file can hold it
 
 
 @dataclass(frozen=True)
@@ -112,19 +114,28 @@ def open_table(
     """
     form = find_form(path, separator, encoding, quotes)
     if form.kind == "parquet":
-        return TableSource(path, form, tuple(map(str, _parquet(path).schema_arrow.names)))
+        return TableSource(path, form, column_names(path))
     if form.kind == "jsonl":
         keys: dict[str, None] = {}
-        for number, (_, record) in enumerate(_json_objects(path, [])):
+        broken: list[Broken] = []
+        for number, (_, record) in enumerate(_json_objects(path, form.encoding, broken)):
             keys.update(dict.fromkeys(record))
             if number >= _KEYS_FROM:
                 break
+        if not keys:
+            first = f"; line {broken[0].line}: {broken[0].reason}" if broken else ""
+            raise ValueError(f"{path} has no line that is a JSON object with names{first}; write one object a line")
         return TableSource(path, form, tuple(keys))
     with _text_lines(path, form) as stream:
         try:
             names: list[str] = next(_reader(stream, form), [])
         except csv.Error as err:
             raise ValueError(f"{path}: line 1 is no line of column names ({err})") from err
+    if not any(names) or names[0].lower() == "sep=":
+        raise ValueError(
+            f"{path}: line 1 {'names the separator' if any(names) else 'is blank'}; remove it, as the "
+            "first line must name the columns"
+        )
     return TableSource(path, form, tuple(name.strip() for name in names))
 
 
@@ -223,17 +234,17 @@ def _in_words(err: csv.Error) -> str:
     if "unexpected end" in text:
         return "a double quote is opened and never closed (--no_quotes takes quotes as letters)"
     if "field larger" in text:
-        return f"{text}; probably a double quote that is never closed (--no_quotes takes quotes as letters)"
+        limit = csv.field_size_limit()
+        return f"a field of over {limit:,} characters: an open double quote (--no_quotes), or a text to shorten"
     return text
 
 
-def _json_objects(path: Path, broken: list[Broken]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_objects(path: Path, encoding: str, broken: list[Broken]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path):
-        text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if not text.strip():
+        if not line.strip():
             continue
         try:
-            record = json.loads(text, strict=False)
+            record = json.loads(line.decode(encoding).strip("\ufeff \t\r\n"), strict=False)
         except (ValueError, RecursionError) as err:
             broken.append(Broken(number, 1, f"no JSON ({first_line(err)})"))
             continue
@@ -245,30 +256,18 @@ def _json_objects(path: Path, broken: list[Broken]) -> Iterator[tuple[int, dict[
 
 def _read_json_lines(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> OwnTable:
     rows = _Rows(list(wanted), repeated)
-    for line, record in _json_objects(source.path, rows.broken):
+    for line, record in _json_objects(source.path, source.form.encoding, rows.broken):
         values = tuple(json_text(record.get(column)) for column in wanted.values())
+        halves = [name for name, value in zip(wanted, values, strict=True) if name in repeated and _HALF.search(value)]
+        if halves:
+            rows.broken.append(Broken(line, 1, f"{halves[0]} holds half of a character (a lone surrogate)"))
+            continue
         rows.add(line, values, hash(json.dumps(record, sort_keys=True)))
     return rows.table(source.path)
 
 
-def _parquet(path: Path) -> Any:
-    try:
-        return import_module("pyarrow.parquet").ParquetFile(path)
-    except ImportError as err:
-        raise ValueError(
-            f"{path} is a parquet file, and pyarrow, which reads them, cannot be loaded ({first_line(err)}): "
-            "pip install pyarrow, or write the table as csv"
-        ) from err
-    except (OSError, ValueError) as err:
-        raise ValueError(f"{path} is no readable parquet file ({first_line(err)}); restore it") from err
-
-
 def _read_parquet(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> OwnTable:
-    try:
-        whole = _parquet(source.path).read().to_pandas(date_as_object=True, timestamp_as_object=False)
-    except (OSError, ValueError) as err:
-        raise ValueError(f"{source.path} is no readable parquet file ({first_line(err)}); restore it") from err
-    texts = {column: column_text(whole[column]) for column in whole.columns}
-    frame = pd.DataFrame({name: texts[column] for name, column in wanted.items()})
-    digests = pd.util.hash_pandas_object(pd.DataFrame(texts), index=False).to_numpy().view(np.int64)
-    return OwnTable(source.path, frame, np.arange(1, len(whole) + 1), digests, unit="row")
+    texts = column_texts(source.path, set(wanted.values()))
+    frame = pd.DataFrame({name: texts[source.columns.index(column)] for name, column in wanted.items()})
+    digests = pd.util.hash_pandas_object(pd.DataFrame(dict(enumerate(texts))), index=False).to_numpy().view(np.int64)
+    return OwnTable(source.path, frame, np.arange(1, len(frame) + 1), digests, unit="row")

@@ -35,6 +35,9 @@ def column_text(column: pd.Series) -> pd.Series:
 
     Returns:
         object [R].
+
+    Raises:
+        UnicodeDecodeError: bytes that are no UTF-8.
     """
     missing = column.isna().to_numpy()
     if pd.api.types.is_float_dtype(column):
@@ -45,9 +48,17 @@ def column_text(column: pd.Series) -> pd.Series:
         texts = [str(int(value)) if whole else repr(float(value)) for value in present]
     elif column.dtype == object:
         kept = column[~missing]
-        texts = [clean_text(value) if isinstance(value, (list, np.ndarray)) else str(value) for value in kept]
+        texts = [_object_text(value) for value in kept]
     else:
         texts = column[~missing].astype(str).tolist()
     filled = np.full(len(column), "", dtype=object)
     filled[~missing] = np.array(texts, dtype=object)
     return pd.Series(filled, dtype=object)
+
+
+def _object_text(value: Any) -> str:
+    if isinstance(value, (list, np.ndarray)):
+        return clean_text(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str) if isinstance(value, dict) else str(value)

@@ -130,8 +130,11 @@ def test_unknown_items() -> None:
     assert len(kept) == 4 and unknown.count == 3 and "2 such items" in unknown.meaning
     kept, steps, _ = choose_rows(usable(rows), {"a"}, drop_unknown=True)
     assert kept.columns["item_id"].tolist() == ["a"] and steps[-1].triple() == (1, 1, 1)
+    for drop in (False, True):
+        with pytest.raises(ValueError, match=r"none of its items: they look like 'a', those of the table like 'k'"):
+            choose_rows(usable(rows), {"z", "k"}, drop_unknown=drop)
     with pytest.raises(ValueError, match="no interaction is left"):
-        choose_rows(usable(rows), {"z"}, drop_unknown=True)
+        choose_rows(usable(rows), {"a"}, drop_unknown=True, k_user=2)
 
 
 def test_core_by_brute_force() -> None:

@@ -172,7 +172,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def absent(name: str) -> None:
         raise ImportError(f"no {name}")
 
-    monkeypatch.setattr("recbole_lcrec.data.own.tables.import_module", absent)
+    monkeypatch.setattr("recbole_lcrec.data.own.parquet.import_module", absent)
     with pytest.raises(ValueError, match="pip install pyarrow"):
         open_table(tmp_path / "my.parquet")
 
