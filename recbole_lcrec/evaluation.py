@@ -40,7 +40,7 @@ class LCRecEvaluation(Trainer):
 
     def __init__(self, config: Any, model: Any) -> None:
         """See RecBole's Trainer."""
-        # RecBole looks for the folder and then makes it; a process that is a moment later fails where another one made it
+        # RecBole looks for the folder and then makes it, which fails where another process was a moment faster
         Path(config["checkpoint_dir"]).mkdir(parents=True, exist_ok=True)
         super().__init__(config, model)
         self.is_main = process_rank() == 0
