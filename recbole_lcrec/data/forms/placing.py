@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from filecmp import cmp
 from logging import getLogger
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _OTHERS = (
     "import.html",
     "import.json",
 )
+_DEAR = ("index.json", "user.json", "intentions.jsonl")
+"""Files that may have cost hours to make; they are put aside rather than removed."""
 
 
 def require_name(name: str) -> None:
@@ -50,7 +53,8 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
     After an error nothing is left of them, nor of folders that were made for them.
 
     The file by which a data set is found moves last. With ``overwrite`` the other files of an older data set of this
-    name go, for they would belong to nothing; without it they stay, with a word in the log.
+    name go, for they would belong to nothing, but an index and intentions are renamed to ``*.older``; without it all
+    stay, with a word in the log.
 
     Args:
         name: name of the data set.
@@ -96,12 +100,22 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
         for path in deciding:
             if path.resolve() not in kept:
                 path.unlink()
-        others = [path for path in older if path not in finals and path.exists() and path.resolve() not in kept]
+        dear = {folder / f"{name}.{suffix}" for suffix in _DEAR}
+        others = [path for path in older if path.exists() and path.resolve() not in kept]
+        changed = {
+            path for path in dear & finals if path.exists() and not cmp(path, partial / path.name, shallow=False)
+        }
+        others = [path for path in others if path not in finals or path in changed]
         names = ", ".join(path.name for path in others)
         if others and overwrite:
             for path in others:
-                path.unlink()
-            getLogger().info(f"Removed what belonged to the older data set: {names}")
+                if path in dear:
+                    os.replace(path, path.with_name(f"{path.name}.older"))
+                else:
+                    path.unlink()
+            getLogger().info(
+                f"Removed what belonged to the older data set: {names}; an index and intentions stay as *.older"
+            )
         elif others:  # put there for the new data set, perhaps: nobody asked for their removal
             getLogger().warning(f"{names}: in {folder} already and kept; remove what belongs to other data")
         for path in written:

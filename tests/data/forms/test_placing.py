@@ -19,7 +19,8 @@ def test_files_beside_go_only_with_overwrite(tmp_path: Path, overwrite: bool, ca
     with caplog.at_level(logging.INFO), placed("shop", tmp_path, overwrite) as target:
         (target / "shop.inter").write_text("new")
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["shop.inter"] if overwrite else left == sorted([*beside, "shop.inter"])
+    aside = ["shop.index.json.older", "shop.intentions.jsonl.older", "shop.inter"]
+    assert left == aside if overwrite else left == sorted([*beside, "shop.inter"])
     assert all(name in caplog.text for name in beside)
 
 
