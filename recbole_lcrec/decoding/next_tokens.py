@@ -18,6 +18,9 @@ NORMALIZERS = ("full", "legal")
 _BLOCK = 1024
 """Tokens of the vocabulary whose logits a CPU makes and adds up at once: few enough to stay in its cache."""
 
+_GUESS = 64
+"""Tokens among which the highest logit is guessed; any number does."""
+
 _LOGITS_BYTES = {"cpu": 3 * 2**23, "cuda": 2**29}
 """Logits held at once: on a CPU as much as its allocator gives out again, on a GPU what is little there."""
 
@@ -99,21 +102,49 @@ def log_probs_of_logits(logits: Tensor, tokens: Tensor, legal: Tensor, room: Ten
 
 def _log_probs_by_blocks(head: nn.Linear, rows: Tensor, tokens: Tensor, legal: Tensor) -> Tensor:
     """As :func:`log_probs_of_logits`, from the states [n, D] that a plain matrix makes logits of."""
-    low, high = int(tokens.min()), int(tokens.max())
-    sums, chosen = [], torch.zeros(tokens.shape, dtype=torch.float32)
-    for start in range(0, len(head.weight), _BLOCK):
-        some = slice(start, start + _BLOCK)
-        bias = None if head.bias is None else head.bias[some]
-        logits = nn.functional.linear(rows, head.weight[some], bias).float()
-        sums.append(logits.logsumexp(-1))
-        if low < some.stop and high >= start:
-            places = tokens - start
-            within = (places >= 0) & (places < logits.shape[1])
-            chosen = torch.where(within, logits.gather(-1, places.clamp_(0, logits.shape[1] - 1)), chosen)
-    total = torch.stack(sums, -1).logsumexp(-1, keepdim=True)
-    scores = (chosen - total).clamp_(max=0.0).masked_fill_(~legal, 0.0)  # rounding may lift a sure token above 0
+    scores = _by_one_guess(head, rows, tokens) if rows.dtype == torch.float32 else None
+    scores = _by_all_maxima(head, rows, tokens) if scores is None else scores
+    scores = scores.clamp_(max=0.0).masked_fill_(~legal, 0.0)  # rounding may lift a sure token above 0
     _require_finite(scores)
     return scores
+
+
+def _by_one_guess(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor | None:
+    """Log-probabilities [n, F], with a guess of each state's highest logit taken off by the product itself.
+
+    The guess is the highest of the first few tokens. It need not be good: as long as the highest logit lies within 80
+    nats of it, no exponential is lost. None where one may be.
+    """
+    few, columns = head.weight[:_GUESS], rows.t().contiguous()  # columns: what CPUs multiply a matrix with fastest
+    guess = (few @ columns if head.bias is None else torch.addmm(head.bias[:_GUESS].unsqueeze(1), few, columns)).amax(0)
+    sums, chosen = torch.zeros_like(guess), torch.zeros(tokens.shape)
+    low, high = (int(bound) for bound in torch.aminmax(tokens))
+    for start in range(0, len(head.weight), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        base = -guess if head.bias is None else head.bias[some].unsqueeze(1) - guess
+        logits = torch.addmm(base, head.weight[some], columns)
+        if low < some.stop and high >= start:
+            chosen = _picked(logits.t(), start, tokens, chosen)
+        sums += logits.exp_().sum(0)
+    return chosen - sums.log().unsqueeze(1) if bool(((sums > 1e-35) & (sums < 1e35)).all()) else None
+
+
+def _by_all_maxima(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities [n, F] by the highest logit of every block, wherever logits lie."""
+    sums, chosen = [], torch.zeros(tokens.shape)
+    for start in range(0, len(head.weight), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        logits = nn.functional.linear(rows, head.weight[some], None if head.bias is None else head.bias[some]).float()
+        chosen = _picked(logits, start, tokens, chosen)
+        sums.append(logits.logsumexp(-1))
+    return chosen - torch.stack(sums, -1).logsumexp(-1, keepdim=True)
+
+
+def _picked(logits: Tensor, start: int, tokens: Tensor, others: Tensor) -> Tensor:
+    """The logits of tokens [n, F] that lie in a block [n, v] from token ``start``; of the others what they had."""
+    places = tokens - start
+    within = (places >= 0) & (places < logits.shape[1])
+    return torch.where(within, logits.gather(-1, places.clamp_(0, logits.shape[1] - 1)), others)
 
 
 def _is_plain_matrix(head: nn.Module) -> TypeGuard[nn.Linear]:

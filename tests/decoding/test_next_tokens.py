@@ -136,6 +136,40 @@ def test_a_token_that_the_model_rules_out_disturbs_no_other(block: int, monkeypa
     )
 
 
+@pytest.mark.parametrize("far", [0.0, 60.0, -60.0, 200.0, -200.0, torch.inf])
+@pytest.mark.parametrize("around", [0.0, 300.0, -300.0])
+@pytest.mark.parametrize("block", [1024, 16])
+def test_logits_anywhere(far: float, around: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens that the highest logit is guessed from lie far below or above the others, which may lie far from 0."""
+    monkeypatch.setattr(next_tokens, "_GUESS", 3)
+    monkeypatch.setattr(next_tokens, "_BLOCK", block)
+    head, states, tokens, legal = case(bias=True)
+    head.bias.fill_(around)[:3] -= far
+    expected = by_hand(head, states, tokens, legal, False)
+    unbiased = nn.Linear(D + 1, V, bias=False).requires_grad_(False)  # gives the same logits
+    unbiased.weight.copy_(torch.cat([head.weight, head.bias.clamp(min=-1e30).unsqueeze(1)], 1))
+    longer = torch.cat([states, torch.ones(R, Q, 1)], -1)
+    for scores in (
+        next_token_log_probs(head, states, tokens, legal),
+        next_token_log_probs(unbiased, longer, tokens, legal),
+    ):
+        torch.testing.assert_close(scores, expected, rtol=1e-6, atol=2e-4)  # logits of 300 are rounded to 3e-5
+
+
+@pytest.mark.parametrize("far", [0.0, 60.0, -60.0, 200.0, -200.0, torch.inf])
+def test_a_guess_is_kept_where_no_exponential_is_lost(far: float) -> None:
+    _, states, tokens, _ = case()
+    head = nn.Linear(D, 2 * next_tokens._GUESS).requires_grad_(False)
+    head.weight.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(4))
+    head.bias.zero_()[: next_tokens._GUESS] -= far
+    scores = next_tokens._by_one_guess(head, states.flatten(0, 1), tokens.flatten(0, 1))
+    assert (scores is None) == (far in (200.0, torch.inf))
+    if scores is not None:
+        torch.testing.assert_close(
+            scores, next_tokens._by_all_maxima(head, states.flatten(0, 1), tokens.flatten(0, 1)), rtol=1e-6, atol=2e-5
+        )
+
+
 def test_normalisers_are_named() -> None:
     require_normalizer("full")
     require_normalizer("legal")
