@@ -1,4 +1,4 @@
-"""How text becomes values: command-line values, YAML files, the nearest right name, the first line of an error.
+"""How text becomes values: command-line values, YAML files, JSON keys, the nearest right name, an error's first line.
 
 Knows RecBole's rules for reading a value (a Python literal, True and False in any case, 1e-3 as a number) and applies
 them without evaluating code. Refuses to know which keys exist and what they mean. Loads nothing heavy.
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["did_you_mean", "first_line", "parse_value", "read_yaml", "write_yaml"]
+__all__ = ["KeyTwiceError", "did_you_mean", "distinct_keys", "first_line", "parse_value", "read_yaml", "write_yaml"]
 
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -98,6 +98,28 @@ def write_yaml(values: Mapping[str, Any], path: str | Path) -> None:
     text = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, final)
+
+
+class KeyTwiceError(ValueError):
+    """A JSON object names a key twice; ``key`` is the first that it does."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!r} is a key twice")
+        self.key = key
+
+
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are distinct, as the ``object_pairs_hook`` of :func:`json.loads`, which keeps the last.
+
+    Raises:
+        KeyTwiceError: they are not.
+    """
+    entries: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in entries:
+            raise KeyTwiceError(key)
+        entries[key] = value
+    return entries
 
 
 def did_you_mean(name: str, names: Iterable[str], limit: int = 1) -> str:

@@ -1,8 +1,10 @@
-"""The first line of an error."""
+"""The first line of an error, and keys that come twice."""
+
+import json
 
 import pytest
 
-from recbole_lcrec.values import first_line
+from recbole_lcrec.values import KeyTwiceError, distinct_keys, first_line
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,15 @@ from recbole_lcrec.values import first_line
 )
 def test_first_line(err: BaseException, line: str) -> None:
     assert first_line(err) == line
+
+
+@pytest.mark.parametrize("text", ["{}", '{"a": 1, "b": {"a": 2}}', '[{"a": 1}, {"a": 2}]'])
+def test_keys_that_are_distinct_within_each_object(text: str) -> None:
+    assert json.loads(text, object_pairs_hook=distinct_keys) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ['{"b": 1, "a": 1, "a": 1, "b": 2}', '{"c": {"a": 1, "a": 2}}'])
+def test_a_key_twice_is_named(text: str) -> None:
+    with pytest.raises(KeyTwiceError, match="'a' is a key twice") as caught:
+        json.loads(text, object_pairs_hook=distinct_keys)
+    assert caught.value.key == "a"

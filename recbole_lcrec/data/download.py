@@ -44,6 +44,9 @@ _HOPELESS = (
 class DownloadError(FileNotFoundError):
     """A file could not be fetched; says which, from where, and in which folder to put it by hand."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)  # without a number before it
+
 
 class _BrokenOffError(Exception):
     """A try that another may mend; may know how long the server wants to be left alone, in seconds."""
@@ -133,12 +136,14 @@ def download(
 
     Raises:
         ValueError: a file is there already that is not of this size or digest, the address is neither http nor https,
-            or the folder cannot be written to.
+            the proxy's address has no scheme, or the folder cannot be written to.
         DownloadError: it could not be fetched, or what came is not of this size or digest.
         OSError: the disk is full; what had come is removed.
     """
     if not address.startswith(("http://", "https://")):
         raise ValueError(f"address = {address!r} must begin with http:// or https://")
+    if proxy and "://" not in proxy:
+        raise ValueError(f"proxy = {proxy!r} must say how it is spoken to: http://{proxy}, perhaps")
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lcrec.artifacts import replace_text
+from recbole_lcrec.values import KeyTwiceError, distinct_keys
 
 __all__ = [
     "MAX_LEVELS",
@@ -225,16 +226,10 @@ def _checked_ids(item_ids: Sequence[str]) -> list[str]:
 
 
 def _read_rows(path: Path) -> dict[str, Any]:
-    def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        rows = dict(pairs)
-        if len(rows) != len(pairs):
-            seen: set[str] = set()
-            twin = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"{path}: item {twin!r} appears twice; {_REMEDY}")
-        return rows
-
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_twins)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=distinct_keys)
+    except KeyTwiceError as err:
+        raise ValueError(f"{path}: item {err.key!r} appears twice; {_REMEDY}") from err
     except FileNotFoundError as err:
         raise ValueError(f"{path}: no such index file; name another by index_file or set index_method=rqvae") from err
     except (json.JSONDecodeError, UnicodeDecodeError) as err:

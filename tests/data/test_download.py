@@ -230,6 +230,13 @@ def test_offline_the_error_says_what_to_put_where(server, target):
         fetch(server, target, retries=1)
     for words in ("meta.json.gz", server.address, f"put it into {target.parent}", "ConnectionError", "proxy"):
         assert words in str(caught.value)
+    assert str(caught.value).startswith("meta.json.gz could not be fetched from http://")
+
+
+def test_a_proxy_without_a_scheme_is_told_before_any_try(target):
+    with pytest.raises(ValueError, match=r"proxy = 'proxy:3128' must say .*http://proxy:3128"):
+        download("http://data.invalid/x.csv", target, proxy="proxy:3128")
+    assert not target.parent.exists() or not list(target.parent.iterdir())
 
 
 @pytest.mark.parametrize("by_environment", [True, False])

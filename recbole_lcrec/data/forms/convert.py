@@ -20,6 +20,7 @@ import pandas as pd
 
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
 from recbole_lcrec.data.forms.id_files import original_ids
+from recbole_lcrec.values import KeyTwiceError, distinct_keys
 
 __all__ = [
     "READ_AS_MISSING",
@@ -53,17 +54,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
         ValueError: the file is missing or no valid JSON (truncated, say), holds something else than an object, or a
             key twice.
     """
-
-    def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twin = next(key for at, key in enumerate(keys) if key in keys[:at])
-            raise ValueError(f"{path}: {twin!r} is a key twice, so one of its two values would be lost; keep one")
-        return entries
-
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=without_twins)
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=distinct_keys)
+    except KeyTwiceError as err:
+        raise ValueError(f"{path}: {err}, so one of its two values would be lost; keep one") from err
     except OSError as err:
         raise ValueError(f"{path} cannot be read ({err.strerror}); name the right file") from err
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
