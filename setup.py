@@ -26,6 +26,7 @@ setup(
         "recbole_lcrec": ["py.typed"],
         "recbole_lcrec.data.own": ["*.jinja"],
         "recbole_lcrec.indexing.report": ["*.jinja"],
+        "recbole_lcrec.pages": ["*.jinja"],
     },
     install_requires=[
         # Its own requirement of ray <= 2.6.3 has no wheel for Python 3.12: see constraints/without-ray.txt.

@@ -57,7 +57,7 @@ def test_a_build_from_the_source_distribution_holds_code_and_property_files(unpa
     settings = {
         path.relative_to(ROOT) for path in (ROOT / "properties").rglob("*") if path.suffix in {".yaml", ".json"}
     }
-    pages = {"recbole_lcrec/data/own/page.html.jinja", "recbole_lcrec/indexing/report/page.html.jinja"}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "recbole_lcrec").rglob("*.jinja")}
     others = {"recbole_lcrec/py.typed", *pages}
     assert built == code | {f"recbole_lcrec/{path}" for path in settings} | others
     for path in settings:

@@ -1,37 +1,24 @@
 """The page of an import: one HTML file that needs no network, made of the report's numbers.
 
-Knows the template, plotly and how both are put together so that no text of a table is ever read as HTML or script.
-Refuses to know how the numbers came about.
+Knows which tables and figures show the numbers. Refuses to know how the numbers came about and how a page is drawn.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from recbole_lcrec.data.own.report import QUANTILES, ImportReport, TextCoverage
+from recbole_lcrec.pages import Figure, drawn, render_page
 
 __all__ = ["render_import"]
 
-_TEMPLATE = "page.html.jinja"
+_TEMPLATE = Path(__file__).parent / "page.html.jinja"
 _COLOUR = "#3f7fbf"
 _HEIGHT = 300
 _SINGLE = 10
-
-
-@dataclass(frozen=True)
-class _Figure:
-    title: str
-    caption: str
-    plot: dict[str, Any]
 
 
 def render_import(report: ImportReport) -> str:
@@ -40,13 +27,6 @@ def render_import(report: ImportReport) -> str:
     Args:
         report: what it shows.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     numbers = report.numbers
     summary = [
         ("users", f"{numbers.users:,}"),
@@ -61,21 +41,29 @@ def render_import(report: ImportReport) -> str:
         ("last interaction", numbers.last_time),
         *((f"table of {table}", source) for table, source in report.sources.items()),
     ]
-    return environment.get_template(_TEMPLATE).render(
+    return render_page(
+        _TEMPLATE,
         report=report,
         summary=summary,
+        columns=[(field, table, column) for table, found in report.columns.items() for field, column in found.items()],
+        steps=[(step.step, *_counts(step.users, step.items, step.interactions)) for step in report.steps],
         quantiles=[f"{share:.0%}" if share < 1 else "longest" for share in QUANTILES],
         lengths=_length_figure(numbers.lengths),
+        lengths_at=("interactions of a user, at most", *_counts(*numbers.length_quantiles)),
         times=_time_figure(numbers.time_bins),
         popularity=_popularity_figure(numbers.popularity, numbers.top_share),
         coverage=[_coverage_row(text) for text in report.texts],
-        plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
+        split=[(part, *_counts(*sizes)) for part, sizes in numbers.split.items()],
     )
+
+
+def _counts(*numbers: float) -> list[str]:
+    return [f"{number:,.0f}" for number in numbers]
 
 
 def _coverage_row(text: TextCoverage) -> list[str]:
     share = f"{text.filled / text.rows:.1%}" if text.rows else "-"
-    words = [f"{value:,.0f}" for value in text.words] or ["-"] * len(QUANTILES)
+    words = _counts(*text.words) or ["-"] * len(QUANTILES)
     return [f"{text.name} ({text.table})", f"{text.filled:,}", share, f"{text.distinct:,}", *words]
 
 
@@ -92,57 +80,41 @@ def binned(lengths: Mapping[int, int]) -> tuple[list[str], list[int]]:
     return labels, [sum(n for length, n in lengths.items() if start <= length <= end) for start, end in bins]
 
 
-def _length_figure(lengths: Mapping[int, int]) -> _Figure:
+def _length_figure(lengths: Mapping[int, int]) -> Figure:
     labels, users = binned(lengths)
     figure = go.Figure()
     figure.add_bar(x=labels, y=users, marker_color=_COLOUR)
     figure.update_xaxes(type="category")
-    return _Figure(
+    return Figure(
         "Lengths of the sequences",
         "How many users have how many interactions. Users with one or two are not tested; of the longest, a run sees "
         "the newest 20 (MAX_ITEM_LIST_LENGTH).",
-        _finished(figure, "interactions of a user", "users"),
+        drawn(figure, "interactions of a user", "users", _HEIGHT),
     )
 
 
-def _time_figure(bins: Sequence[tuple[str, int]]) -> _Figure:
+def _time_figure(bins: Sequence[tuple[str, int]]) -> Figure:
     figure = go.Figure()
     figure.add_bar(x=[start for start, _ in bins], y=[count for _, count in bins], marker_color=_COLOUR)
     figure.update_layout(bargap=0.05)
     if len(bins) == 1:
         figure.update_xaxes(type="category")
-    return _Figure(
+    return Figure(
         "Interactions over time",
         "In up to 60 periods of equal length. A lonely bar is often a wrong unit or a missing date.",
-        _finished(figure, "start of the period, UTC", "interactions"),
+        drawn(figure, "start of the period, UTC", "interactions", _HEIGHT),
     )
 
 
-def _popularity_figure(popularity: Sequence[tuple[int, int]], top_share: float) -> _Figure:
+def _popularity_figure(popularity: Sequence[tuple[int, int]], top_share: float) -> Figure:
     figure = go.Figure()
     ranks, counts = zip(*popularity, strict=True)
     figure.add_scatter(x=ranks, y=counts, mode="lines+markers" if len(ranks) < 60 else "lines", line={"color": _COLOUR})
     figure.update_xaxes(type="log", dtick=1)
     figure.update_yaxes(type="log", dtick=1)
-    return _Figure(
+    return Figure(
         "Popularity of the items",
         f"The most bought item first, both axes logarithmic. The most bought tenth of the catalogue takes "
         f"{top_share:.1%} of the interactions.",
-        _finished(figure, "rank of the item", "interactions"),
+        drawn(figure, "rank of the item", "interactions", _HEIGHT),
     )
-
-
-def _finished(figure: go.Figure, x_title: str, y_title: str) -> dict[str, Any]:
-    for update, title in ((figure.update_xaxes, x_title), (figure.update_yaxes, y_title)):
-        update(title={"text": title, "font": {"size": 13}}, automargin=True, zeroline=False)
-    figure.update_layout(
-        template="none",
-        height=_HEIGHT,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"size": 12},
-        showlegend=False,
-    )
-    drawn: dict[str, Any] = json.loads(figure.to_json())
-    return drawn

@@ -8,13 +8,14 @@ whatever the size of the catalogue. Hover texts are escaped here: plotly reads s
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+
+from recbole_lcrec.pages import drawn
 
 __all__ = ["bars", "branching", "code_usage", "curves", "item_map", "level_name"]
 
@@ -58,7 +59,7 @@ def curves(
         _log_axis(figure, [value for _, values in series.values() for value in values if value > 0])
     else:
         figure.update_yaxes(rangemode="tozero", tickformat=".2~%" if percent else None)
-    return _finished(figure, "epoch", y_title)
+    return drawn(figure, "epoch", y_title, _HEIGHT)
 
 
 def code_usage(counts: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def code_usage(counts: Sequence[np.ndarray]) -> dict[str, Any]:
             line={"color": _COLOURS[level % len(_COLOURS)], "width": 2},
         )
     figure.update_yaxes(rangemode="tozero")
-    return _finished(figure, "codes of the level, the most used first", "items that have the code")
+    return drawn(figure, "codes of the level, the most used first", "items that have the code", _HEIGHT)
 
 
 def bars(
@@ -113,7 +114,7 @@ def bars(
         figure.update_yaxes(range=[math.log10(0.5), math.log10(1.5 * max([1.0, *present]))])
     if percent:
         figure.update_yaxes(tickformat=".0%", range=[0, 1])
-    return _finished(figure, x_title, y_title)
+    return drawn(figure, x_title, y_title, _HEIGHT)
 
 
 def branching(children: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def item_map(
     figure.update_layout(showlegend=highlight, hovermode="closest")
     figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 0.94, "yanchor": "top"})
     titles = [f"component {axis + 1} ({share:.1%} of the variance)" for axis, share in enumerate(shares)]
-    return _finished(figure, titles[0], titles[1], height=460)
+    return drawn(figure, titles[0], titles[1], height=460)
 
 
 def _add_points(
@@ -200,19 +201,3 @@ def _log_axis(figure: go.Figure, values: Sequence[float]) -> None:
     decades = math.log10(max(values) / min(values)) if values else 0.0
     ticks = "D1" if decades <= 1 else "D2" if decades <= 2 else math.ceil(decades / 6)
     figure.update_yaxes(type="log", dtick=ticks, tickformat=",~g")
-
-
-def _finished(figure: go.Figure, x_title: str, y_title: str, height: int = _HEIGHT) -> dict[str, Any]:
-    figure.update_xaxes(title={"text": x_title, "font": {"size": 13}}, automargin=True, zeroline=False)
-    figure.update_yaxes(title={"text": y_title, "font": {"size": 13}}, automargin=True, zeroline=False)
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        barmode="group",
-        font={"size": 12},
-    )
-    drawn: dict[str, Any] = json.loads(figure.to_json())
-    return drawn

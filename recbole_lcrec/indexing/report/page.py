@@ -1,7 +1,6 @@
 """The page of the index report: sections of plain values in, one HTML text out.
 
-Knows the template, what a section may hold and how to put both together so that no text of an item is ever read as
-HTML or script. Refuses to know what the sections say and where the page is written.
+Knows what a section may hold. Refuses to know what the sections say, how a page is drawn and where it is written.
 """
 
 from __future__ import annotations
@@ -9,24 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
+from recbole_lcrec.pages import Figure, render_page
 
-__all__ = ["Card", "Figure", "Row", "Section", "Table", "render"]
+__all__ = ["Card", "Row", "Section", "Table", "render"]
 
-_TEMPLATE = "page.html.jinja"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure as plotly's JSON, with a sentence on how to read it."""
-
-    title: str
-    caption: str
-    plot: dict[str, Any]
+_TEMPLATE = Path(__file__).parent / "page.html.jinja"
 
 
 @dataclass(frozen=True)
@@ -78,12 +65,4 @@ def render(title: str, sections: Sequence[Section]) -> str:
         title: of the page, plain text like all texts of the sections.
         sections: in the order of the page.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = Markup(get_plotlyjs().replace("</script", "<\\/script"))
-    return environment.get_template(_TEMPLATE).render(title=title, sections=sections, plotly=script)
+    return render_page(_TEMPLATE, title=title, sections=sections)

@@ -14,7 +14,8 @@ import numpy as np
 from recbole_lcrec.indexing.item_index import perplexities
 from recbole_lcrec.indexing.prefix_tree import children_per_node, prefix_ids
 from recbole_lcrec.indexing.report import figures
-from recbole_lcrec.indexing.report.page import Figure, Section, Table
+from recbole_lcrec.indexing.report.page import Section, Table
+from recbole_lcrec.pages import Figure
 
 __all__ = ["codes_section", "training_section", "tree_section"]
 
