@@ -15,7 +15,17 @@ import pandas as pd
 
 from recbole_lcrec.values import did_you_mean
 
-__all__ = ["INTERACTIONS", "ITEMS", "Header", "Pair", "guess_type", "match_columns", "parse_pairs", "parse_types"]
+__all__ = [
+    "INTERACTIONS",
+    "ITEMS",
+    "KNOWN_TYPES",
+    "Header",
+    "Pair",
+    "guess_type",
+    "match_columns",
+    "parse_pairs",
+    "parse_types",
+]
 
 INTERACTIONS, ITEMS = "interactions", "items"
 KNOWN_TYPES: dict[str, dict[str, str]] = {
@@ -35,6 +45,7 @@ KNOWN_TYPES: dict[str, dict[str, str]] = {
         "categories": "token_seq",
     },
 }
+"""Table -> field -> type, of the fields that need no pair when the column is called so."""
 _REQUIRED = {INTERACTIONS: ("user_id", "item_id", "timestamp"), ITEMS: ("item_id",)}
 _FIXED = ("user_id", "item_id", "timestamp")
 _TYPES = ("token", "token_seq", "float", "float_seq")

@@ -99,7 +99,11 @@ class TableSource:
 
 
 def open_table(
-    path: Path, separator: str | None = None, encoding: str | None = None, quotes: bool = True
+    path: Path,
+    separator: str | None = None,
+    encoding: str | None = None,
+    quotes: bool = True,
+    looked_for: Collection[str] = (),
 ) -> TableSource:
     """Finds out the form and the columns of a table.
 
@@ -108,6 +112,7 @@ def open_table(
         separator: what parts the columns; None: found out.
         encoding: of the text; None: UTF-8, or UTF-16 where the file shows it.
         quotes: whether double quotes enclose fields.
+        looked_for: names that a JSON line anywhere may be the first to have; others are names of the first thousand.
 
     Raises:
         ValueError: there is no such file, it is empty, or of no known form.
@@ -118,10 +123,14 @@ def open_table(
     if form.kind == "jsonl":
         keys: dict[str, None] = {}
         broken: list[Broken] = []
-        for number, (_, record) in enumerate(_json_objects(path, form.encoding, broken)):
+        plain = form.encoding.removesuffix("-sig")
+        marks = {name: json.dumps(name, ensure_ascii=False).encode(plain, "replace") for name in looked_for}
+
+        def may_name_more(number: int, line: bytes) -> bool:
+            return number <= _KEYS_FROM or any(mark in line for name, mark in marks.items() if name not in keys)
+
+        for _, record in _json_objects(path, form.encoding, broken, may_name_more):
             keys.update(dict.fromkeys(record))
-            if number >= _KEYS_FROM:
-                break
         if not keys:
             first = f"; line {broken[0].line}: {broken[0].reason}" if broken else ""
             raise ValueError(f"{path} has no line that is a JSON object with names{first}; write one object a line")
@@ -239,9 +248,11 @@ def _in_words(err: csv.Error) -> str:
     return text
 
 
-def _json_objects(path: Path, encoding: str, broken: list[Broken]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_objects(
+    path: Path, encoding: str, broken: list[Broken], wanted: Callable[[int, bytes], bool] = lambda *_: True
+) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path):
-        if not line.strip():
+        if not line.strip() or not wanted(number, line):
             continue
         try:
             record = json.loads(line.decode(encoding).strip("\ufeff \t\r\n"), strict=False)

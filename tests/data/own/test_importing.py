@@ -61,6 +61,21 @@ def options(folder: Path, orders: str = ORDERS, products: str | None = PRODUCTS,
     return ImportOptions(**given)
 
 
+def test_fields_that_few_json_lines_have(tmp_path: Path) -> None:
+    """A known name and one that a pair names, both on late lines alone."""
+    items: list[dict[str, str]] = [{"item_id": str(n), "title": f"thing {n}"} for n in range(1500)]
+    items[1300]["brand"], items[1400]["shade"] = "Acme", "red"
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+    rows = [{"user_id": str(n % 5), "item_id": str(n), "timestamp": 1700000000 + n} for n in range(1500)]
+    (tmp_path / "orders.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    paths = {"interactions": tmp_path / "orders.jsonl", "items": tmp_path / "items.jsonl"}
+    import_tables(ImportOptions("shop", data_path=tmp_path, pairs=parse_pairs(["colour=shade"]), **paths))
+    lines = (tmp_path / "shop" / "shop.item").read_text().splitlines()
+    assert lines[0].split("\t")[:3] == ["item_id:token", "title:token_seq", "brand:token"]
+    assert lines[0].split("\t")[3].startswith("colour:")
+    assert [lines[n + 1].split("\t")[2:] for n in (0, 1300, 1400)] == [["", ""], ["Acme", ""], ["", "red"]]
+
+
 def counted(report: ImportReport) -> dict[str, int]:
     return {one.key: one.count for one in report.findings}
 

@@ -8,6 +8,7 @@ import io
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,6 +137,18 @@ def test_json_lines(tmp_path: Path) -> None:
     table = read(path, ["a", "b", "c"])
     assert table.columns.to_numpy().tolist() == [["7", "x y", ""], ["007", "", "1.5"], ["true", '{"k": 1}', ""]]
     assert table.lines.tolist() == [1, 5, 6] and [record.line for record in table.broken] == [3, 4]
+
+
+def test_json_lines_name_a_column_late(tmp_path: Path) -> None:
+    """What is looked for is found on any line, the rest on the first thousand."""
+    path = tmp_path / "my.jsonl"
+    records: list[dict[str, Any]] = [{"a": n} for n in range(2500)]
+    records[1200]["größe"], records[1900]["b"], records[2400]["c"] = "XL", "z", "y"
+    path.write_text("\n".join(json.dumps(record, ensure_ascii=False) for record in records), encoding="utf-8")
+    assert open_table(path).columns == ("a",)
+    assert open_table(path, looked_for={"b", "größe", "nowhere"}).columns == ("a", "größe", "b")
+    table = open_table(path, looked_for={"b"}).read({"x": "b", "y": "a"})
+    assert table.columns["x"].tolist() == ["z" if n == 1900 else "" for n in range(2500)]
 
 
 def test_parquet(tmp_path: Path) -> None:
