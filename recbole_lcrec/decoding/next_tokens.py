@@ -19,7 +19,8 @@ _BLOCK = 1024
 """Tokens of the vocabulary whose logits a CPU makes and adds up at once: few enough to stay in its cache."""
 
 _GUESS = 64
-"""Tokens among which the highest logit is guessed; any number does."""
+"""Tokens whose highest logit stands for that of all; any number does."""
+_OVERFLOW = 1e35
 
 _LOGITS_BYTES = {"cpu": 3 * 2**23, "cuda": 2**29}
 """Logits held at once: on a CPU as much as its allocator gives out again, on a GPU what is little there."""
@@ -112,8 +113,8 @@ def _log_probs_by_blocks(head: nn.Linear, rows: Tensor, tokens: Tensor, legal: T
 def _by_one_guess(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor | None:
     """Log-probabilities [n, F], with a guess of each state's highest logit taken off by the product itself.
 
-    The guess is the highest of the first few tokens. It need not be good: as long as the highest logit lies within 80
-    nats of it, no exponential is lost. None where one may be.
+    The guess is the highest logit of the first few tokens, so it is none too high: exponentials sum to 1 at least. None
+    where they overflow, because the highest logit lies 80 nats above the guess.
     """
     few, columns = head.weight[:_GUESS], rows.t().contiguous()  # columns: what CPUs multiply a matrix with fastest
     guess = (few @ columns if head.bias is None else torch.addmm(head.bias[:_GUESS].unsqueeze(1), few, columns)).amax(0)
@@ -126,7 +127,7 @@ def _by_one_guess(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor | Non
         if low < some.stop and high >= start:
             chosen = _picked(logits.t(), start, tokens, chosen)
         sums += logits.exp_().sum(0)
-    return chosen - sums.log().unsqueeze(1) if bool(((sums > 1e-35) & (sums < 1e35)).all()) else None
+    return chosen - sums.log().unsqueeze(1) if bool((sums < _OVERFLOW).all()) else None
 
 
 def _by_all_maxima(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor:

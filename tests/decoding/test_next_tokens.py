@@ -157,7 +157,7 @@ def test_logits_anywhere(far: float, around: float, block: int, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("far", [0.0, 60.0, -60.0, 200.0, -200.0, torch.inf])
-def test_a_guess_is_kept_where_no_exponential_is_lost(far: float) -> None:
+def test_a_guess_is_kept_where_no_exponential_overflows(far: float) -> None:
     _, states, tokens, _ = case()
     head = nn.Linear(D, 2 * next_tokens._GUESS).requires_grad_(False)
     head.weight.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(4))
