@@ -1,7 +1,8 @@
 """How text becomes values: command-line values, YAML files, JSON keys, the nearest right name, an error's first line.
 
-Knows RecBole's rules for reading a value (a Python literal, True and False in any case, 1e-3 as a number) and applies
-them without evaluating code. Refuses to know which keys exist and what they mean. Loads nothing heavy.
+Knows RecBole's rules for reading a value (a Python literal, True and False in any case, 1e-3 as a number), applies
+them without evaluating code, and lets no key come twice. Refuses to know which keys exist and what they mean. Loads
+nothing heavy.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class DownloadError(FileNotFoundError):
     """A file could not be fetched; says which, from where, and in which folder to put it by hand."""
 
     def __str__(self) -> str:
-        return str(self.strerror)  # without a number before it
+        return self.strerror or super().__str__()  # without a number before it
 
 
 class _BrokenOffError(Exception):
@@ -125,7 +125,8 @@ def download(
         target: where to put it; its folder is made when absent.
         size: its bytes, where they are known.
         digest: its digest as ``sha256:<digits>`` (or another of hashlib's), where it is known.
-        proxy: address of a proxy; by default what the environment (``HTTPS_PROXY``, ``NO_PROXY``) names.
+        proxy: address of a proxy, over http where it does not say; by default what the environment (``HTTPS_PROXY``,
+            ``NO_PROXY``) names.
         retries: tries after the first that bring less than a MiB each; one that brings more counts as a new first.
         timeout: seconds in which a connection must come about, and in which some byte must come.
         backoff: seconds of the shortest wait between tries; it doubles up to a minute.
@@ -136,14 +137,12 @@ def download(
 
     Raises:
         ValueError: a file is there already that is not of this size or digest, the address is neither http nor https,
-            the proxy's address has no scheme, or the folder cannot be written to.
+            or the folder cannot be written to.
         DownloadError: it could not be fetched, or what came is not of this size or digest.
         OSError: the disk is full; what had come is removed.
     """
     if not address.startswith(("http://", "https://")):
         raise ValueError(f"address = {address!r} must begin with http:// or https://")
-    if proxy and "://" not in proxy:
-        raise ValueError(f"proxy = {proxy!r} must say how it is spoken to: http://{proxy}, perhaps")
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +153,8 @@ def download(
         ) from err
     try:
         if not target.exists():
-            _fetch_whole(_Part(target, address), size, digest, _Manner(proxy, retries, timeout, backoff, show_progress))
+            over = f"http://{proxy}" if proxy and "://" not in proxy else proxy
+            _fetch_whole(_Part(target, address), size, digest, _Manner(over, retries, timeout, backoff, show_progress))
         elif problem := _unlike(target, size, digest):
             raise ValueError(f"{target} is there, but {problem}; remove it to have it fetched again from {address}")
     finally:
@@ -222,7 +222,7 @@ def _try(part: _Part, size: int | None, session: requests.Session, manner: _Mann
     headers = {"Accept-Encoding": "identity"}
     if have and version is not None:
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
-    proxies = {"http": manner.proxy, "https": manner.proxy} if manner.proxy else None
+    proxies = dict.fromkeys(("http", "https"), manner.proxy) if manner.proxy else None
     try:
         response = session.get(part.address, headers=headers, proxies=proxies, timeout=manner.timeout, stream=True)
     except _HOPELESS as err:

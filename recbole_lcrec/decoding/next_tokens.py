@@ -20,7 +20,7 @@ _BLOCK = 1024
 
 _GUESS = 64
 """Tokens whose highest logit stands for that of all; any number does."""
-_OVERFLOW = 1e35
+_OVERFLOW = 1e35  # float32 ends at 3.4e38
 
 _LOGITS_BYTES = {"cpu": 3 * 2**23, "cuda": 2**29}
 """Logits held at once: on a CPU as much as its allocator gives out again, on a GPU what is little there."""
@@ -42,8 +42,9 @@ def next_token_log_probs(
     """Log-probabilities of chosen next tokens, from the states that the head reads.
 
     A CPU makes logits block by block of the vocabulary where the head is a plain matrix, so that they never leave its
-    cache. Else logits of the whole vocabulary exist for a part of the states at a time, and are normalised in one fused
-    pass into room that all parts share. Either way memory does not grow with the number of states.
+    cache, and writes their exponentials over them: nothing here is to be differentiated. Else logits of the whole
+    vocabulary exist for a part of the states at a time, and are normalised in one fused pass into room that all parts
+    share. Either way memory does not grow with the number of states.
 
     Args:
         head: the model's output head, from states [n, D] to logits [n, V].
@@ -113,12 +114,13 @@ def _log_probs_by_blocks(head: nn.Linear, rows: Tensor, tokens: Tensor, legal: T
 def _by_one_guess(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor | None:
     """Log-probabilities [n, F], with a guess of each state's highest logit taken off by the product itself.
 
-    The guess is the highest logit of the first few tokens, so it is none too high: exponentials sum to 1 at least. None
-    where they overflow, because the highest logit lies 80 nats above the guess.
+    The guess is the highest logit of the first few tokens, so exponentials sum to 1 at least, but for rounding. None
+    where they overflow, because the highest logit lies 80 nats above the guess, or where logits are so large that their
+    rounding makes all exponentials vanish.
     """
     few, columns = head.weight[:_GUESS], rows.t().contiguous()  # columns: what CPUs multiply a matrix with fastest
     guess = (few @ columns if head.bias is None else torch.addmm(head.bias[:_GUESS].unsqueeze(1), few, columns)).amax(0)
-    sums, chosen = torch.zeros_like(guess), torch.zeros(tokens.shape)
+    sums, chosen = torch.zeros_like(guess), torch.zeros_like(tokens, dtype=torch.float32)
     low, high = (int(bound) for bound in torch.aminmax(tokens))
     for start in range(0, len(head.weight), _BLOCK):
         some = slice(start, start + _BLOCK)
@@ -127,12 +129,12 @@ def _by_one_guess(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor | Non
         if low < some.stop and high >= start:
             chosen = _picked(logits.t(), start, tokens, chosen)
         sums += logits.exp_().sum(0)
-    return chosen - sums.log().unsqueeze(1) if bool((sums < _OVERFLOW).all()) else None
+    return chosen - sums.log().unsqueeze(1) if bool(((sums > 0.01) & (sums < _OVERFLOW)).all()) else None
 
 
 def _by_all_maxima(head: nn.Linear, rows: Tensor, tokens: Tensor) -> Tensor:
     """Log-probabilities [n, F] by the highest logit of every block, wherever logits lie."""
-    sums, chosen = [], torch.zeros(tokens.shape)
+    sums, chosen = [], torch.zeros_like(tokens, dtype=torch.float32)
     for start in range(0, len(head.weight), _BLOCK):
         some = slice(start, start + _BLOCK)
         logits = nn.functional.linear(rows, head.weight[some], None if head.bias is None else head.bias[some]).float()

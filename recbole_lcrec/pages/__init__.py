@@ -3,6 +3,6 @@
 Knows nothing itself; ``page`` fills templates, which extend ``frame.html.jinja``.
 """
 
-from recbole_lcrec.pages.page import Figure, drawn, render_page
+from recbole_lcrec.pages.page import Figure, plotly_json, render_page
 
-__all__ = ["Figure", "drawn", "render_page"]
+__all__ = ["Figure", "plotly_json", "render_page"]

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-__all__ = ["Figure", "drawn", "render_page"]
+__all__ = ["Figure", "plotly_json", "render_page"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Figure:
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """Fills a template, which extends the frame of all pages; figures are drawn by plotly.js, which is part of it.
+    """Fills a template, which extends the frame of all pages; figures are drawn by plotly.js, which the page holds.
 
     The same values give the same text.
 
@@ -51,7 +51,7 @@ def render_page(template: Path, **values: Any) -> str:
     return environment.get_template(template.name).render(**values, plotly=script)
 
 
-def drawn(figure: go.Figure, x_title: str, y_title: str, height: int) -> dict[str, Any]:
+def plotly_json(figure: go.Figure, x_title: str, y_title: str, height: int) -> dict[str, Any]:
     """A figure as plotly's JSON, in the looks of all pages.
 
     Args:

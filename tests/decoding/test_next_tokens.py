@@ -170,6 +170,18 @@ def test_a_guess_is_kept_where_no_exponential_overflows(far: float) -> None:
         )
 
 
+def test_logits_whose_rounding_matters() -> None:
+    """At 1e7 a float32 tells whole numbers apart: a guess taken off by another product may be wide of the mark."""
+    generator = torch.Generator().manual_seed(4)
+    head = nn.Linear(4096, 200, bias=False).requires_grad_(False)
+    head.weight.normal_(0.0, 400.0, generator=generator)
+    states = torch.randn((1, 7, 4096), generator=generator) * 400
+    tokens = torch.arange(200).expand(1, 7, 200)
+    scores = next_token_log_probs(head, states, tokens, torch.ones_like(tokens, dtype=torch.bool))
+    assert (scores.exp().sum(-1) < 1.5).all() and (scores.amin(-1) < -1e6).all()
+    assert scores.argmax(-1).equal((states.double() @ head.weight.double().T).argmax(-1))
+
+
 def test_normalisers_are_named() -> None:
     require_normalizer("full")
     require_normalizer("legal")

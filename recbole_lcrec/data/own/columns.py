@@ -18,13 +18,13 @@ from recbole_lcrec.values import did_you_mean
 __all__ = [
     "INTERACTIONS",
     "ITEMS",
-    "KNOWN_TYPES",
     "Header",
     "Pair",
     "guess_type",
     "match_columns",
     "parse_pairs",
     "parse_types",
+    "wanted_names",
 ]
 
 INTERACTIONS, ITEMS = "interactions", "items"
@@ -146,6 +146,11 @@ def match_columns(headers: Mapping[str, Header], pairs: Sequence[Pair]) -> dict[
             f"--columns, such as items.item_{min(both)}={found[ITEMS][min(both)]}"
         )
     return found
+
+
+def wanted_names(table: str, pairs: Sequence[Pair]) -> set[str]:
+    """The columns of a table that :func:`match_columns` may take: those of pairs, and those with our own names."""
+    return {*KNOWN_TYPES[table], *(pair.theirs for pair in pairs if table in _tables_of(pair))}
 
 
 def _tables_of(pair: Pair) -> list[str]:

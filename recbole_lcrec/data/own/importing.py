@@ -21,7 +21,7 @@ import pandas as pd
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
 from recbole_lcrec.data.forms.placing import placed, require_name
 from recbole_lcrec.data.own.checks import choose_rows, read_interactions
-from recbole_lcrec.data.own.columns import INTERACTIONS, ITEMS, KNOWN_TYPES, Header, Pair, guess_type, match_columns
+from recbole_lcrec.data.own.columns import INTERACTIONS, ITEMS, Header, Pair, guess_type, match_columns, wanted_names
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding
 from recbole_lcrec.data.own.items import Catalogue, clean_columns, complete_catalogue, read_catalogue
 from recbole_lcrec.data.own.page import render_import
@@ -131,7 +131,7 @@ def _read(options: ImportOptions) -> _Inputs:
             options.separator,
             options.encoding,
             options.quotes,
-            looked_for={*KNOWN_TYPES[table], *(pair.theirs for pair in options.pairs if pair.table in ("", table))},
+            looked_for=wanted_names(table, options.pairs),
         )
         for table, path in paths.items()
         if path is not None

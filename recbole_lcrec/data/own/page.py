@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from recbole_lcrec.data.own.report import QUANTILES, ImportReport, TextCoverage
-from recbole_lcrec.pages import Figure, drawn, render_page
+from recbole_lcrec.pages import Figure, plotly_json, render_page
 
 __all__ = ["render_import"]
 
@@ -45,7 +46,11 @@ def render_import(report: ImportReport) -> str:
         _TEMPLATE,
         report=report,
         summary=summary,
-        columns=[(field, table, column) for table, found in report.columns.items() for field, column in found.items()],
+        columns=[
+            (_code(field), table, _code(column))
+            for table, found in report.columns.items()
+            for field, column in found.items()
+        ],
         steps=[(step.step, *_counts(step.users, step.items, step.interactions)) for step in report.steps],
         quantiles=[f"{share:.0%}" if share < 1 else "longest" for share in QUANTILES],
         lengths=_length_figure(numbers.lengths),
@@ -55,6 +60,10 @@ def render_import(report: ImportReport) -> str:
         coverage=[_coverage_row(text) for text in report.texts],
         split=[(part, *_counts(*sizes)) for part, sizes in numbers.split.items()],
     )
+
+
+def _code(text: str) -> Markup:
+    return Markup("<code>{}</code>").format(text)
 
 
 def _counts(*numbers: float) -> list[str]:
@@ -89,7 +98,7 @@ def _length_figure(lengths: Mapping[int, int]) -> Figure:
         "Lengths of the sequences",
         "How many users have how many interactions. Users with one or two are not tested; of the longest, a run sees "
         "the newest 20 (MAX_ITEM_LIST_LENGTH).",
-        drawn(figure, "interactions of a user", "users", _HEIGHT),
+        plotly_json(figure, "interactions of a user", "users", _HEIGHT),
     )
 
 
@@ -102,7 +111,7 @@ def _time_figure(bins: Sequence[tuple[str, int]]) -> Figure:
     return Figure(
         "Interactions over time",
         "In up to 60 periods of equal length. A lonely bar is often a wrong unit or a missing date.",
-        drawn(figure, "start of the period, UTC", "interactions", _HEIGHT),
+        plotly_json(figure, "start of the period, UTC", "interactions", _HEIGHT),
     )
 
 
@@ -116,5 +125,5 @@ def _popularity_figure(popularity: Sequence[tuple[int, int]], top_share: float) 
         "Popularity of the items",
         f"The most bought item first, both axes logarithmic. The most bought tenth of the catalogue takes "
         f"{top_share:.1%} of the interactions.",
-        drawn(figure, "rank of the item", "interactions", _HEIGHT),
+        plotly_json(figure, "rank of the item", "interactions", _HEIGHT),
     )

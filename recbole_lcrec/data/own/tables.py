@@ -33,6 +33,7 @@ __all__ = ["Broken", "OwnTable", "TableSource", "open_table"]
 _ROWS_AT_ONCE = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _KEYS_FROM = 1000
+"""Lines of JSON whose names all count as columns."""
 _HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, as "\\ud83d" alone in JSON; no file can hold it
 
 
@@ -112,10 +113,10 @@ def open_table(
         separator: what parts the columns; None: found out.
         encoding: of the text; None: UTF-8, or UTF-16 where the file shows it.
         quotes: whether double quotes enclose fields.
-        looked_for: names that a JSON line anywhere may be the first to have; others are names of the first thousand.
+        looked_for: names that are found on whatever JSON line they first stand; others on the first thousand lines.
 
     Raises:
-        ValueError: there is no such file, it is empty, or of no known form.
+        ValueError: there is no such file, it is empty, damaged, or of no known form.
     """
     form = find_form(path, separator, encoding, quotes)
     if form.kind == "parquet":
@@ -123,11 +124,13 @@ def open_table(
     if form.kind == "jsonl":
         keys: dict[str, None] = {}
         broken: list[Broken] = []
-        plain = form.encoding.removesuffix("-sig")
-        marks = {name: json.dumps(name, ensure_ascii=False).encode(plain, "replace") for name in looked_for}
+        marks = {name: _as_json(name, form.encoding) for name in looked_for}
 
         def may_name_more(number: int, line: bytes) -> bool:
-            return number <= _KEYS_FROM or any(mark in line for name, mark in marks.items() if name not in keys)
+            if not keys or number <= _KEYS_FROM:
+                return True
+            lacking = [mark for name, mark in marks.items() if name not in keys]
+            return any(plain in line or escaped in line.lower() for plain, escaped in lacking)
 
         for _, record in _json_objects(path, form.encoding, broken, may_name_more):
             keys.update(dict.fromkeys(record))
@@ -246,6 +249,12 @@ def _in_words(err: csv.Error) -> str:
         limit = csv.field_size_limit()
         return f"a field of over {limit:,} characters: an open double quote (--no_quotes), or a text to shorten"
     return text
+
+
+def _as_json(name: str, encoding: str) -> tuple[bytes, bytes]:
+    """A name as JSON has it: in letters, and with escapes in small letters."""
+    letters = json.dumps(name, ensure_ascii=False).encode(encoding.removesuffix("-sig"), "replace")
+    return letters, json.dumps(name).lower().encode()
 
 
 def _json_objects(

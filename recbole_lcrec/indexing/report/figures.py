@@ -1,4 +1,4 @@
-"""Figures of the index report, as plotly's JSON: what is drawn, in which colour, with which words on the axes.
+"""Figures of the index report, as plotly's JSON: what is plotly_json, in which colour, with which words on the axes.
 
 Knows arrays and plotly. Refuses to know the page around the figures (which sets the colours of text and grid, so that
 they suit light and dark browsers) and where the numbers come from. Every figure holds a bounded number of points,
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from recbole_lcrec.pages import drawn
+from recbole_lcrec.pages import plotly_json
 
 __all__ = ["bars", "branching", "code_usage", "curves", "item_map", "level_name"]
 
@@ -59,7 +59,7 @@ def curves(
         _log_axis(figure, [value for _, values in series.values() for value in values if value > 0])
     else:
         figure.update_yaxes(rangemode="tozero", tickformat=".2~%" if percent else None)
-    return drawn(figure, "epoch", y_title, _HEIGHT)
+    return plotly_json(figure, "epoch", y_title, _HEIGHT)
 
 
 def code_usage(counts: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def code_usage(counts: Sequence[np.ndarray]) -> dict[str, Any]:
             line={"color": _COLOURS[level % len(_COLOURS)], "width": 2},
         )
     figure.update_yaxes(rangemode="tozero")
-    return drawn(figure, "codes of the level, the most used first", "items that have the code", _HEIGHT)
+    return plotly_json(figure, "codes of the level, the most used first", "items that have the code", _HEIGHT)
 
 
 def bars(
@@ -114,7 +114,7 @@ def bars(
         figure.update_yaxes(range=[math.log10(0.5), math.log10(1.5 * max([1.0, *present]))])
     if percent:
         figure.update_yaxes(tickformat=".0%", range=[0, 1])
-    return drawn(figure, x_title, y_title, _HEIGHT)
+    return plotly_json(figure, x_title, y_title, _HEIGHT)
 
 
 def branching(children: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def item_map(
     figure.update_layout(showlegend=highlight, hovermode="closest")
     figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 0.94, "yanchor": "top"})
     titles = [f"component {axis + 1} ({share:.1%} of the variance)" for axis, share in enumerate(shares)]
-    return drawn(figure, titles[0], titles[1], height=460)
+    return plotly_json(figure, titles[0], titles[1], height=460)
 
 
 def _add_points(

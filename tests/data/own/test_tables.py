@@ -139,16 +139,24 @@ def test_json_lines(tmp_path: Path) -> None:
     assert table.lines.tolist() == [1, 5, 6] and [record.line for record in table.broken] == [3, 4]
 
 
-def test_json_lines_name_a_column_late(tmp_path: Path) -> None:
+@pytest.mark.parametrize("escapes", [True, False])
+def test_json_lines_name_a_column_late(tmp_path: Path, escapes: bool) -> None:
     """What is looked for is found on any line, the rest on the first thousand."""
     path = tmp_path / "my.jsonl"
     records: list[dict[str, Any]] = [{"a": n} for n in range(2500)]
     records[1200]["größe"], records[1900]["b"], records[2400]["c"] = "XL", "z", "y"
-    path.write_text("\n".join(json.dumps(record, ensure_ascii=False) for record in records), encoding="utf-8")
+    path.write_text("\n".join(json.dumps(record, ensure_ascii=escapes) for record in records), encoding="utf-8")
     assert open_table(path).columns == ("a",)
     assert open_table(path, looked_for={"b", "größe", "nowhere"}).columns == ("a", "größe", "b")
     table = open_table(path, looked_for={"b"}).read({"x": "b", "y": "a"})
     assert table.columns["x"].tolist() == ["z" if n == 1900 else "" for n in range(2500)]
+
+
+@pytest.mark.parametrize("line", ["", "[1]", "{}"])
+def test_json_lines_begin_late(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "my.jsonl"
+    path.write_text('{"}\n' * (line != "") + f"{line}\n" * 1100 + '{"a": 1, "b": 2}\n{"c": 3}')
+    assert open_table(path).columns == ("a", "b")
 
 
 def test_parquet(tmp_path: Path) -> None:
