@@ -53,7 +53,7 @@ def test_logits_of_the_vocabulary_are_made_for_needed_states_alone(
 ) -> None:
     """Those of the last prompt tokens and of the beams of inner levels; the head sees nothing else."""
     model, trie, rows = lab.model("llama"), Trie.from_token_ids(lab.catalogue(300, 3)), []
-    head, linear = model.lm_head, torch.nn.functional.linear
+    head, linear, addmm = model.lm_head, torch.nn.functional.linear, torch.addmm
     head.__class__ = torch.nn.Linear if plain else Head
 
     def watched(states: torch.Tensor, weight: torch.Tensor, bias: Any = None) -> torch.Tensor:
@@ -61,8 +61,14 @@ def test_logits_of_the_vocabulary_are_made_for_needed_states_alone(
             rows.append(states.shape[:-1].numel())
         return linear(states, weight, bias)
 
+    def watched_columns(base: torch.Tensor, weight: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        if weight.data_ptr() == head.weight.data_ptr():
+            rows.append(columns.shape[1])
+        return addmm(base, weight, columns)
+
     reader = SharedReader(model)
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    monkeypatch.setattr(torch, "addmm", watched_columns)
     beam_search(reader, lab.prompts(24, 16), trie, 5)
     assert [count for count in rows if count] == [2, 2 * 5, 2 * 5]
 
