@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.data.catalogue import ItemCatalogue
 from recbole_lcrec.data.forms.convert import numbers_first
-from recbole_lcrec.data.locate import DataFiles, artifact_store, require_columns, require_dataset
+from recbole_lcrec.data.locate import DataFiles, artifact_store, require_dataset
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
 from recbole_lcrec.data.windows import oldest_of_lists
 from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
@@ -233,11 +234,11 @@ def check_inputs(config: Any) -> None:
     if index.file is not None and not Path(index.file).is_file():
         raise ValueError(f"index_file = {index.file!r}: there is no such file; leave the key out to learn an index")
     items = files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
-    separator = config["field_separator"]
+    form = (config["field_separator"], config["encoding"])
     if index.label_field and files.atomic:
         if not items.is_file():
             raise ValueError(f"index_label_field = {index.label_field!r}: there is no {items} to read labels from")
-        require_columns(items, [index.label_field], separator, "index_label_field")
+        require_columns(items, [index.label_field], *form, "index_label_field")
     _check_unused(index, files.index)
     if index.method == "auto" and (index.file or files.index):
         return
@@ -254,7 +255,7 @@ def check_inputs(config: Any) -> None:
         )
     if files.atomic:
         columns = (*text.title_fields, *text.description_fields)
-        require_columns(items, columns, separator, "text_title_fields and text_description_fields ([] for none)")
+        require_columns(items, columns, *form, "text_title_fields and text_description_fields ([] for none)")
 
 
 def _check_task_texts(config: Any, files: DataFiles, tasks: str | Sequence[str]) -> None:
@@ -272,7 +273,7 @@ def _check_task_texts(config: Any, files: DataFiles, tasks: str | Sequence[str])
         text = TextSettings.from_config(config)
         columns = (*text.title_fields, *text.description_fields)
         asked_by = f"{', '.join(asked)} of tuning_tasks through text_title_fields and text_description_fields"
-        require_columns(items, columns, config["field_separator"], asked_by)
+        require_columns(items, columns, config["field_separator"], config["encoding"], asked_by)
 
 
 def _check_unused(index: IndexSettings, found: Path | None) -> None:

@@ -191,6 +191,7 @@ def _with_user_texts(
             (dataset.uid_field, dataset.iid_field, dataset.time_field),
             intention.review_fields,
             config["field_separator"],
+            config["encoding"],
         )
 
     found, why_not = user_texts_of(

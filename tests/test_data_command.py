@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,21 @@ import pytest
 
 from recbole_lcrec import run_recbole_lcrec
 from recbole_lcrec.config import Config
+from recbole_lcrec.data.amazon.files import EDITIONS, remote_files
 from recbole_lcrec.data.loading import create_dataset
 from recbole_lcrec.data_command import main
+from recbole_lcrec.data_command.raw_steps import _KINDS
 from tests.data.amazon.amazon_raw import random_events
 from tests.data.amazon.test_prepare import write_raw
+from tests.data.test_download import BODY, Server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Answers every path with ``BODY``."""
+    one = Server()
+    yield one
+    one.close()
 
 
 def test_prepare_and_run_read_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +65,53 @@ def test_untitled_items_stay_when_asked(tmp_path: Path) -> None:
         assert main(["prepare", "Games", f"--data_path={tmp_path / name}", *flags]) == 0
         counts.append(len((folder / "Games.inter").read_text(encoding="utf-8").splitlines()))
     assert counts[0] < counts[1]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "paths"),
+    [
+        (
+            ["--kinds=ratings,metadata"],
+            ["benchmark/5core/rating_only/Software.csv.gz", "raw/meta_categories/meta_Software.jsonl.gz"],
+        ),
+        (["--kinds= metadata "], ["raw/meta_categories/meta_Software.jsonl.gz"]),
+        (
+            [],
+            [
+                "benchmark/5core/rating_only/Software.csv.gz",
+                "raw/meta_categories/meta_Software.jsonl.gz",
+                "raw/review_categories/Software.jsonl.gz",
+            ],
+        ),
+    ],
+)
+def test_only_the_kinds_that_are_asked_for_are_fetched(
+    tmp_path: Path, server: Server, kinds: list[str], paths: list[str]
+) -> None:
+    mirror = server.address.partition("/files")[0]
+    flags = ["--edition=2023", f"--mirror={mirror}", f"--data_path={tmp_path}", *kinds]
+    assert main(["download", "Software", *flags]) == 0
+    assert [path for path, _ in server.asked] == [f"/{path}" for path in paths]
+    raw = tmp_path / "Software" / "raw"
+    assert all((raw / path.rpartition("/")[2]).read_bytes() == BODY for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "told"),
+    [
+        ("Software", "ratings,metadat", "no kind 'metadat'; the kinds are ratings, metadata, reviews"),
+        ("Software", "", "no kind ''; the kinds are ratings, metadata, reviews"),
+        ("ml-1m", "ratings", "--kinds says nothing to ml-1m"),
+    ],
+)
+def test_kinds_that_cannot_be_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: Server, name: str, kinds: str, told: str
+) -> None:
+    mirror = server.address.partition("/files")[0]
+    assert main(["download", name, f"--kinds={kinds}", f"--mirror={mirror}", f"--data_path={tmp_path}"]) == 2
+    assert told in capsys.readouterr().err and not server.asked and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_kinds_are_those_of_each_edition(edition: str) -> None:
+    assert tuple(file.kind for file in remote_files("Games", edition)) == _KINDS

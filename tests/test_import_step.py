@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from recbole_lcrec.data.own.findings import _WORDS
+from recbole_lcrec.data_command import main
 from recbole_lcrec.data_command.import_step import IMPORT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +37,41 @@ def test_flags_reach_the_import(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "shop" / "shop.inter").read_text(encoding="utf-8") == (
         "user_id:token\titem_id:token\ttimestamp:float\trating:token\nann\tx\t1706659200\té\nbob\tx\t1706745600\t\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("shop.csv", b"user_id,item_id,timestamp\nu,i,1\n"),
+        ("shop.CSV.gz", gzip.compress(b"user_id,item_id,timestamp\nu,i,1\n")),
+        ("shop.jsonl", b'{"user_id": "u", "item_id": "i", "timestamp": 1}\n'),
+    ],
+    ids=["csv", "gzipped", "jsonl"],
+)
+def test_without_a_name_the_file_gives_it(tmp_path: Path, file: str, content: bytes) -> None:
+    (tmp_path / file).write_bytes(content)
+    assert main(["import", f"--interactions={tmp_path / file}", f"--data_path={tmp_path / 'out'}"]) == 0
+    assert (tmp_path / "out" / "shop" / "shop.inter").is_file()
+
+
+def test_a_name_goes_before_that_of_the_file(tmp_path: Path) -> None:
+    """Wherever it stands among the flags."""
+    (tmp_path / "my orders.csv").write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
+    table, out = f"--interactions={tmp_path / 'my orders.csv'}", f"--data_path={tmp_path / 'out'}"
+    for place in range(3):
+        words = [table, out, "--bad_row_limit=0"]
+        words.insert(place, f"shop{place}")
+        assert main(["import", *words]) == 0
+        assert (tmp_path / "out" / f"shop{place}" / f"shop{place}.inter").is_file()
+
+
+@pytest.mark.parametrize("file", ["my orders.csv", ".csv"])
+def test_a_file_that_gives_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str) -> None:
+    (tmp_path / file).write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
+    assert main(["import", f"--interactions={tmp_path / file}", f"--data_path={tmp_path / 'out'}"]) == 2
+    told = capsys.readouterr().err
+    assert "cannot name a data set" in told and file in told and "import NAME" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_comes_without_loading_anything(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,7 @@ class ItemCatalogue(ExactTimeOrder, FastReading, FastAugmentation, SequentialDat
             settings.title_fields,
             settings.description_fields,
             self.config["field_separator"],
+            self.config["encoding"],
         )
 
     def item_labels(self, field: str) -> list[frozenset[str]]:
@@ -79,4 +80,5 @@ class ItemCatalogue(ExactTimeOrder, FastReading, FastAugmentation, SequentialDat
             field,
             self.config["field_separator"],
             self.config["seq_separator"],
+            self.config["encoding"],
         )

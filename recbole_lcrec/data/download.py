@@ -25,6 +25,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from recbole_lcrec.artifacts import replace_text
+from recbole_lcrec.data.forms.placing import full_disk
 
 __all__ = ["DownloadError", "download"]
 
@@ -139,7 +140,7 @@ def download(
         ValueError: a file is there already that is not of this size or digest, the address is neither http nor https,
             or the folder cannot be written to.
         DownloadError: it could not be fetched, or what came is not of this size or digest.
-        OSError: the disk is full; what had come is removed.
+        DiskFullError: the disk is full. What had come is kept where the next call can go on with it, else removed.
     """
     if not address.startswith(("http://", "https://")):
         raise ValueError(f"address = {address!r} must begin with http:// or https://")
@@ -177,9 +178,14 @@ def _fetch_whole(part: _Part, size: int | None, digest: str | None, manner: _Man
             f"into {part.target.parent}, or name a mirror or a proxy",
         ) from err
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        kept = part.size() if part.version() else 0
+        left = f"{kept:,} bytes of {part.target.name} are kept, and the next call goes on from there"
+        full = full_disk(err, part.target.parent, left) if kept else full_disk(err, part.target.parent)
+        if full is None:
+            raise
+        if not kept:
             part.remove()
-        raise
+        raise full from err
 
 
 def _fetch(part: _Part, size: int | None, manner: _Manner) -> None:

@@ -22,6 +22,7 @@ def read_item_labels(
     label_field: str,
     separator: str = "\t",
     sequence_separator: str = " ",
+    encoding: str = "utf-8",
 ) -> list[frozenset[str]]:
     """Reads the labels of the catalogue from an atomic ``.item`` file.
 
@@ -32,6 +33,7 @@ def read_item_labels(
         label_field: name of the label's column, without its type.
         separator: what parts the columns.
         sequence_separator: what parts the labels of a ``token_seq``.
+        encoding: that of the file.
 
     Returns:
         N sets of labels; empty for an item that has none or is not in the file.
@@ -39,7 +41,9 @@ def read_item_labels(
     Raises:
         ValueError: there is no such file or column, or an item has two rows.
     """
-    table = read_item_table(item_file, item_ids, item_id_field, {"index_label_field": [label_field]}, separator)
+    table = read_item_table(
+        item_file, item_ids, item_id_field, {"index_label_field": [label_field]}, separator, encoding
+    )
     labels = [clean_text(value) for value in table.columns[label_field]]
     if table.types[label_field] == "token_seq":
         return [frozenset(filter(None, label.split(sequence_separator))) for label in labels]

@@ -35,21 +35,23 @@ def read_item_table(
     item_id_field: str,
     wanted: Mapping[str, Sequence[str]],
     separator: str = "\t",
+    encoding: str = "utf-8",
 ) -> ItemTable:
     """Reads columns of the catalogue from an atomic ``.item`` file, under RecBole's own rules of quoting.
 
     Args:
-        item_file: the file, UTF-8.
+        item_file: the file.
         item_ids: N original item ids; they give the row order.
         item_id_field: name of the id column, without its type.
         wanted: parameter that asks -> the columns that it asks for.
         separator: what parts the columns.
+        encoding: that of the file.
 
     Raises:
         ValueError: there is no such file or column, or an item has two rows.
     """
     try:
-        table = pd.read_csv(item_file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(item_file, sep=separator, dtype=str, keep_default_na=False, encoding=encoding)
     except FileNotFoundError as err:
         raise ValueError(f"{item_file}: no such item file") from err
     except (ValueError, pd.errors.ParserError) as err:

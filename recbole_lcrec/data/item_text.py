@@ -11,7 +11,7 @@ import ast
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -22,9 +22,10 @@ import pandas as pd
 
 from recbole_lcrec.data.item_table import read_item_table
 
-__all__ = ["ItemTexts", "clean_text", "read_item_texts", "require_texts"]
+__all__ = ["ItemTexts", "clean_text", "leaves", "read_item_texts", "require_texts"]
 
-_HIDDEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_HIDES = re.compile(r"<(?:(script|style)\b|!--)", re.IGNORECASE)
+_HUGE_REFERENCE = re.compile(r"&#[0-9]{100,};?")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b\ufeff]")
 _HALF = re.compile(r"[\ud800-\udfff]")
@@ -64,22 +65,67 @@ def clean_text(raw: Any) -> str:
     form of one, ``"['a', 'b']"``) joined by blanks, whitespace and control characters folded. Halves of surrogate
     pairs, which no file can hold, become question marks. None and NaN give "".
     """
+    return " ".join(filter(None, map(_plain, leaves(raw, _parts))))
+
+
+def leaves(value: Any, parts_of: Callable[[Any], Sequence[Any] | np.ndarray | None]) -> Iterator[Any]:
+    """Yields the innermost parts of a value in their order, however deep they are nested.
+
+    Args:
+        value: any value.
+        parts_of: the parts of a value; None for one that has none.
+    """
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        parts = parts_of(one)
+        if parts is None:
+            yield one
+        else:
+            pending.extend(reversed(parts))
+
+
+def _parts(raw: Any) -> Sequence[Any] | np.ndarray | None:
+    """The parts of a list, or of the printed form of one."""
+    if isinstance(raw, (list, tuple, np.ndarray)):
+        return raw
+    if isinstance(raw, str) and (text := raw.strip()).startswith("[") and text.endswith("]"):
+        return _parsed_list(text)
+    return None
+
+
+def _plain(raw: Any) -> str:
+    """One line of plain text; raw is no list."""
     if raw is None or (isinstance(raw, (float, np.floating)) and math.isnan(raw)) or raw is pd.NA:
         return ""
-    if isinstance(raw, (list, tuple, np.ndarray)):
-        return _joined(raw)
-    text = str(raw).strip()
-    if text.startswith("[") and text.endswith("]"):
-        parts = _parsed_list(text)
-        if parts is not None:
-            return _joined(parts)
-    text = html.unescape(html.unescape(text))
-    text = _TAG.sub(" ", _HIDDEN.sub(" ", text))
-    return _HALF.sub("?", " ".join(_CONTROL.sub(" ", text).split()))
+    text = _without_hidden(_unescaped(_unescaped(str(raw))))
+    return _HALF.sub("?", " ".join(_CONTROL.sub(" ", _TAG.sub(" ", text)).split()))
 
 
-def _joined(parts: Iterable[Any]) -> str:
-    return " ".join(filter(None, map(clean_text, parts)))
+def _unescaped(text: str) -> str:
+    # html knows that so large a number is no character, but Python does not read it that far
+    return html.unescape(_HUGE_REFERENCE.sub("\ufffd", text))
+
+
+def _without_hidden(text: str) -> str:
+    """The text without scripts, styles and comments; one that is never closed stays.
+
+    What is not closed once is not closed later either, so it is looked for once: one pattern for all would read a text
+    full of openings to its end at each of them.
+    """
+    shown: list[str] = []
+    begin, unclosed = 0, set()
+    for opening in _HIDES.finditer(text):
+        kind = (opening[1] or "").lower()
+        if opening.start() < begin or kind in unclosed:
+            continue
+        closing = re.compile(rf"</{kind}\s*>" if kind else "-->", re.IGNORECASE).search(text, opening.end())
+        if closing is None:
+            unclosed.add(kind)
+        else:
+            shown.append(text[begin : opening.start()])
+            begin = closing.end()
+    return " ".join([*shown, text[begin:]])
 
 
 def _parsed_list(text: str) -> list[Any] | None:
@@ -98,6 +144,7 @@ def read_item_texts(
     title_fields: Sequence[str],
     description_fields: Sequence[str],
     separator: str = "\t",
+    encoding: str = "utf-8",
 ) -> ItemTexts:
     """Reads the texts of the catalogue from an atomic ``.item`` file, under RecBole's own rules of quoting.
 
@@ -108,6 +155,7 @@ def read_item_texts(
         title_fields: columns that make the title, joined by a blank in this order.
         description_fields: columns that make the description; may be empty.
         separator: what parts the columns.
+        encoding: that of the file.
 
     Returns:
         Texts of the N items. Items without any text are logged and kept with empty strings.
@@ -122,7 +170,7 @@ def read_item_texts(
         )
     ids = tuple(str(item) for item in item_ids)
     wanted = {"text_title_fields": title_fields, "text_description_fields": description_fields}
-    table = read_item_table(item_file, ids, item_id_field, wanted, separator).columns
+    table = read_item_table(item_file, ids, item_id_field, wanted, separator, encoding).columns
     texts = ItemTexts(ids, _column(table, title_fields), _column(table, description_fields))
     _report_blank(texts, item_file)
     return texts

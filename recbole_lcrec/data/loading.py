@@ -27,6 +27,7 @@ from recbole.data.dataset import Dataset, SequentialDataset  # noqa: E402
 
 from recbole_lcrec.data.atomic_reader import FastReading  # noqa: E402
 from recbole_lcrec.data.augmentation import FastAugmentation  # noqa: E402
+from recbole_lcrec.data.filtering import MendedFiltering  # noqa: E402
 from recbole_lcrec.data.locate import prepare_data_files  # noqa: E402
 from recbole_lcrec.data.sequences import exact_time_ranks  # noqa: E402
 from recbole_lcrec.data.splits import RowGroups, leave_out_last, split_statistics  # noqa: E402
@@ -38,7 +39,7 @@ MIN_INTERACTIONS = 3
 _NOTHING = np.empty(0, dtype=np.int64)
 
 
-class ExactTimeOrder:
+class ExactTimeOrder(MendedFiltering):
     """Mixed into a RecBole data set class: times become exact places in the user's history.
 
     It hooks RecBole's last filtering step, when rows are final and still numbered as in the file; from then on the
@@ -50,8 +51,6 @@ class ExactTimeOrder:
     """
 
     config: Any
-    inter_feat: Any
-    uid_field: str
     time_field: str
     user_lengths: np.ndarray | None = None
 
@@ -62,13 +61,22 @@ class ExactTimeOrder:
         self.user_lengths = np.bincount(users)
         if self.time_field in inter_feat:
             inter_feat[self.time_field] = exact_time_ranks(
-                inter_feat[self.time_field].to_numpy(np.float64),
+                self._times(),
                 users if leave_one_out else np.zeros(len(users), dtype=np.int64),
                 inter_feat.index.to_numpy(np.int64),
             )
         super()._reset_index()  # type: ignore[misc]
         if leave_one_out:
             self._warn_of_short_users()
+
+    def _times(self) -> np.ndarray:
+        try:
+            return self.inter_feat[self.time_field].to_numpy(np.float64)
+        except ValueError as err:
+            raise ValueError(
+                f"{self.dataset_path}: a {self.time_field} is no number ({err}); RecBole orders by numbers, and "
+                "python -m recbole_lcrec.data import makes them out of dates"
+            ) from err
 
     def _warn_of_short_users(self) -> None:
         counts = self.user_lengths

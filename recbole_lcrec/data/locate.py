@@ -5,7 +5,6 @@ Knows folders and file names. Refuses to know what the files hold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -14,9 +13,12 @@ from typing import Any
 from recbole_lcrec.artifacts import ArtifactStore
 from recbole_lcrec.data.amazon.files import RawFiles, find_raw
 from recbole_lcrec.data.amazon.prepare import amazon_artifact
+from recbole_lcrec.data.atomic_header import atomic_columns, require_columns
 from recbole_lcrec.data.forms.convert import convert_published
 
-__all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_columns", "require_dataset"]
+__all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_dataset"]
+
+_RAW = tuple(f".{form}{packed}" for form in ("csv", "json", "jsonl") for packed in ("", ".gz"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
     """Looks for a data set.
 
     Raises:
-        ValueError: neither form is there; the message lists the ways to get one.
+        ValueError: no form is there; the message lists the ways to get one. Or only some of Amazon's raw files are.
     """
     index = folder / f"{name}.index.json"
     found_index = index if index.is_file() else None
@@ -55,9 +57,11 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
         return DataFiles(name, folder, True, found_index)
     if (folder / f"{name}.inter.json").is_file():
         return DataFiles(name, folder, False, found_index)
-    categories = {path.name.removeprefix("meta_").split(".")[0] for path in (folder / "raw").glob("meta_*.json*")}
-    if categories:
-        raw = find_raw(name, folder / "raw", category=categories.pop() if len(categories) == 1 else None)
+    names = (path.name for path in (folder / "raw").glob("*") if path.name.endswith(_RAW))
+    categories = {file.split(".")[0].removeprefix("meta_").removesuffix("_5") for file in names}
+    category = categories.pop() if len(categories) == 1 else None
+    raw = find_raw(name, folder / "raw", category=category) if category or categories else None
+    if raw is not None:
         return DataFiles(name, folder, False, found_index, raw)
     raise ValueError(
         f"data set {name!r} was not found: neither {folder / (name + '.inter')} nor "
@@ -68,27 +72,12 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
     )
 
 
-def require_columns(path: Path, names: Sequence[str], separator: str, asked_by: str) -> None:
-    """Makes sure, by its header alone, that an atomic file has columns.
-
-    Raises:
-        ValueError: it lacks one; names the column, who asks for it, and the columns there are.
-    """
-    with path.open(encoding="utf-8") as lines:
-        header = [column.rsplit(":", 1)[0] for column in lines.readline().rstrip("\r\n").split(separator)]
-    absent = [name for name in names if name not in header]
-    if absent:
-        raise ValueError(
-            f"{path}: no column {', '.join(map(repr, absent))}, asked for by {asked_by}; "
-            f"its columns are {', '.join(header)}"
-        )
-
-
 def require_dataset(config: Any) -> DataFiles:
     """The files of the configured data set, with the columns that every model needs.
 
     Raises:
-        ValueError: there is no such data set (see :func:`find_data_files`), or its interactions lack a column.
+        ValueError: there is no such data set (see :func:`find_data_files`), its interactions lack a column, or a file
+            is no atomic file.
     """
     files = find_data_files(config["dataset"], Path(config["data_path"]))
     if files.atomic:
@@ -96,7 +85,11 @@ def require_dataset(config: Any) -> DataFiles:
         if config["eval_args"]["order"] == "TO":
             fields.append("TIME_FIELD")
         names = [config[field] for field in fields]
-        require_columns(files.folder / f"{files.name}.inter", names, config["field_separator"], ", ".join(fields))
+        form = (config["field_separator"], config["encoding"])
+        require_columns(files.folder / f"{files.name}.inter", names, *form, ", ".join(fields))
+        items = files.folder / f"{files.name}.item"
+        if items.is_file():
+            atomic_columns(items, *form)
     return files
 
 
@@ -117,7 +110,7 @@ def prepare_data_files(config: Any) -> DataFiles:
         return files
     if files.raw is not None:
         prepared, _ = amazon_artifact(files.raw, artifact_store(config), show_progress=bool(config["show_progress"]))
-        config["data_path"] = str(prepared.path)
+        _point_at(config, prepared.path)
         return files
     sources = {
         suffix: path
@@ -137,5 +130,11 @@ def prepare_data_files(config: Any) -> DataFiles:
         )
     else:
         getLogger().info(f"Reusing the converted atomic files in {artifact.path}")
-    config["data_path"] = str(artifact.path)
+    _point_at(config, artifact.path)
     return files
+
+
+def _point_at(config: Any, folder: Path) -> None:
+    """Has RecBole read atomic files that this package wrote, whatever the user's own files are like."""
+    config["data_path"] = str(folder)
+    config["encoding"], config["field_separator"] = "utf-8", "\t"

@@ -40,6 +40,7 @@ def read_reviews(
     columns: tuple[str, str, str],
     review_fields: Sequence[str],
     separator: str = "\t",
+    encoding: str = "utf-8",
 ) -> dict[tuple[int, int], str]:
     """Reads the reviews of the training interactions, under RecBole's own rules of quoting.
 
@@ -56,6 +57,7 @@ def read_reviews(
         columns: names of the columns of users, items and times, without their types.
         review_fields: columns that make a review, joined by a blank; those that the file lacks are passed over.
         separator: what parts the columns.
+        encoding: that of the file.
 
     Returns:
         (row in ``sequences``, position in the user's training sequence) -> cleaned review; interactions without one
@@ -64,7 +66,7 @@ def read_reviews(
     Raises:
         ValueError: the file cannot be read, lacks the column of users, items or times, or a row has no time.
     """
-    header = _header(inter_file, separator)
+    header = _header(inter_file, separator, encoding)
     reviews = [name for name in review_fields if name in header]
     if not reviews:
         getLogger().info(
@@ -78,11 +80,11 @@ def read_reviews(
             f"{inter_file}: no column {', '.join(map(repr, absent))}, needed to tell whose reviews it holds; "
             f"its columns are {', '.join(header)}"
         )
-    events = _read_events(inter_file, header, user_ids, item_ids, columns, separator)
+    events = _read_events(inter_file, header, user_ids, item_ids, columns, separator, encoding)
     places = _places_of_lines(events, sequences)
     found: dict[tuple[int, int], str] = {}
     owners = np.repeat(np.arange(len(sequences)), sequences.lengths())
-    for part in _parts(inter_file, header, reviews, separator):
+    for part in _parts(inter_file, header, reviews, separator, encoding):
         of_part = places[part.index.to_numpy()]
         kept = of_part >= 0
         rows = part.loc[kept, reviews].itertuples(index=False, name=None)
@@ -95,16 +97,18 @@ def read_reviews(
     return found
 
 
-def _header(path: Path, separator: str) -> dict[str, str]:
+def _header(path: Path, separator: str, encoding: str) -> dict[str, str]:
     """Name of each column -> the name with its type, as the file has it."""
     try:
-        columns = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8").columns
+        columns = pd.read_csv(path, sep=separator, nrows=0, encoding=encoding).columns
     except (OSError, ValueError, pd.errors.ParserError) as err:
         raise ValueError(f"{path}: not a readable table with a header of name:type ({err})") from err
     return {str(column).rsplit(":", 1)[0]: str(column) for column in columns}
 
 
-def _parts(path: Path, header: dict[str, str], names: Sequence[str], separator: str) -> Iterator[pd.DataFrame]:
+def _parts(
+    path: Path, header: dict[str, str], names: Sequence[str], separator: str, encoding: str
+) -> Iterator[pd.DataFrame]:
     """Some columns of the file as strings, part after part; the index counts lines from 0 through all parts."""
     try:
         with pd.read_csv(
@@ -113,7 +117,7 @@ def _parts(path: Path, header: dict[str, str], names: Sequence[str], separator: 
             usecols=[header[name] for name in names],
             dtype=str,
             keep_default_na=False,
-            encoding="utf-8",
+            encoding=encoding,
             chunksize=_ROWS_AT_ONCE,
         ) as parts:
             for part in parts:
@@ -129,12 +133,13 @@ def _read_events(
     item_ids: Sequence[str],
     columns: tuple[str, str, str],
     separator: str,
+    encoding: str,
 ) -> _Events:
     user_field, item_field, time_field = columns
     user_index, item_index = pd.Index([*user_ids]), pd.Index([*item_ids])
     users, items, times, lines = [], [], [], []
     n_lines = 0
-    for part in _parts(path, header, columns, separator):
+    for part in _parts(path, header, columns, separator, encoding):
         user, item = user_index.get_indexer(part[user_field]), item_index.get_indexer(part[item_field])
         kept = (user >= 0) & (item >= 0)
         users.append(user[kept])

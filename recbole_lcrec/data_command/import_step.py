@@ -15,7 +15,9 @@ __all__ = ["IMPORT"]
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the data set to be, as --dataset will name it")
+    parser.add_argument(
+        "name", nargs="?", help="of the data set to be, as --dataset will name it; else that of --interactions' file"
+    )
     parser.add_argument(
         "--interactions", required=True, type=Path, metavar="FILE", help="users, items, times: csv, tsv, jsonl, parquet"
     )
@@ -68,7 +70,7 @@ def _import(options: argparse.Namespace) -> None:
     tables = import_module("recbole_lcrec.data.own.importing")
     tables.import_tables(
         tables.ImportOptions(
-            name=options.name,
+            name=tables.name_of(options.interactions) if options.name is None else options.name,
             interactions=options.interactions,
             items=options.items,
             data_path=Path(options.data_path),
@@ -94,7 +96,7 @@ IMPORT = Step(
     "make a data set of your own tables",
     "Check a table of interactions and one of items, and write DATA_PATH/NAME/NAME.inter, NAME.item and a one-page\n"
     "report, NAME.import.html (and .json). docs/own-data.md says what each finding means.",
-    "  python -m recbole_lcrec.data import shop --interactions=orders.csv --items=products.csv\n"
+    "  python -m recbole_lcrec.data import --interactions=shop.csv --items=products.csv\n"
     "  python -m recbole_lcrec.data import shop --interactions=orders.csv --items=products.csv \\\n"
     "    --columns user_id=customer item_id=sku timestamp=bought_at title=name description=about",
     _add_flags,

@@ -11,8 +11,11 @@ from importlib import import_module
 from pathlib import Path
 
 from recbole_lcrec.data_command.step import Step
+from recbole_lcrec.values import did_you_mean
 
 __all__ = ["DOWNLOAD", "PREPARE"]
+
+_KINDS = ("ratings", "metadata", "reviews")
 
 
 def _add_name(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +26,41 @@ def _add_name(parser: argparse.ArgumentParser) -> None:
 
 def _add_download(parser: argparse.ArgumentParser) -> None:
     _add_name(parser)
+    parser.add_argument(
+        "--kinds", metavar="KINDS", help=f"which of Amazon's files, with commas between: {', '.join(_KINDS)} (all)"
+    )
     parser.add_argument("--mirror", metavar="ADDRESS", help="takes the publisher's place")
     parser.add_argument("--proxy", metavar="ADDRESS", help="of a proxy; else the environment's")
 
 
+def _kinds(text: str | None) -> tuple[str, ...]:
+    kinds = _KINDS if text is None else tuple(kind.strip() for kind in text.split(","))
+    for kind in kinds:
+        if kind not in _KINDS:
+            raise ValueError(
+                f"--kinds: no kind {kind!r}; the kinds are {', '.join(_KINDS)}{did_you_mean(kind, _KINDS)}"
+            )
+    return kinds
+
+
 def _download(options: argparse.Namespace) -> None:
-    folder = Path(options.data_path) / options.name
+    folder, kinds = Path(options.data_path) / options.name, _kinds(options.kinds)
     recbole = import_module("recbole_lcrec.data.forms.recbole_downloads")
     if options.name in recbole.recbole_addresses() and not (options.edition or options.category):
+        if options.kinds is not None:
+            raise ValueError(
+                f"--kinds says nothing to {options.name}, which RecBole offers as one archive; leave it out"
+            )
         files = recbole.download_recbole(options.name, folder, options.mirror, options.proxy)
     else:
         files = import_module("recbole_lcrec.data.amazon.prepare").download_amazon(
-            options.name, folder / "raw", options.edition or "2018", options.category, options.mirror, options.proxy
+            options.name,
+            folder / "raw",
+            options.edition or "2018",
+            options.category,
+            options.mirror,
+            options.proxy,
+            kinds,
         )
     logging.getLogger().info("\n".join(f"{path}: {path.stat().st_size:,} bytes" for path in files))
 
@@ -63,11 +89,13 @@ def _prepare(options: argparse.Namespace) -> None:
 DOWNLOAD = Step(
     "download",
     "fetch Amazon's raw files, or a data set that RecBole offers",
-    "Fetch the raw files of an Amazon data set into DATA_PATH/NAME/raw; a run prepares them itself, once. Or\n"
-    "fetch one of RecBole's data sets, under RecBole's name, into DATA_PATH/NAME.",
+    "Fetch the raw files of an Amazon data set into DATA_PATH/NAME/raw; a run prepares them itself, once, and\n"
+    "needs no reviews for it where there are ratings. Or fetch one of RecBole's data sets, under RecBole's name,\n"
+    "into DATA_PATH/NAME.",
     "  python -m recbole_lcrec.data download Games\n"
     "  python -m recbole_lcrec.data download amazon-video-games-18\n"
-    "  python -m recbole_lcrec.data download Video_Games --edition=2023 --proxy=http://proxy:3128",
+    "  python -m recbole_lcrec.data download Video_Games --edition=2023 --kinds=ratings,metadata\n"
+    "  python -m recbole_lcrec.data download Games --proxy=http://proxy:3128",
     _add_download,
     _download,
 )

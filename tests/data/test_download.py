@@ -4,11 +4,13 @@ import errno
 import hashlib
 import json
 import random
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from recbole_lcrec.artifacts import DiskFullError
 from recbole_lcrec.data import download as module
 from recbole_lcrec.data.download import DownloadError, download
 
@@ -256,13 +258,30 @@ def test_packed_content_is_kept_packed(server, target):
     assert target.read_bytes() == BODY
 
 
-def test_a_full_disk_leaves_no_part(server, target, monkeypatch):
-    def full(part, response, bar):
-        part.path.write_bytes(b"some")
-        raise OSError(errno.ENOSPC, "No space left on device")
+def full_disk(part, response, bar):
+    part.path.write_bytes(BODY[:1234])
+    raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "_receive", full)
-    with pytest.raises(OSError, match="No space left"):
+
+def test_a_full_disk_keeps_what_came_and_a_later_call_goes_on(server, target, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_receive", full_disk)
+        with pytest.raises(DiskFullError, match="No space left") as told:
+            fetch(server, target)
+    assert told.value.errno == errno.ENOSPC and f"no space left in {target.parent} " in told.value.strerror
+    assert "1,234 bytes of meta.json.gz are kept, and the next call goes on from there: free" in told.value.strerror
+    assert "name a folder on another disk" in told.value.strerror
+    assert files(target) == ["meta.json.gz.part", "meta.json.gz.part.json"]
+    fetch(server, target, digest=SHA)
+    assert server.ranges() == [None, "bytes=1234-"] and files(target) == [target.name]
+
+
+def test_a_full_disk_leaves_no_part_that_nothing_could_go_on_with(server, target, monkeypatch):
+    server.plan = [{"etag": None}]
+    monkeypatch.setattr(module, "_receive", full_disk)
+    with pytest.raises(
+        DiskFullError, match=f"in {re.escape(str(target.parent))} .*nothing half written stays there: free"
+    ):
         fetch(server, target)
     assert files(target) == []
 

@@ -37,3 +37,5 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
             path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             read_allowed(path)
+    with pytest.raises(ValueError, match=r"is a folder; give a file with an item id a line"):
+        read_allowed(tmp_path)

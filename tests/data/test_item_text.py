@@ -1,6 +1,8 @@
 """Item texts: cleaning by example, alignment to the catalogue, and errors that name the remedy."""
 
 import logging
+import random
+import re
 
 import numpy as np
 import pytest
@@ -34,6 +36,51 @@ from recbole_lcrec.data.item_text import ItemTexts, clean_text, read_item_texts,
 )
 def test_clean_text(raw, clean):
     assert clean_text(raw) == clean
+
+
+@pytest.mark.parametrize("depth", [3, 500, 100_000])
+def test_lists_are_read_however_deep(depth):
+    deep = ["one", ["['two', ['three']]"], None]
+    for _ in range(depth):
+        deep = [deep, "after"]
+    assert clean_text(deep) == " ".join(["one two three", *["after"] * depth])
+    # the printed form of a list is one only where Python reads it; else it is a title in brackets
+    assert clean_text("[" * depth + "1" + "]" * depth) == ("1" if depth == 3 else "[" * depth + "1" + "]" * depth)
+
+
+def test_references_to_no_character_are_read():
+    assert clean_text("a&#" + "9" * 5000 + ";b &amp;#" + "9" * 5000 + "; &#65;") == "a\ufffdb \ufffd A"
+
+
+def test_what_is_hidden_goes_as_by_a_single_pattern():
+    pattern = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+    pieces = [
+        "<script",
+        "<STYLE",
+        "<scripts>",
+        ">",
+        "</script>",
+        "</Style \n>",
+        "</style",
+        "<!--",
+        "-->",
+        "<!-->",
+        "x",
+        " ",
+    ]
+    draw = random.Random(5)
+    texts = ["".join(draw.choices(pieces, k=draw.randrange(1, 14))) for _ in range(4000)]
+    plain = [" ".join(re.sub(r"</?[a-zA-Z][^<>]*>", " ", pattern.sub(" ", text)).split()) for text in texts]
+    assert sum(pattern.search(text) is not None for text in texts) > 1000
+    assert [clean_text(text) for text in texts] == plain
+
+
+@pytest.mark.parametrize("opening", ["<!--", "<script ", "<style>", "<!--<script <style "])
+def test_openings_that_are_never_closed_are_looked_for_once(opening):
+    """Minutes to hours, where each of them is looked for to the end of the text."""
+    text = opening * 300_000
+    shown = "" if opening == "<style>" else " ".join(text.split())
+    assert clean_text(text) == shown
 
 
 @pytest.fixture

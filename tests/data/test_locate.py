@@ -55,7 +55,7 @@ def test_missing_data_set_stops_every_model(tmp_path):
 
 
 def test_atomic_files_come_first_and_are_taken_where_they_are(published):
-    (published / "shop.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n")
+    (published / "shop.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\ti\t1\n")
     found = find_data_files("shop", published)
     assert found.atomic and found.index == published / "shop.index.json"
     config = config_of(published)
@@ -128,3 +128,48 @@ def test_where_artifacts_lie(tmp_path):
     config = {"artifact_dir": None, "checkpoint_dir": str(tmp_path / "saved")}
     assert artifact_store(config).root == tmp_path / "saved" / "artifacts"
     assert artifact_store({**config, "artifact_dir": str(tmp_path / "own")}).root == tmp_path / "own"
+
+
+@pytest.mark.parametrize("suffix", ["inter", "item"])
+def test_files_that_are_none_are_told_before_anything_is_loaded(published, suffix):
+    header = "user_id:token\titem_id:token\ttimestamp:float\n"
+    (published / "shop.inter").write_text(header + "u\t1\t1\n")
+    (published / f"shop.{suffix}").write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"shop\.{suffix} is empty"):
+        require_dataset(config_of(published))
+
+
+def test_files_in_another_encoding(tmp_path):
+    folder = tmp_path / "data" / "shop"
+    folder.mkdir(parents=True)
+    events = [f"jos\u00e9\tcaf\u00e9{item}\t{item}\n" for item in range(5)]
+    items = [f"caf\u00e9{item}\tth\u00e9 {item}\n" for item in range(5)]
+    for suffix, header, lines in (
+        ("inter", "user_id:token\titem_id:token\ttimestamp:float\n", events),
+        ("item", "item_id:token\ttitle:token_seq\n", items),
+    ):
+        (folder / f"shop.{suffix}").write_text(header + "".join(lines), encoding="latin-1")
+    with pytest.raises(ValueError, match=r"shop\.inter is not utf-8 .*--encoding"):
+        require_dataset(config_of(folder))
+    changes = {"encoding": "latin-1", "index_method": "random", "topk": [1], "valid_metric": "NDCG@1"}
+    places = {"data_path": str(folder.parent), "checkpoint_dir": str(tmp_path / "saved")}
+    dataset = create_dataset(Config("LCRec", "shop", config_dict={**places, **changes, "text_description_fields": []}))
+    assert dataset.item_ids == tuple(f"caf\u00e9{item}" for item in range(5))
+    assert list(dataset.item_texts.titles) == [f"th\u00e9 {item}" for item in range(5)]
+
+
+def test_what_this_package_converts_is_read_as_it_was_written(published):
+    config = config_of(published, encoding="utf-16", field_separator=",")
+    assert create_dataset(config).item_num == 1 + 6
+
+
+def test_a_part_of_amazon_s_files_is_told_by_name(tmp_path):
+    raw = tmp_path / "data" / "Games" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "Video_Games.csv").write_text("A1,B1,5.0,1400000000\n")
+    with pytest.raises(ValueError, match=r"meta_Video_Games\.json\.gz; put it there"):
+        find_data_files("Games", raw.parent)
+    (raw / "Video_Games.csv").unlink()
+    (raw / "meta_Video_Games.json.gz.part").write_bytes(b"half")
+    with pytest.raises(ValueError, match="was not found"):
+        find_data_files("Games", raw.parent)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.data.forms.convert import ODD_IDS
 from recbole_lcrec.data.raw_lines import BadLines, csv_records, json_records
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 _NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _MILLISECONDS_FROM = 10**11  # as seconds, the year 5138; as milliseconds, 1973
 _TIMES_END = 10**14
+_LARGEST_RATING = float(np.finfo(np.float32).max)
 _LOOKED_AT = 1000
 
 
@@ -84,11 +86,14 @@ def identifier(raw: Any, what: str) -> str:
     """An id without blanks around it; blanks, tabs and commas inside stay.
 
     Raises:
-        ValueError: it is missing, empty, or holds a control character other than a tab.
+        ValueError: it is missing, empty, or holds a control character other than a tab; or RecBole would take it for a
+            missing value or for its padding.
     """
     text = str(raw).strip() if isinstance(raw, (str, int)) else ""
     if not text or _NOT_IN_IDS.search(text):
         raise ValueError(f"no usable id of {what}: {raw!r:.80}")
+    if text in ODD_IDS:
+        raise ValueError(f"no usable id of {what}: {text!r} is a missing value or padding to RecBole; rename it")
     return text
 
 
@@ -100,12 +105,22 @@ def milliseconds(raw: Any) -> tuple[int, bool]:
     """
     try:
         number = float(raw)  # whole milliseconds are exact in a double
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last of a whole number with hundreds of digits
         number = math.nan
     if not 0 < number < _TIMES_END:  # NaN fails as well
         raise ValueError(f"time {raw!r:.80} is neither seconds nor milliseconds since 1970")
     given = number >= _MILLISECONDS_FROM
     return round(number if given else number * 1000), given
+
+
+def _score(raw: Any) -> float:
+    try:
+        score = float(raw)
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not abs(score) <= _LARGEST_RATING:  # NaN fails as well
+        raise ValueError(f"rating {raw!r:.80} is no number, or too large a one")
+    return score
 
 
 class _Builder:
@@ -120,9 +135,7 @@ class _Builder:
 
     def add(self, user: Any, item: Any, rating: Any, time: Any) -> None:
         user, item = identifier(user, "a user"), identifier(item, "an item")
-        score = float(rating)
-        if not math.isfinite(score):
-            raise ValueError(f"rating {rating!r:.80} is no number")
+        score = _score(rating)
         moment, given = milliseconds(time)
         self.units[given] += 1
         self.user_codes.append(self.users.setdefault(user, len(self.users)))
@@ -172,7 +185,7 @@ def read_interactions(
     for number, fields in rows:
         try:
             builder.add(*fields)
-        except (TypeError, ValueError) as err:
+        except ValueError as err:
             bad.add(number, err)
     bad.log()
     return builder.build(path)

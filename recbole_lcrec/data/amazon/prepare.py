@@ -29,6 +29,7 @@ from recbole_lcrec.data.amazon.metadata import scan_metadata, write_items
 from recbole_lcrec.data.amazon.report import Report
 from recbole_lcrec.data.amazon.review_texts import TextSpool, read_texts
 from recbole_lcrec.data.download import download
+from recbole_lcrec.data.forms.placing import full_disk
 from recbole_lcrec.data.raw_lines import BadLines
 
 __all__ = ["AmazonOptions", "amazon_artifact", "download_amazon", "prepare_amazon", "require_raw", "write_amazon"]
@@ -62,6 +63,7 @@ def download_amazon(
     Raises:
         ValueError: no such edition or category, or a file in the folder is not of the known size.
         DownloadError: a file could not be fetched; names it, its address and the folder to put it in.
+        DiskFullError: the disk is full; what came is kept where the next call can go on with it.
     """
     files = [file for file in remote_files(name, edition, category, mirror) if file.kind in kinds]
     return [
@@ -115,7 +117,7 @@ def prepare_amazon(
     Raises:
         ValueError: files are missing, damaged, or do not go together; nothing is left after the core; or the folder
             cannot be written to.
-        OSError: the disk is full, say; what was half written is gone.
+        DiskFullError: the disk is full; what was half written is gone.
     """
     options = options or AmazonOptions()
     raw = require_raw(name, folder, edition, category, options.below_five)
@@ -135,6 +137,10 @@ def prepare_amazon(
         final.unlink(missing_ok=True)
         for file in (f"{name}.{_REPORT}", f"{name}.item", final.name):
             os.replace(partial / file, out_folder / file)
+    except OSError as err:
+        if (full := full_disk(err, out_folder)) is None:
+            raise
+        raise full from err
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     report.log()

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ import pandas as pd
 
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
 from recbole_lcrec.data.forms.id_files import original_ids
+from recbole_lcrec.data.item_text import leaves
 from recbole_lcrec.values import KeyTwiceError, distinct_keys
 
 __all__ = [
+    "ODD_IDS",
     "READ_AS_MISSING",
     "TEXT_FIELDS",
     "convert_published",
@@ -44,6 +47,8 @@ READ_AS_MISSING = {
     *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 }
 """Words that RecBole, as pandas does, takes for a missing value."""
+ODD_IDS = frozenset([*READ_AS_MISSING, "[PAD]"])
+"""Ids that RecBole's reader takes for missing values, and the name that RecBole gives its padding."""
 _NAMED = 5
 
 
@@ -60,7 +65,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {err}, so one of its two values would be lost; keep one") from err
     except OSError as err:
         raise ValueError(f"{path} cannot be read ({err.strerror}); name the right file") from err
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
+    except (ValueError, RecursionError) as err:  # bad UTF-8 and numbers of thousands of digits are ValueErrors too
         raise ValueError(f"{path} is not valid JSON ({err}); restore it from its source") from err
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, but holds a {type(content).__name__}")
@@ -74,7 +79,8 @@ def one_line(text: Any) -> str:
     which no file can hold, question marks. The parts of a list are joined; None and NaN give "".
     """
     if isinstance(text, list):
-        return " ".join(filter(None, map(one_line, text)))
+        parts = leaves(text, lambda part: part if isinstance(part, list) else None)
+        return " ".join(filter(None, map(one_line, parts)))
     missing = text is None or text != text  # JSON as Python writes it has NaN
     line = "" if missing else " ".join(_CONTROL.sub(" ", str(text)).split())
     return line.encode("utf-8", "replace").decode("utf-8")
@@ -85,9 +91,9 @@ def missing_words(ids: Iterable[str]) -> list[str]:
     return [one for one in ids if one in READ_AS_MISSING]
 
 
-def numbers_first(item_id: str) -> tuple[int, str]:
+def numbers_first(item_id: str) -> tuple[Decimal, str]:
     """Sorts item ids: whole numbers by value, then all others by text."""
-    return (int(item_id) if item_id.isdecimal() else 2**62, item_id)
+    return Decimal(item_id if item_id.isdecimal() else "Infinity"), item_id  # int() refuses thousands of digits
 
 
 def sequence_rows(sequences: Mapping[str, Any], source: Path) -> pd.DataFrame:
@@ -187,7 +193,7 @@ def convert_published(source: Path, name: str, target: Path) -> dict[str, int]:
         originals = original_ids(item_numbers, catalogue, "items")
         counts["items with an original id"] = len(originals)
     users = interactions["user_id:token"].drop_duplicates()
-    _warn_of_missing(name, [*users, *catalogue])
+    _warn_of_odd(name, [*users, *catalogue])
     write_atomic(target / f"{name}.inter", interactions)
     write_atomic(target / f"{name}.item", item_rows(catalogue, texts, item_file if texts else None, originals))
     if user_numbers.is_file():
@@ -211,10 +217,10 @@ def _check_ids(ids: Iterable[str], source: Path | None) -> None:
             raise ValueError(f"{source}: the id {one!r:.80} is blank, or holds a line break or a control character")
 
 
-def _warn_of_missing(name: str, ids: Iterable[str]) -> None:
-    words = missing_words(ids)
-    if words:
+def _warn_of_odd(name: str, ids: Iterable[str]) -> None:
+    odd = [one for one in ids if one in ODD_IDS]
+    if odd:
         getLogger().warning(
-            f"{name}: RecBole reads the id(s) {', '.join(words[:_NAMED])} as missing values and leaves their rows out; "
-            "rename them to keep the rows"
+            f"{name}: RecBole takes {len(odd):,} id(s) for missing values, whose rows it leaves out, or for its "
+            f"padding: {', '.join(odd[:_NAMED])}{', ...' if len(odd) > _NAMED else ''}; rename them to keep the rows"
         )

@@ -20,6 +20,7 @@ from recbole_lcrec.data.amazon.metadata import ITEM_COLUMNS, scan_metadata, writ
 from recbole_lcrec.data.forms.atomic_table import AtomicTable, read_atomic
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
 from recbole_lcrec.data.forms.convert import missing_words
+from recbole_lcrec.data.forms.placing import full_disk
 from recbole_lcrec.data.forms.recbole_downloads import recbole_addresses
 from recbole_lcrec.data.raw_lines import BadLines
 from recbole_lcrec.values import did_you_mean
@@ -103,7 +104,7 @@ def join_texts(
     Raises:
         ValueError: a file is missing or damaged, the metadata are of other items, the item file has texts, or the
             folder cannot be written to.
-        OSError: the disk is full, say; the older item file stays.
+        DiskFullError: the disk is full; the older item file stays.
     """
     if edition is not None and edition not in EDITIONS:
         raise ValueError(f"edition = {edition!r} must be one of {', '.join(EDITIONS)}{did_you_mean(edition, EDITIONS)}")
@@ -140,6 +141,10 @@ def join_texts(
         texts = read_atomic(partial / "texts").columns.set_index("item_id").reindex(catalogue, fill_value="")
         write_atomic(partial / final.name, _joined(catalogue, item_field, texts, older))
         os.replace(partial / final.name, final)
+    except OSError as err:
+        if (full := full_disk(err, folder, "the older item file stays")) is None:
+            raise
+        raise full from err
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     counts = {

@@ -1,6 +1,7 @@
 """Files of a data set put into a folder, all or none.
 
-Knows how a data set's files are called and which of them tell that it is there. Refuses to know what is in them.
+Knows how a data set's files are called, which of them tell that it is there, and what to say of a full disk. Refuses to
+know what is in them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from filecmp import cmp
 from logging import getLogger
 from pathlib import Path
 
-__all__ = ["placed", "require_name"]
+from recbole_lcrec.artifacts import DiskFullError
+
+__all__ = ["full_disk", "placed", "require_name"]
 
 _NAME = re.compile(r"\w[\w.-]*")
 _DECIDING = ("inter", "inter.json")
@@ -46,6 +49,22 @@ def require_name(name: str) -> None:
         raise ValueError(f"{name!r} cannot name a data set; write letters, digits, '_', '-' and '.'")
 
 
+def full_disk(err: OSError, folder: Path, left: str = "nothing half written stays there") -> DiskFullError | None:
+    """The error that says where a disk is full and what can be done; None where that is not the trouble, or is said.
+
+    Args:
+        err: what was raised.
+        folder: where something was written.
+        left: what is there now.
+    """
+    if isinstance(err, DiskFullError) or err.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return DiskFullError(
+        err.errno,
+        f"no space left in {folder} ({err.strerror}); {left}: free some space, or name a folder on another disk",
+    )
+
+
 @contextmanager
 def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[Path] = ()) -> Iterator[Path]:
     """A hidden folder whose files move to ``folder`` once all are written.
@@ -65,7 +84,7 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
     Raises:
         ValueError: no such name can be, or the folder cannot be written to, holds a data set, or holds the sources
             under the same names.
-        OSError: the disk is full, say.
+        DiskFullError: the disk is full.
     """
     require_name(name)
     kept = {path.resolve() for path in sources}
@@ -121,13 +140,9 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
         for path in written:
             os.replace(path, folder / path.name)
     except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if (full := full_disk(err, folder)) is None:
             raise
-        raise OSError(
-            err.errno,
-            f"no space left in {folder} ({err.strerror}); nothing half written stays there: free some space, or name a "
-            "folder on another disk",
-        ) from err
+        raise full from err
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for path in made:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -50,8 +51,8 @@ def download_recbole(
         The atomic files.
 
     Raises:
-        ValueError: the archive is damaged or holds no interactions, or the folder holds a data set already or cannot be
-            written to.
+        ValueError: the archive is damaged or encrypted, holds no interactions or two files of one kind, or the folder
+            holds a data set already or cannot be written to.
         DownloadError: the archive could not be fetched; names its address and the folder to put it in.
         OSError: the disk is full; what was half written is gone.
     """
@@ -72,11 +73,27 @@ def _unpack(archive: Path, name: str, target: Path) -> None:
     """Writes the archive's atomic files under the data set's name; folders inside the archive are passed over."""
     try:
         with zipfile.ZipFile(archive) as packed:
-            members = {PurePosixPath(member).suffix: member for member in packed.namelist()}
+            members = _by_suffix(archive, name, packed.namelist())
             for suffix in filter(members.__contains__, _SUFFIXES):
                 with packed.open(members[suffix]) as source, (target / f"{name}{suffix}").open("wb") as stream:
                     shutil.copyfileobj(source, stream)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as err:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as err:  # the last: encrypted, unknown packing
         raise ValueError(f"{archive} is no whole archive ({err}); remove it to have it fetched again") from err
     if ".inter" not in members:
         raise ValueError(f"{archive} holds no interactions, but {', '.join(sorted(members.values())) or 'nothing'}")
+
+
+def _by_suffix(archive: Path, name: str, members: list[str]) -> dict[str, str]:
+    """Suffix -> member of the archive; folders and what macOS puts beside files are passed over."""
+    found: dict[str, str] = {}
+    for member in members:
+        path = PurePosixPath(member)
+        if member.endswith("/") or "__MACOSX" in path.parts or path.name.startswith("._"):
+            continue
+        if path.suffix in found and path.suffix in _SUFFIXES:
+            raise ValueError(
+                f"{archive} holds both {found[path.suffix]} and {member}; unpack it by hand and put the right one into "
+                f"{archive.parents[1]} as {name}{path.suffix}"
+            )
+        found[path.suffix] = member
+    return found

@@ -9,6 +9,7 @@ of the file. Nothing is altered or left out without a count in the report.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from logging import getLogger
@@ -31,9 +32,10 @@ from recbole_lcrec.data.own.tables import OwnTable, TableSource, open_table
 from recbole_lcrec.data.own.times import decimal_seconds
 from recbole_lcrec.values import did_you_mean
 
-__all__ = ["ImportOptions", "import_tables"]
+__all__ = ["ImportOptions", "import_tables", "name_of"]
 
 _ODD_ID_WAYS = ("stop", "mark")
+_SUFFIXES = re.compile(r"(?:\.(?:csv|tsv|tab|txt|json|jsonl|ndjson|parquet|pq|gz))+\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,25 @@ class ImportOptions:
                 raise ValueError(f"--{key}={getattr(self, key)} must be 0 or more")
         if self.drop_unknown_items and self.items is None:
             raise ValueError("--drop_unknown_items asks for a table of items; add --items=FILE")
+
+
+def name_of(interactions: Path) -> str:
+    """The name of a data set that is given none: that of the table's file without its suffixes.
+
+    Args:
+        interactions: the table, such as ``shop.csv.gz``.
+
+    Raises:
+        ValueError: no data set can be called so.
+    """
+    name = _SUFFIXES.sub("", interactions.name)
+    try:
+        require_name(name)
+    except ValueError as err:
+        raise ValueError(
+            f"{err}; it comes from {interactions}, so give a name: import NAME --interactions=FILE"
+        ) from err
+    return name
 
 
 def import_tables(options: ImportOptions) -> ImportReport:

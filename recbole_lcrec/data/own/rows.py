@@ -10,15 +10,12 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from recbole_lcrec.data.forms.convert import READ_AS_MISSING
+from recbole_lcrec.data.forms.convert import ODD_IDS, READ_AS_MISSING
 from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding, examples_of, finding
 from recbole_lcrec.data.own.tables import OwnTable
 
 __all__ = ["ODD_IDS", "require_numbers", "usable_rows", "without_odd_ids"]
-
-ODD_IDS = frozenset([*READ_AS_MISSING, "[PAD]"])
-"""Ids that RecBole's reader takes for missing values, and the name that RecBole gives its padding."""
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _PLAIN = {"float": rf"\s*{_NUMBER}\s*", "float_seq": rf"\s*{_NUMBER}(?:\s+{_NUMBER})*\s*"}

@@ -6,7 +6,9 @@ becomes of a time that it cannot read.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ _DATE_IN_DIGITS = (
     r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){1,2})?"
 )
 _WHOLE = r"[+-]?(?:[0-9]{1,18}|[0-8][0-9]{18})"  # what 64 bits hold
+_EXPONENT = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?0*[0-9]{1,3}")  # written out, larger ones have no end
 _ZONE = r"[T ][0-9:.,]+ ?(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 _WITH_ZONE, _WITHOUT = KINDS.index("dates with a zone"), KINDS.index("dates without one")
 
@@ -53,9 +56,9 @@ class Times:
 def parse_times(texts: np.ndarray, time_format: str | None = None) -> Times:
     """Reads times.
 
-    A number's unit is told by its size: below 1e11 seconds (year 5138), below 1e14 milliseconds, below 1e17
-    microseconds, else nanoseconds. Dates without a zone are taken as UTC. Times outside the years 1678 to 2261 cannot
-    be held and count as unreadable.
+    A number may have an exponent, and is read digit by digit. Its unit is told by its size: below 1e11 seconds (year
+    5138), below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds. Dates without a zone are taken as UTC.
+    Times outside the years 1678 to 2261 cannot be held and count as unreadable.
 
     Args:
         texts: object [R].
@@ -75,7 +78,7 @@ def parse_times(texts: np.ndarray, time_format: str | None = None) -> Times:
             f"--time_format={time_format!r} must be {', '.join(UNITS)}, iso, mixed, or hold % as strptime's do"
         )
     if time_format != "iso":
-        _fill_numbers(column, nanoseconds, kinds, time_format if time_format in UNITS else None)
+        _fill_numbers(_written_out(column), nanoseconds, kinds, time_format if time_format in UNITS else None)
     if time_format not in UNITS:
         dates = (kinds == 0) & column.str.match(r"[0-9]{4}-[0-9]{2}|[0-9]{8}T").to_numpy(bool)
         _fill_dates(column, dates, nanoseconds, kinds, "ISO8601")
@@ -84,7 +87,7 @@ def parse_times(texts: np.ndarray, time_format: str | None = None) -> Times:
 
 def looks_like_dates(texts: np.ndarray) -> bool:
     """Whether all numbers are dates written in digits alone, such as 20240131, and there is one."""
-    column = pd.Series(texts, dtype=object).str.strip()
+    column = _written_out(pd.Series(texts, dtype=object).str.strip())
     numbers = column[column.str.fullmatch(r"[0-9]+").to_numpy(bool)]
     return bool(len(numbers) and numbers.str.fullmatch(_DATE_IN_DIGITS).all())
 
@@ -98,6 +101,15 @@ def decimal_seconds(nanoseconds: np.ndarray) -> np.ndarray:
     for row in np.flatnonzero(nanoseconds < 0):
         texts[row] = "-" + texts[row]
     return texts
+
+
+def _written_out(column: pd.Series) -> pd.Series:
+    """Numbers with exponents as numbers without, exactly; all else as it is."""
+    texts = column.to_numpy(object, copy=True)
+    for row, text in enumerate(texts):
+        if ("e" in text or "E" in text) and _EXPONENT.fullmatch(text):  # most columns have no such letter
+            texts[row] = format(Decimal(text), "f")
+    return pd.Series(texts, dtype=object)
 
 
 def _fill_numbers(column: pd.Series, nanoseconds: np.ndarray, kinds: np.ndarray, unit: str | None) -> None:

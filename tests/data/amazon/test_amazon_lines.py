@@ -89,6 +89,40 @@ def test_ids_with_blanks_tabs_and_commas_stay_and_unusable_lines_are_named(tmp_p
     assert bad.count == 5 and "line 4: no usable id of an item: 'B\\x00'" in caplog.text
 
 
+@pytest.mark.parametrize("odd", ["null", " NA ", "nan", "None", "[PAD]"])
+def test_ids_that_recbole_would_lose_are_unusable_lines(tmp_path, caplog, odd):
+    records = [
+        review_2018(odd, "B1", 5.0, 1_400_000_000),
+        review_2018("A1", odd, 5.0, 1_400_000_000),
+        review_2018("A1", "Null", 5.0, 1_400_000_000),  # only these very words are
+    ]
+    path = json_lines(tmp_path / "r.json.gz", records)
+    bad = BadLines(path)
+    found = read_interactions(path, "2018", {}, bad)
+    assert found.user_ids == ["A1"] and found.item_ids == ["Null"] and bad.count == 2
+    assert f"line 1: no usable id of a user: {odd.strip()!r}" in caplog.text
+    assert f"line 2: no usable id of an item: {odd.strip()!r}" in caplog.text and "rename it" in caplog.text
+    meta = json_lines(tmp_path / "m.json.gz", [meta_2018(odd, "lost"), meta_2018("B1", "kept")])
+    lines = BadLines(meta)
+    assert scan_metadata(meta, "2018", lines).rows == {"B1": 0} and lines.count == 1
+
+
+def test_numbers_without_end_are_broken_lines(tmp_path, caplog):
+    huge = 10**400
+    records = [
+        review_2018("A1", "B1", 5.0, huge),
+        review_2018("A1", "B2", huge, 1_400_000_000),
+        review_2018("A1", "B3", 1e300, 1_400_000_000),  # more than 32 bits hold
+        review_2018("A1", "B4", 4.5, 1_400_000_000),
+    ]
+    path = json_lines(tmp_path / "r.json.gz", records)
+    bad = BadLines(path)
+    found = read_interactions(path, "2018", {}, bad)
+    assert found.item_ids == ["B4"] and found.ratings.tolist() == [4.5] and bad.count == 3
+    assert "line 1: time 1000" in caplog.text and "line 2: rating 1000" in caplog.text
+    assert "line 3: rating 1e+300 is no number, or too large a one" in caplog.text
+
+
 def test_seconds_and_milliseconds_are_told_apart(tmp_path, caplog):
     assert milliseconds(909_000_000) == (909_000_000_000, False)
     assert milliseconds("1523092443644") == (1_523_092_443_644, True)

@@ -4,6 +4,7 @@ import csv
 import errno
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -141,6 +142,18 @@ def test_texts_are_clean_and_on_one_line(tmp_path):
     assert report.notes["duplicate lines of metadata"] == 2 and report.notes["interactions with a review"] == 25
 
 
+def test_a_description_nested_hundreds_deep_is_read(tmp_path):
+    raw, deep = tmp_path / "raw", ["deep", "down"]
+    for _ in range(500):
+        deep = [deep]
+    json_lines(raw / "Video_Games.json.gz", [review_2018(*event) for event in CORE])
+    json_lines(
+        raw / "meta_Video_Games.json.gz", [meta_2018(item_id(i), f"Game {i}", description=deep) for i in range(6)]
+    )
+    prepare_amazon("Games", raw, tmp_path, show_progress=False)
+    assert {row["description:token_seq"] for row in table(tmp_path / "Games.item")} == {"deep down"}
+
+
 def test_amazon_2023_in_milliseconds(tmp_path):
     raw = tmp_path / "raw"
     events = [(f"{user}AHB", item, 5.0, 1000 * time + 7 * n) for n, (user, item, _, time) in enumerate(CORE)]
@@ -215,7 +228,9 @@ def test_a_full_disk_leaves_nothing_and_the_older_files(tmp_path, monkeypatch):
     prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("Games.*")}
     monkeypatch.setattr(module.csv, "writer", FullDisk)
-    with pytest.raises(OSError, match="No space left"):
+    place = re.escape(str(tmp_path))
+    told = rf"no space left in {place} \(No space left on device\); nothing half written stays there: free"
+    with pytest.raises(DiskFullError, match=told):
         prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("Games.*")} == before
     assert sorted(os.listdir(tmp_path)) == [*sorted(before), "raw"]

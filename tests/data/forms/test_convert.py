@@ -1,12 +1,14 @@
 """Published files to atomic files: what goes in must come out of RecBole's reader and of ours."""
 
 import json
+import logging
+import random
 
 import numpy as np
 import pytest
 
 from recbole_lcrec import Config, create_dataset
-from recbole_lcrec.data.forms.convert import convert_published, read_json_object
+from recbole_lcrec.data.forms.convert import convert_published, numbers_first, one_line, read_json_object
 from recbole_lcrec.data.item_text import read_item_texts
 
 SEQUENCES = {"anna": ["1", "3", "1", "10"], "ben": [3, 2, 1], "cleo": ["3"], "dirk": []}
@@ -158,6 +160,45 @@ def test_order_of_the_catalogue_does_not_depend_on_the_order_of_the_files(tmp_pa
         written.append((target / "shop.item").read_text())
     assert written[0] == written[1] == written[2]
     assert [line.split("\t")[0] for line in written[0].splitlines()[1:]] == ["007", "07", "7", "70", "a", "b7"]
+
+
+def test_ids_of_thousands_of_digits_have_a_place(tmp_path):
+    nines, ten = "9" * 5000, "1" + "0" * 5000
+    _, target = convert(tmp_path, {"u": [ten, "b", nines, "12", "012"]}, None, None)
+    ids = [line.split("\t")[0] for line in (target / "shop.item").read_text().splitlines()[1:]]
+    assert ids == ["012", "12", nines, ten, "b"]
+
+
+def test_the_order_of_ids_is_that_of_numbers():
+    draw = random.Random(2)
+    numbers = ["".join(draw.choices("0123456789", k=draw.randrange(1, 18))) for _ in range(500)] + ["\u0663", "0", "00"]
+    words = ["b7", "a", "-3", "1e3", "\u00b2", "1.5", "NaN", "Infinity"]
+    expected = [*sorted(numbers, key=lambda one: (int(one), one)), *sorted(words)]
+    assert sorted([*words, *numbers], key=numbers_first) == expected
+
+
+def test_a_number_without_end_names_its_file(tmp_path):
+    with pytest.raises(ValueError, match=r"shop\.inter\.json is not valid JSON \(Exceeds the limit"):
+        convert(tmp_path, '{"anna": [' + "9" * 5000 + "]}")
+
+
+def test_texts_nested_hundreds_deep_are_read(tmp_path):
+    deep = "[" * 500 + '"deep", "down"' + "]" * 500
+    items = '{"1": {"title": ' + deep + ', "description": [["a", [null]], 7]}}'
+    _, target = convert(tmp_path, items=items, index=None)
+    texts = read_item_texts(target / "shop.item", ["1"], "item_id", ["title"], ["description"])
+    assert texts.titles == ("deep down",) and texts.descriptions == ("a 7",)
+    nested = ["x"]
+    for _ in range(100_000):
+        nested = [nested]
+    assert one_line(nested) == "x"
+
+
+def test_ids_that_recbole_would_lose_are_counted(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        convert(tmp_path, {"null": ["1", "NA"], "[PAD]": ["2", "[PAD]"], "ben": ["nully"]}, None, None)
+    (said,) = caplog.messages
+    assert said.startswith("shop: RecBole takes 4 id(s) for missing values") and "null, [PAD], NA, [PAD];" in said
 
 
 @pytest.mark.parametrize(

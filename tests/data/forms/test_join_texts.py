@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from recbole_lcrec.artifacts import DiskFullError
 from recbole_lcrec.data.forms.join_texts import category_in, find_metadata, join_texts
 from tests.data.amazon.amazon_raw import json_lines, meta_2018, meta_2023, packed
 from tests.data.forms.made import columns, names_in, write_table
@@ -156,8 +157,9 @@ def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFullError, match="the older item file stays: free some space") as caught:
         join_texts(NAME, folder, meta)
+    assert f"no space left in {folder}" in str(caught.value)
     assert path.read_bytes() == before and names_in(folder) == [f"{NAME}.inter", f"{NAME}.item"]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
 import pytest
 
-from recbole_lcrec.data.forms.placing import placed
+from recbole_lcrec.artifacts import DiskFullError
+from recbole_lcrec.data.forms.placing import full_disk, placed
 from recbole_lcrec.data_command import main
 
 
@@ -37,6 +39,21 @@ def test_folders_made_for_nothing_go(tmp_path: Path) -> None:
         (target / "shop.inter").write_text("half")
         raise ValueError("damaged")
     assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_once(tmp_path: Path, number: int) -> None:
+    with pytest.raises(DiskFullError) as told, placed("shop", tmp_path / "out"):
+        raise OSError(number, "there is no room")
+    assert told.value.errno == number
+    assert told.value.strerror == (
+        f"no space left in {tmp_path / 'out'} (there is no room); nothing half written stays there: free some space, "
+        "or name a folder on another disk"
+    )
+    with pytest.raises(DiskFullError) as again, placed("shop", tmp_path / "out"):
+        raise told.value
+    assert again.value is told.value
+    assert full_disk(PermissionError(errno.EACCES, "Permission denied"), tmp_path) is None
 
 
 def test_minionerec_tells_of_files_that_give_nothing(

@@ -19,12 +19,26 @@ PATH = "/ProcessedDatasets/Amazon_ratings/Amazon2018/Amazon_Video_Games.zip"
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\tB001\t5\t10\n"
 
 
-def archive(files: dict[str, str]) -> bytes:
+def archive(files: dict[str, str], packing: int = zipfile.ZIP_STORED) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as packed:
+    with zipfile.ZipFile(stream, "w", packing) as packed:
         for name, text in files.items():
             packed.writestr(name, text)
     return stream.getvalue()
+
+
+def spoilt(whole: bytes) -> bytes:
+    """Its first member, ``x.inter``, begins with a block of a kind that deflate does not have."""
+    start = whole.index(b"x.inter") + len(b"x.inter")
+    return whole[:start] + b"\xff" + whole[start + 1 :]
+
+
+def locked(whole: bytes) -> bytes:
+    """Its one member is marked as encrypted, where it stands and in the list of members."""
+    changed = bytearray(whole)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        changed[whole.index(mark) + flags] |= 1
+    return bytes(changed)
 
 
 @pytest.fixture
@@ -65,12 +79,29 @@ def test_files_come_under_the_name_that_recbole_gives(tmp_path: Path, serve: dic
     assert (folder / f"{NAME}.inter").read_text(encoding="utf-8") == INTER
 
 
+def test_what_macos_puts_beside_files_is_passed_over(tmp_path: Path, serve: dict[str, bytes]) -> None:
+    """The real file comes first, and folders and junk whose names end alike after it; two notes are no matter."""
+    notes = {"one/note.txt": "1", "two/note.txt": "2"}
+    junk = {"__MACOSX/ml/._ml.inter": "junk", "ml/._ml.item": "junk", "__MACOSX/ml.user": "junk", "old.inter/": ""}
+    serve[PATH] = archive({"ml/ml.inter": INTER, "ml/ml.item": "item_id:token\nB001\n", **notes, **junk})
+    files = download_recbole(NAME, tmp_path, serve["address"].decode(), show_progress=False)
+    assert [path.name for path in files] == [f"{NAME}.inter", f"{NAME}.item"]
+    assert [path.read_text(encoding="utf-8") for path in files] == [INTER, "item_id:token\nB001\n"]
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
         (b"no archive", "no whole archive"),
         (archive({"x.inter": INTER})[:-30], "no whole archive"),
         (archive({"readme.txt": "hello"}), "holds no interactions, but readme.txt"),
+        (archive({"__MACOSX/x/._x.inter": "junk"}), "holds no interactions, but nothing"),
+        (spoilt(archive({"x.inter": INTER * 50}, zipfile.ZIP_DEFLATED)), "no whole archive.*invalid"),
+        (locked(archive({"x.inter": INTER})), "no whole archive.*encrypted"),
+        (
+            archive({"one/x.inter": INTER, "two/x.inter": INTER}),
+            "both one/x.inter and two/x.inter.* as amazon-video-games-18.inter",
+        ),
     ],
 )
 def test_a_damaged_archive_leaves_no_data_set(tmp_path: Path, serve: dict[str, bytes], body: bytes, told: str) -> None:

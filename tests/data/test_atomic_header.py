@@ -1,0 +1,67 @@
+"""Files that are atomic, and files that are not."""
+
+import bz2
+import gzip
+import lzma
+
+import pytest
+
+from recbole_lcrec.data.atomic_header import atomic_columns, require_columns
+
+HEADER = "item_id:token\ttitle:token_seq\tprice:float\n"
+TEXT = f"{HEADER}i1\tcaf\u00e9\t1.5\n"
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(content):
+        path = tmp_path / "shop.item"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("encoding", "read_as"), [("utf-8", "utf-8"), ("latin-1", "latin-1"), ("utf-8-sig", "utf-8-sig")]
+)
+def test_names_and_types_in_order(written, encoding, read_as):
+    columns = atomic_columns(written(TEXT.encode(encoding)), "\t", read_as)
+    assert list(columns.items()) == [("item_id", "token"), ("title", "token_seq"), ("price", "float")]
+
+
+def test_other_separators_and_line_ends(written):
+    path = written(b"item_id:token,vector:float_seq\r\ni1,1 2\r\n")
+    assert atomic_columns(path, ",", "utf-8") == {"item_id": "token", "vector": "float_seq"}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty; its first line must name the columns"),
+        (HEADER.encode(), "has a header and no rows"),
+        (HEADER.encode() + b"\n", "has a header and no rows"),
+        (gzip.compress(TEXT.encode()), "is packed by gzip; unpack it"),
+        (bz2.compress(TEXT.encode()), "is packed by bzip2; unpack it"),
+        (lzma.compress(TEXT.encode()), "is packed by xz; unpack it"),
+        (TEXT.encode("latin-1"), "is not utf-8 .*--encoding"),
+        (TEXT.encode("utf-8-sig"), "begins with a byte-order mark; .*--encoding=utf-8-sig"),
+        (TEXT.replace(":float", "").encode(), "out of token, token_seq, float, float_seq; it has 'price'"),
+        (TEXT.replace(":float", ":double").encode(), "it has 'price:double'"),
+        (TEXT.replace("\t", ",").encode(), r"parted by '\\t' \(field_separator\)"),
+    ],
+)
+def test_what_is_no_atomic_file_is_named(written, content, told):
+    path = written(content)
+    with pytest.raises(ValueError, match=told) as caught:
+        atomic_columns(path, "\t", "utf-8")
+    assert str(path) in str(caught.value)
+
+
+def test_columns_that_are_asked_for(written):
+    path = written(TEXT.encode())
+    require_columns(path, ["title", "price"], "\t", "utf-8", "text_title_fields")
+    with pytest.raises(
+        ValueError, match="no column 'brand', asked for by index_label_field; its columns are item_id, "
+    ):
+        require_columns(path, ["title", "brand"], "\t", "utf-8", "index_label_field")
