@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from recbole_lcrec.decoding.trie import Trie
+from recbole_lcrec.fingerprints import fingerprint as digest_of
 
 __all__ = ["load_trie", "save_trie"]
 
 _KEY = "recbole_lcrec.trie"
-_VERSION = 1
+_VERSION = 2  # form 1 had no digest
 _REBUILD = "delete it and build the trie from the item index again"
 _PUT_BACK = "put back the item index and the tokenizer that it was saved with"
 _Arrays = dict[str, npt.NDArray[np.int32]]
@@ -47,11 +48,14 @@ def save_trie(trie: Trie, path: Path, fingerprint: str) -> None:
         "n_children": trie.n_children[:inner].cpu().numpy(),
         "leaf_items": trie.leaf_items.int().cpu().numpy(),
     }
-    about = {"version": _VERSION, "fingerprint": fingerprint, "n_rows": trie.n_rows}
-    metadata = {_KEY: json.dumps({**about, "level_offsets": trie.level_offsets})}  # several entries have no fixed order
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    offsets, n_rows = list(trie.level_offsets), trie.n_rows
+    about = {"version": _VERSION, "fingerprint": fingerprint, "n_rows": n_rows, "level_offsets": offsets}
+    about["digest"] = _digest(arrays, offsets, n_rows)
+    metadata = {_KEY: json.dumps(about)}  # several entries have no fixed order
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=metadata)
+        save_file(arrays, temporary, metadata=metadata)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -70,7 +74,8 @@ def load_trie(path: Path, fingerprint: str, rebuild: str = _REBUILD, put_back: s
         The trie, on the CPU.
 
     Raises:
-        ValueError: the file is absent, torn or no trie, or was made from another item index or other token ids.
+        ValueError: the file is absent, torn, altered or no trie, or was made from another item index or other token
+            ids.
     """
     try:
         with safe_open(str(path), framework="numpy") as file:
@@ -84,16 +89,19 @@ def load_trie(path: Path, fingerprint: str, rebuild: str = _REBUILD, put_back: s
         about = json.loads(written)
         version, made_from = about["version"], about["fingerprint"]
         offsets, n_rows = [int(offset) for offset in about["level_offsets"]], int(about["n_rows"])
+        digest = about["digest"] if version == _VERSION else None
     except (KeyError, TypeError, ValueError) as err:
         raise ValueError(f"{path} does not say what it holds ({err!r}); {rebuild}") from err
-    if version != _VERSION:
-        raise ValueError(f"{path} has form {version}, and this version reads {_VERSION}; {rebuild}")
-    if made_from != fingerprint:
+    if made_from != fingerprint:  # of any form, because a trie built anew would be of the wrong index
         raise ValueError(
             f"the item index or the tokenizer has changed since this trie was saved: {path} was made from {made_from}, "
             f"and now there is {fingerprint}; {put_back}"
         )
+    if version != _VERSION:
+        raise ValueError(f"{path} has form {version}, and this version reads {_VERSION}; {rebuild}")
     problem = _problem(arrays, offsets, n_rows)
+    if not problem and digest != _digest(arrays, offsets, n_rows):
+        problem = "its digest is of other content"
     if problem:
         raise ValueError(f"{path} contradicts itself: {problem}; {rebuild}")
     return Trie.from_levels(
@@ -128,6 +136,11 @@ def _problem(arrays: _Arrays, offsets: list[int], n_rows: int) -> str | None:
     if (np.bincount(leaf_items, minlength=n_rows) > 1).any():
         return "an item has two leaves"
     return None
+
+
+def _digest(arrays: _Arrays, offsets: list[int], n_rows: int) -> str:
+    """Tells the content from all others; other items at the leaves make a trie as sound as the right one."""
+    return digest_of({"arrays": arrays, "level_offsets": offsets, "n_rows": n_rows})
 
 
 def _cut(array: npt.NDArray[np.int32], bounds: list[int]) -> list[torch.Tensor]:

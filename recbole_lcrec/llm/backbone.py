@@ -5,16 +5,25 @@ Knows Hugging Face models and the folders that runs save. Refuses to know instru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as hf_logging
 
 from recbole_lcrec.causal_models import why_not_causal
@@ -25,6 +34,7 @@ from recbole_lcrec.llm.adapters import (
     attach_adapter,
     check_lora,
     is_adapter_folder,
+    load_adapter_weights,
 )
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
@@ -32,6 +42,9 @@ from recbole_lcrec.settings import SCRATCH, BackboneSettings, LoraSettings, Scra
 from recbole_lcrec.values import first_line
 
 __all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
+
+_LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
+_ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True)
@@ -76,15 +89,61 @@ def check_base_model(name: str) -> None:
         raise ValueError(f"base_model = {name!r} {problem}; give the name or the folder of one")
 
 
-def _load(loader: Any, name: str, **options: Any) -> Any:
+def _not_loaded(name: str, saved: bool, problem: str, remedy: str = "") -> ValueError:
+    """What to raise, in the words for a saved run's own files or for a base model."""
+    told = f"the saved run {name}" if saved else f"base_model = {name!r}"
+    usual = "put the run's own files back, or tune again" if saved else "fetch or save the whole model, or name another"
+    return ValueError(f"{told} could not be loaded: {problem}; {remedy or usual}")
+
+
+def _load(loader: Any, name: str, saved: bool = False, **options: Any) -> Any:
     try:
         return loader.from_pretrained(name, **options)
-    except (OSError, ValueError) as err:
-        raise ValueError(f"base_model = {name!r} could not be loaded: {first_line(err)}") from err
+    except _LOADING_ERRORS as err:
+        raise _not_loaded(name, saved, first_line(err)) from err
 
 
-def _load_model(name: str, attention: str, dtype: torch.dtype | str) -> PreTrainedModel:
-    return _load(AutoModelForCausalLM, name, attn_implementation=attention, dtype=dtype)
+def _load_model(name: str, attention: str, dtype: torch.dtype | str, saved: bool = False) -> PreTrainedModel:
+    """A base model, or the whole model of a saved run, with every weight from the checkpoint.
+
+    What ``generation_config.json`` says is passed over: nothing here samples, and transformers refuses to write some of
+    the values that it reads.
+    """
+    model, report = _load(
+        AutoModelForCausalLM,
+        name,
+        saved,
+        attn_implementation=attention,
+        dtype=dtype,
+        generation_config=GenerationConfig(),
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # the report names them, transformers' own error does not
+    )
+    _require_weights(model, report, name, saved)
+    model.generation_config = GenerationConfig(**{end: getattr(model.config, end, None) for end in _ENDS})
+    return model
+
+
+def _require_weights(model: PreTrainedModel, report: Mapping[str, Any], name: str, saved: bool) -> None:
+    """Refuses a model with weights that its checkpoint did not give: transformers has drawn them at random.
+
+    A checkpoint of others may hold more than the model takes, as buffers of older versions; one of a run holds exactly
+    its model. Tied weights need to be there once: the report does not name the others.
+    """
+    missing = report["missing_keys"]
+    shapes = [f"{key} {list(found)}, not {list(wanted)}" for key, found, wanted in report["mismatched_keys"]]
+    strange = report["unexpected_keys"] if saved else ()
+    kinds = {"missing": missing, "of another shape": shapes, "unknown to it": strange}
+    found = [f"{len(keys)} {kind}, first {sorted(keys)[:3]}" for kind, keys in kinds.items() if keys]
+    if not found:
+        return
+    head = model.get_output_embeddings()
+    heads = tuple(f"{place}." for place, module in model.named_modules() if module is head)
+    remedy = ""
+    if not saved and not shapes and all(key.startswith(heads) for key in missing):
+        remedy = "this is a backbone without its output head, which writes no text; name a model saved with its head"
+    problem = f"its weights are not those of the {type(model).__name__} in its config.json ({'; '.join(found)})"
+    raise _not_loaded(name, saved, problem, remedy)
 
 
 def _pretrained(name: str, attention: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -133,8 +192,10 @@ def _adapted(folder: Path, attention: str, base_model: str | None, dtype: torch.
             f"base_model where that model is now ({err})"
         ) from err
     with torch.random.fork_rng():  # what the new rows start with does not matter: the adapter fills them
-        _grow(model, len(_load(AutoTokenizer, str(folder))), mean_resizing=False)
-    return attach_adapter(model, folder)
+        _grow(model, len(_load(AutoTokenizer, str(folder), saved=True)), mean_resizing=False)
+    adapted = attach_adapter(model, folder)
+    load_adapter_weights(adapted, folder)  # peft only warns of what the file lacks
+    return adapted
 
 
 def load_saved(
@@ -153,12 +214,13 @@ def load_saved(
         A plain model, or a :class:`peft.PeftModel` that is not set to train.
 
     Raises:
-        ValueError: the folder holds no causal language model, or the adapter's base model cannot be loaded.
+        ValueError: the folder holds no causal language model, its weights are damaged or not exactly those of its
+            ``config.json``, or the adapter's base model cannot be loaded.
     """
     with quiet():
         if is_adapter_folder(folder):
             return _adapted(folder, attention, base_model, dtype)
-        return _load_model(str(folder), attention, "auto")
+        return _load_model(str(folder), attention, "auto", saved=True)
 
 
 def merge_adapter_folder(
@@ -182,7 +244,7 @@ def merge_adapter_folder(
     with quiet():
         merged = _adapted(folder, "eager", base_model, dtype).merge_and_unload(safe_merge=True)
         merged.save_pretrained(into)
-        _load(AutoTokenizer, str(folder)).save_pretrained(into)
+        _load(AutoTokenizer, str(folder), saved=True).save_pretrained(into)
 
 
 def load_backbone(
@@ -209,7 +271,7 @@ def load_backbone(
         lora: low-rank adaptation; None or without ``r``: all weights train.
 
     Raises:
-        ValueError: the model cannot be loaded, or does not have what LoRA is to reach.
+        ValueError: the model cannot be loaded, lacks weights, or does not have what LoRA is to reach.
     """
     if lora is not None and settings.base_model == SCRATCH:
         check_lora(lora, SCRATCH)

@@ -14,13 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from recbole_lcrec.decoding.trie import Trie
 from recbole_lcrec.decoding.trie_file import load_trie, save_trie
 from tests.decoding.catalogues import Ids, catalogues
-
-ABOUT = {"version": 1, "fingerprint": "abc", "level_offsets": [0, 1, 3, 6], "n_rows": 3}
 
 
 @settings(max_examples=40, deadline=None)
@@ -101,10 +100,13 @@ def test_a_failed_write_leaves_the_older_file(saved: Path, monkeypatch: pytest.M
 
 
 def tampered(path: Path, change: Callable[[dict[str, Any]], Any], **about: Any) -> None:
-    """Writes the file again with changed arrays or another description."""
+    """Writes the file again with changed arrays or another description; what is None is left out."""
     arrays = load_file(path)
+    with safe_open(str(path), framework="numpy") as file:
+        described = {**json.loads(file.metadata()["recbole_lcrec.trie"]), **about}
     change(arrays)
-    save_file(arrays, path, metadata={"recbole_lcrec.trie": json.dumps({**ABOUT, **about})})
+    kept = {name: value for name, value in described.items() if value is not None}
+    save_file(arrays, path, metadata={"recbole_lcrec.trie": json.dumps(kept)})
 
 
 def entry(name: str, place: int, value: int) -> Callable[[dict[str, Any]], Any]:
@@ -138,7 +140,12 @@ def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[s
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"version": 2}, "has form 2, and this version reads 1"),
+        ({"version": 1, "digest": None}, "has form 1, and this version reads 2; delete it"),
+        ({"version": 1, "digest": None, "fingerprint": "abd"}, "put back the item index"),
+        ({"version": 3}, "has form 3, and this version reads 2; delete it"),
+        ({"digest": None}, "does not say what it holds"),
+        ({"digest": 1}, "digest is of other content; delete it"),
+        ({"n_rows": 4}, "digest is of other content; delete it"),
         ({"n_rows": None}, "does not say what it holds"),
         ({"level_offsets": ["a"]}, "does not say what it holds"),
         ({"level_offsets": [0, 1]}, r"level offsets \[0, 1\]"),
@@ -149,4 +156,16 @@ def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[s
 def test_a_description_that_does_not_fit_is_an_error(saved: Path, about: dict[str, Any], message: str) -> None:
     tampered(saved, lambda arrays: None, **about)
     with pytest.raises(ValueError, match=message):
+        load_trie(saved, "abc")
+
+
+def swapped(arrays: dict[str, Any]) -> None:
+    """Two items at each other's leaves: as sound a trie as the right one."""
+    arrays["leaf_items"][:2] = arrays["leaf_items"][[1, 0]]
+
+
+@pytest.mark.parametrize("change", [swapped, entry("token", 4, 7)], ids=["other items", "another token"])
+def test_sound_arrays_that_were_not_saved_are_errors(saved: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    tampered(saved, change)
+    with pytest.raises(ValueError, match=r"trie\.safetensors contradicts itself: .*digest is of other content; delete"):
         load_trie(saved, "abc")

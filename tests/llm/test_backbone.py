@@ -1,4 +1,4 @@
-"""Loading, initialising and refusing language models."""
+"""Loading, initialising and refusing language models, whole, damaged and with files of others."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BertConfig,
     BertModel,
+    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
     T5Config,
 )
 
+from recbole_lcrec.llm.adapters import save_adapter
 from recbole_lcrec.llm.backbone import Backbone, check_base_model, load_backbone, load_saved
 from recbole_lcrec.llm.scratch import train_tokenizer
-from recbole_lcrec.settings import BackboneSettings, ScratchSettings
+from recbole_lcrec.settings import BackboneSettings, LoraSettings, ScratchSettings
 
 SIZES: dict[str, Any] = {
     "preset": None,
@@ -33,6 +40,17 @@ SIZES: dict[str, Any] = {
 }
 TOKENS = ["<a_0>", "<a_1>", "<b_0>", "<b_1>"]
 TEXTS = ["A hammer for every nail", "A lamp for every night"]
+FAMILIES: dict[str, Any] = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "mistral": MistralConfig}
+WEIGHTS = "model.safetensors"
+IDS = torch.tensor([[5, 9, 7, 6]])
+LORA = LoraSettings(r=2, alpha=4, dropout=0.0, targets="all-linear", merge=False)
+HOSTILE = [
+    '{"bos_token_id": 7, "eos_token_id": 8, "max_length": 4096, "pad_token_id": 9, "temperature": 0.9, "top_p": 0.6}',
+    '{"max_new_tokens": -3, "num_beams": 3, "num_return_sequences": 9}',
+    '{"temperature": "hot"}',
+    "[1]",
+    "{bad",
+]
 
 
 def scratch(seed: int = 1, **changes: Any) -> Backbone:
@@ -123,3 +141,154 @@ def test_base_model_that_is_not_causal(tmp_path: Path) -> None:
 
 def test_scratch_passes_the_check() -> None:
     check_base_model("scratch")
+
+
+def write_model(folder: Path, family: str = "llama", tied: bool = False) -> Path:
+    """A tiny model of a family, with its tokenizer."""
+    tokenizer = train_tokenizer(TEXTS, 270)
+    ends: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "tie_word_embeddings": tied}
+    rows = len(tokenizer)
+    config: Any
+    if family == "gpt2":
+        config = GPT2Config(vocab_size=rows, n_embd=16, n_layer=2, n_head=2, n_positions=32, **ends)
+    else:
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = FAMILIES[family](vocab_size=rows, num_key_value_heads=2, max_position_embeddings=32, **sizes, **ends)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def load_base(folder: Path, lora: LoraSettings | None = None) -> Backbone:
+    settings = BackboneSettings(str(folder), "sdpa")
+    return load_backbone(settings, ScratchSettings(**SIZES), TOKENS, lambda: [], 1, lora=lora)
+
+
+def saved_adapter(base: Path, folder: Path) -> Path:
+    backbone = load_base(base, LORA)
+    folder.mkdir()
+    save_adapter(backbone.model, folder)  # type: ignore[arg-type]
+    backbone.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(IDS).logits[..., :250]  # without the rows that a vocabulary grows by
+
+
+def write_weights(path: Path, weights: dict[str, torch.Tensor], *left_out: str) -> None:
+    save_file({name: weights[name] for name in weights.keys() - {*left_out}}, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_a_generation_config_changes_nothing(content: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "base")
+    wanted = logits(AutoModelForCausalLM.from_pretrained(folder))
+    adapter = saved_adapter(folder, tmp_path / "adapter")
+    (folder / "generation_config.json").write_text(content, encoding="utf-8")
+    check_base_model(str(folder))
+    plain = GenerationConfig(bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    adapted: Any = load_saved(adapter, "sdpa")
+    for model in (load_base(folder).model, load_saved(folder, "sdpa"), adapted.get_base_model()):
+        assert torch.equal(logits(model), wanted)
+        assert model.generation_config.to_dict() == plain.to_dict()
+        model.save_pretrained(tmp_path / "again")
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
+def test_weights_that_are_not_those_of_the_model(family: str, tied: bool, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "base", family, tied)
+    whole, wanted = load_file(folder / WEIGHTS), logits(AutoModelForCausalLM.from_pretrained(folder))
+    inner = next(name for name in sorted(whole) if name.endswith("proj.weight"))
+    embedding = next(name for name in whole if "embed_tokens" in name or "wte" in name)
+
+    def weights(*left_out: str, **others: torch.Tensor) -> None:
+        write_weights(folder / WEIGHTS, {**whole, **others}, *left_out)
+
+    def require_refused(message: str) -> None:
+        with pytest.raises(ValueError, match=rf"base_model = .*/base' could not be loaded: .*{message}"):
+            load_base(folder)
+        with pytest.raises(ValueError, match=rf"the saved run .*/base could not be loaded: .*{message}") as caught:
+            load_saved(folder, "sdpa")
+        assert "put the run's own files back" in str(caught.value)
+
+    def require_whole() -> None:
+        assert torch.equal(logits(load_base(folder).model), wanted)
+        assert torch.equal(logits(load_saved(folder, "sdpa")), wanted)
+
+    require_whole()
+    weights(inner)
+    require_refused(rf"\(1 missing, first \['{inner}'\]\)")
+    weights(**{inner: whole[inner][:, :-1].contiguous()})
+    rows, columns = whole[inner].shape
+    require_refused(
+        rf"\(1 of another shape, first \['{inner} \[{rows}, {columns - 1}\], not \[{rows}, {columns}\]'\]\)"
+    )
+    weights(embedding)
+    require_refused(f"{1 + tied} missing, first .*'{embedding}'")
+    weights(*whole)
+    require_refused(f"{len(whole) + tied} missing, first ")
+    weights(**{"old.buffer": torch.ones(2)})  # of others it may be there, but not of a run
+    assert torch.equal(logits(load_base(folder).model), wanted)
+    with pytest.raises(ValueError, match=r"\(1 unknown to it, first \['old\.buffer'\]\); put the run's own files back"):
+        load_saved(folder, "sdpa")
+    if tied:  # one of the two is enough, under either name
+        weights(embedding, **{"lm_head.weight": whole[embedding]})
+        require_whole()
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
+def test_a_backbone_without_its_output_head(family: str, tmp_path: Path) -> None:
+    for tied in (True, False):
+        folder = write_model(tmp_path / f"{tied}", family, tied)
+        wanted = logits(AutoModelForCausalLM.from_pretrained(folder))
+        config = (folder / "config.json").read_bytes()  # still names the class with the head
+        model: Any = AutoModelForCausalLM.from_pretrained(folder)
+        model.base_model.save_pretrained(folder)
+        (folder / "config.json").write_bytes(config)
+        if tied:
+            assert torch.equal(logits(load_base(folder).model), wanted)
+            continue
+        with pytest.raises(ValueError, match=r"1 missing, first \['lm_head.weight'\]\); this is a backbone without"):
+            load_base(folder)
+
+
+def test_an_adapter_and_its_base_must_be_whole(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base")
+    run = saved_adapter(base, tmp_path / "run")
+    load_saved(run, "sdpa")
+    write_weights(base / WEIGHTS, {**(whole := load_file(base / WEIGHTS)), "old.buffer": torch.ones(2)})
+    load_saved(run, "sdpa")
+    file = run / "adapter_model.safetensors"
+    adapter = load_file(file)
+    for name in (next(name for name in adapter if part in name) for part in ("lora_A", "token")):
+        write_weights(file, adapter, name)
+        with pytest.raises(ValueError, match=f"the adapter in .*/run .*{name}"):
+            load_saved(run, "sdpa")
+    write_weights(file, adapter)
+    write_weights(base / WEIGHTS, whole, "model.norm.weight")
+    with pytest.raises(ValueError, match=r"/run holds an adapter .*\(1 missing, first \['model\.norm\.weight'\]\)"):
+        load_saved(run, "sdpa")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 500, -1])
+def test_a_torn_file_of_weights(kept: int, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "base")
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"base_model = .* could not be loaded: .*; fetch or save the whole model"):
+        load_base(folder)
+    with pytest.raises(ValueError, match=r"the saved run .* could not be loaded: .*; put the run's own files back"):
+        load_saved(folder, "sdpa")
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04"])
+def test_a_torn_pickle_of_weights(content: bytes, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "base")
+    (folder / WEIGHTS).unlink()
+    (folder / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ValueError, match=r"base_model = .* could not be loaded"):
+        load_base(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 
 from recbole_lcrec.instructions.templates import Instruction
-from recbole_lcrec.llm.backbone import Backbone
+from recbole_lcrec.llm.adapters import is_adapter_folder
+from recbole_lcrec.llm.backbone import Backbone, load_backbone, load_saved, merge_adapter_folder
 from recbole_lcrec.llm.collator import InstructionCollator
 from recbole_lcrec.llm.finetune import EpochReport, finetune
 from recbole_lcrec.llm.tuner import DivergedError
+from recbole_lcrec.settings import BackboneSettings, LoraSettings, ScratchSettings
+from tests.integration.tiny_llama import save_tiny_llama
 from tests.llm.plain_tuning import CPU, Source, tuning_settings
 
 
@@ -107,6 +111,38 @@ def test_stopping_and_saving(backbone: Backbone, tmp_path: Path) -> None:
     finetune(backbone, Source(), tuning_settings(epochs=5), None, CPU, 5, 1.0, False, after_epoch)
     assert seen == [0, 1]
     assert {p.name for p in (tmp_path / "1").iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(2, 4, 0.0, "all-linear", False)], ids=["full", "lora"])
+@pytest.mark.parametrize("content", ['{"max_length": 4096, "temperature": 0.9}', '{"max_new_tokens": -3}', "[1]"])
+def test_a_base_model_that_asks_for_sampling_is_tuned_and_saved(
+    content: str, lora: LoraSettings | None, tmp_path: Path
+) -> None:
+    """The values are some that transformers refuses to read, or reads and refuses to write."""
+    base, run = tmp_path / "base", tmp_path / "run"
+    save_tiny_llama(base, tied=False)
+    (base / "generation_config.json").write_text(content, encoding="utf-8")
+    scratch = ScratchSettings(None, 300, 16, 32, 2, 2, 0.0, True)
+    tokens = [f"<{level}_{code}>" for level in "ab" for code in range(4)]
+    backbone = load_backbone(BackboneSettings(str(base), "sdpa"), scratch, tokens, lambda: [], 1, lora=lora)
+    run.mkdir()
+
+    def after_epoch(report: EpochReport) -> bool:
+        report.save(run)
+        return True
+
+    finetune(backbone, Source(), tuning_settings(epochs=1), None, CPU, 5, 1.0, False, after_epoch)
+    assert is_adapter_folder(run) == (lora is not None)
+    ids = backbone.tokenizer("<a_1><b_2> lamp", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        tuned = backbone.model.eval()(ids).logits
+        if lora is not None:
+            torch.testing.assert_close(load_saved(run, "sdpa").eval()(ids).logits, tuned)
+            merge_adapter_folder(run, tmp_path / "merged")
+            shutil.move(run, tmp_path / "adapter")
+            shutil.move(tmp_path / "merged", run)
+        (run / "generation_config.json").write_text(content, encoding="utf-8")
+        torch.testing.assert_close(load_saved(run, "sdpa").eval()(ids).logits, tuned, rtol=1e-5, atol=1e-5)
 
 
 def test_half_precision_is_off_while_an_epoch_is_judged_and_afterwards(backbone: Backbone) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.decoding import Trie
@@ -138,6 +140,17 @@ def test_a_torn_trie(tmp_path: Path) -> None:
     (folder / TRIE_FILE).write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=f"{TRIE_FILE} cannot be read .*; delete it: where the data set .*--extend="):
         load_for_recommending(folder, "shop", VOCABULARY)
+
+
+def test_a_trie_with_other_items_at_its_leaves(tmp_path: Path) -> None:
+    path = write(tmp_path / "run") / TRIE_FILE
+    with safe_open(str(path), framework="numpy") as file:
+        described = file.metadata()
+    arrays = load_file(path)
+    save_file({**arrays, "leaf_items": arrays["leaf_items"][::-1].copy()}, path, metadata=described)
+    for refusing in (load_for_recommending, require_own_index):
+        with pytest.raises(ValueError, match=f"{TRIE_FILE} contradicts itself: .*; delete it: where .*--extend="):
+            refusing(path.parent, "shop", VOCABULARY)
 
 
 def test_numbers_of_items_must_agree(tmp_path: Path) -> None:
