@@ -14,10 +14,14 @@ from logging import getLogger
 import numpy as np
 import torch
 
+from recbole_lcrec.errors import CannotGoOnError
+
 __all__ = ["Parts", "plan_batches", "work_through"]
 
 
-def plan_batches(lengths: Sequence[int], extra: int, max_tokens: int, per_user: int = 1) -> list[np.ndarray]:
+def plan_batches(
+    lengths: Sequence[int] | np.ndarray, extra: int, max_tokens: int, per_user: int = 1
+) -> list[np.ndarray]:
     """Parts users into batches of like length.
 
     Args:
@@ -59,7 +63,7 @@ def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], Non
         parts: what earlier calls found out; is doubled when memory does not suffice.
 
     Raises:
-        RuntimeError: memory does not suffice for one user.
+        CannotGoOnError: memory does not suffice for one user.
     """
     parts = parts or Parts()
     pending = _divided(batches, parts.count)
@@ -68,7 +72,7 @@ def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], Non
         if _fits(batch, work):
             continue
         if len(batch) == 1:
-            raise RuntimeError(
+            raise CannotGoOnError(
                 "memory does not suffice to decode a single user: free some, lower MAX_ITEM_LIST_LENGTH or "
                 "decoding_beam_size, set decoding_exact=False, which widens the beam, or load the model in bf16 "
                 "(tuning_precision)"

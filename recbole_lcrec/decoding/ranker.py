@@ -31,6 +31,9 @@ __all__ = ["Ranker", "Ranking", "UserPrompts"]
 BATCH_TOKENS = {"cpu": 3200, "cuda": 16384}
 """Tokens decoded at once where ``decoding_max_tokens`` does not say: more are slower on a CPU, not faster."""
 
+_TOGETHER = 512
+"""Users out of whom batches are made up, those of like length together: the same ones, however many are asked for."""
+
 UserPrompts = Sequence[Sequence[int]]
 """A user's prompts as token ids: one, or one of each template whose scores are added."""
 
@@ -247,14 +250,18 @@ class Ranker:
     ) -> list[tuple[np.ndarray, tuple[Tensor, ...]]]:
         """Work done for all users, batch by batch; several processes each do some of the same batches.
 
-        A batch is made up alike however many processes there are, so that its numbers are the same to the last digit.
+        A batch is made up alike however many processes there are, and however many users are ranked at once, so that
+        its numbers are the same to the last digit.
         """
         if not len(users):
             return []
         n_templates = len(prompts[users[0]])
-        lengths = [max(map(len, prompts[user])) for user in users]
+        lengths = np.array([max(map(len, prompts[user])) for user in users])
         max_tokens = self.settings.max_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cuda"])
-        batches = plan_batches(lengths, extra, max_tokens, n_templates)
+        groups = np.split(np.arange(len(users)), np.flatnonzero(np.diff(users // _TOGETHER)) + 1)
+        batches = [
+            group[batch] for group in groups for batch in plan_batches(lengths[group], extra, max_tokens, n_templates)
+        ]
         dealt = self.shared and process_count() > 1
         done: list[tuple[np.ndarray, Any]] = []
 

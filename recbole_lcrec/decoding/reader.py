@@ -7,7 +7,7 @@ Refuses to know the trie and items. ``generate`` is never called, so a checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from inspect import signature
 from typing import Protocol
@@ -17,6 +17,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
+from recbole_lcrec.decoding.context import context_limits
 from recbole_lcrec.decoding.last_layer import last_feed_forward, one_token_of_each_row
 from recbole_lcrec.decoding.next_tokens import log_probs_of_logits, next_token_log_probs
 from recbole_lcrec.decoding.prompt_cache import PromptCache, shared_cache
@@ -83,7 +84,7 @@ class SharedReader:
         Raises:
             ValueError: a prompt is too long for the model, or its vocabulary lacks a token.
         """
-        _check_room(self._model, longest, n_new, max_token, ("max_position_embeddings", "sliding_window"))
+        _check_room(self._model, longest, n_new, max_token, shared=True)
 
     def read(self, prompts: Prompts, n_branch_tokens: int) -> tuple[PromptCache, Tensor]:
         """See :class:`Reader`.
@@ -156,7 +157,7 @@ class PlainReader:
         Raises:
             ValueError: a prompt is too long for the model, or its vocabulary lacks a token.
         """
-        _check_room(self._model, longest, n_new, max_token, ("max_position_embeddings",))
+        _check_room(self._model, longest, n_new, max_token, shared=False)
 
     def read(self, prompts: Prompts, n_branch_tokens: int) -> tuple[Branches, Tensor]:
         """See :class:`Reader`. States are logits.
@@ -241,13 +242,13 @@ def _require_evaluation(model: PreTrainedModel) -> None:
         )
 
 
-def _check_room(model: PreTrainedModel, longest: int, n_new: int, max_token: int, limits: Sequence[str]) -> None:
-    for name in limits:
-        limit = getattr(model.config, name, None)
-        if limit is not None and longest + n_new > limit:
+def _check_room(model: PreTrainedModel, longest: int, n_new: int, max_token: int, shared: bool) -> None:
+    for name, limit in context_limits(model.config, shared).items():
+        if longest + n_new > limit:
+            remedy = "" if name in context_limits(model.config, shared=False) else f", or {PLAIN_REMEDY}"
             raise ValueError(
                 f"a prompt of {longest} tokens and {n_new} index tokens pass the model's {name}={limit}; lower "
-                f"tuning_max_length or MAX_ITEM_LIST_LENGTH{f', or {PLAIN_REMEDY}' if name == 'sliding_window' else ''}"
+                f"tuning_max_length or MAX_ITEM_LIST_LENGTH{remedy}"
             )
     n_tokens = _n_tokens(model)
     if max_token >= n_tokens:

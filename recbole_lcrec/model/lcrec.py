@@ -107,7 +107,7 @@ class LCRec(SequentialRecommender):
         self.trie = Trie.from_token_ids(ids)
         self.candidates = self.trie if allowed is None else self.trie.restricted(allowed)
         self.writer = PromptWriter(self.tokenizer, self.templates, self.item_texts, self.tuning.seq_format == "stream")
-        self._longest_row = longest_row(self.llm, self.tuning.max_length)
+        self._longest_row = longest_row(self.llm, self.tuning.max_length, self.decoding.search)
         self.max_history = self.writer.longest_history(self.max_seq_length, self._longest_row, self.index.levels)
         self._reader = self._opened()
         longest = max(map(len, self.writer.user_prompts([[0] * self.max_history], range(self.writer.n_templates))[0]))

@@ -13,6 +13,7 @@ from logging import getLogger
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from recbole_lcrec.decoding.context import context_limits
 from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.llm.cached_tokens import InstructionTokenizer, instruction_tokenizer
@@ -20,13 +21,15 @@ from recbole_lcrec.llm.cached_tokens import InstructionTokenizer, instruction_to
 __all__ = ["PromptWriter", "longest_row", "require_template"]
 
 
-def longest_row(model: PreTrainedModel, max_length: int) -> int:
-    """Tokens of prompt and response at most: ``tuning_max_length``, or the model's context where that is less.
+def longest_row(model: PreTrainedModel, max_length: int, search: str) -> int:
+    """Tokens of prompt and response at most: ``tuning_max_length``, or what the model reads where that is less.
 
-    A window that slides (``sliding_window``) counts as the context: beams that share a prompt see all of it.
+    Args:
+        model: the language model.
+        max_length: ``tuning_max_length``.
+        search: ``decoding_search``; what a model reads depends on it (:func:`context_limits`).
     """
-    limits = [getattr(model.config, name, None) for name in ("max_position_embeddings", "sliding_window")]
-    return min([max_length, *(limit for limit in limits if limit)])
+    return min([max_length, *context_limits(model.config, shared=search == "shared").values()])
 
 
 def require_template(templates: Templates, number: int) -> None:

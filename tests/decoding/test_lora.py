@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from recbole_lcrec.decoding import SharedReader, Trie, beam_search
+from recbole_lcrec.decoding import Prompts, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora
 from recbole_lcrec.settings import LoraSettings
-from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, assert_best
+from tests.decoding.conftest import ARCHITECTURES, BACKENDS, TOLERANCE, Lab, assert_best
 from tests.decoding.test_beam_search import tied_or_not
+
+BATCHES = pytest.mark.parametrize(
+    "lengths", [(11,), tuple(3 + number % 9 for number in range(32))], ids=["batch1", "batch32"]
+)
+"""Prompts of one user, and of 32 with histories of unequal lengths."""
 
 
 def adapted(lab: Lab, model: PreTrainedModel) -> Any:
@@ -34,15 +40,28 @@ def test_lora_with_rows_of_its_own_and_merged(
     lab: Lab, architecture: str, attention: str, tied: bool, normalizer: str
 ) -> None:
     model = tied_or_not(lab, architecture, tied, attention)
-    ids, prompts = lab.catalogue(40, 3), lab.prompts(18, 13, common=9)
-    trie = Trie.from_token_ids(ids)
-    plain = beam_search(SharedReader(model), prompts, trie, 40, normalizer)
+    require_exhaustive(lab, model, lab.prompts(18, 13, common=9), lab.catalogue(40, 3), normalizer)
+
+
+@BATCHES
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_lora_and_merged_in_small_and_large_batches(
+    lab: Lab, architecture: str, tied: bool, lengths: tuple[int, ...]
+) -> None:
+    require_exhaustive(lab, tied_or_not(lab, architecture, tied), lab.prompts(*lengths), lab.catalogue(20, 3), "full")
+
+
+def require_exhaustive(lab: Lab, model: PreTrainedModel, prompts: Prompts, ids: Tensor, normalizer: str) -> None:
+    """Under LoRA, and merged, the whole catalogue is ranked as by passes of their own; and not as without LoRA."""
+    trie, n_items = Trie.from_token_ids(ids), len(ids)
+    plain = beam_search(SharedReader(model), prompts, trie, n_items, normalizer)
     wrapped = adapted(lab, model)
     truth = lab.exhaustive(wrapped, prompts, ids, legal=normalizer == "legal")
-    with_lora = beam_search(SharedReader(wrapped), prompts, trie, 40, normalizer)
+    with_lora = beam_search(SharedReader(wrapped), prompts, trie, n_items, normalizer)
     assert_best(with_lora, truth)
     assert not torch.allclose(with_lora.log_probs, plain.log_probs, **TOLERANCE)
-    merged = beam_search(SharedReader(wrapped.merge_and_unload()), prompts, trie, 40, normalizer)
+    merged = beam_search(SharedReader(wrapped.merge_and_unload()), prompts, trie, n_items, normalizer)
     assert_best(merged, truth)
     assert merged.items.equal(with_lora.items)
 

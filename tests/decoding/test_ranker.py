@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GraniteConfig
 
-from recbole_lcrec.decoding import Beams, PlainReader, Ranker, Trie
+from recbole_lcrec.decoding import Beams, PlainReader, Ranker, Trie, ranker
 from recbole_lcrec.decoding.beam_search import branch_tokens
 from tests.decoding.conftest import TOLERANCE, Lab, Watched, assert_best, decoding_settings, users_of
 
@@ -35,6 +35,27 @@ def test_the_budget_is_kept(lab: Lab) -> None:
     for batch, room in reader.read_batches:
         assert room == branch_tokens(decoder.trie, 5) == 5 + 5
         assert len(batch) * (int(batch.lengths.max()) + room) <= 90
+
+
+@pytest.mark.parametrize("at_once", [4, 8, 11])
+def test_batches_do_not_depend_on_how_many_are_asked_for_at_once(
+    lab: Lab, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranker, "_TOGETHER", 4)
+    decoder = Ranker.of(lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90))
+    reader, rows = Watched(decoder.reader), lab.rows(*LENGTHS)
+    watched = Ranker(reader, decoder.trie, decoder.settings, decoder.device)
+    users = users_of(rows)
+    for start in range(0, len(users), at_once):
+        watched.rank(users[start : start + at_once], k=5)
+    lengths = [sorted(batch.lengths.tolist()) for batch, _ in reader.read_batches]
+    expected = [list(LENGTHS[start : start + 4]) for start in (0, 4, 8)]
+    for group in expected:  # each batch lies within a group, and each group is served whole before the next
+        taken: list[int] = []
+        while len(taken) < len(group):
+            taken += lengths.pop(0)
+        assert sorted(taken) == sorted(group)
+    assert not lengths
 
 
 @pytest.mark.parametrize("exact", [False, True])

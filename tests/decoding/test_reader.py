@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 import torch
 from peft import PromptTuningConfig, get_peft_model
-from transformers import BloomConfig, CohereConfig, Gemma2Config, GPTNeoConfig, GraniteConfig, MambaConfig, MptConfig
+from transformers import (
+    BloomConfig,
+    CohereConfig,
+    Gemma2Config,
+    GPTNeoConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MambaConfig,
+    MptConfig,
+)
 
 from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora
@@ -130,6 +139,20 @@ def test_a_sliding_window_must_hold_prompt_and_index(lab: Lab) -> None:
     assert_best(beam_search(SharedReader(model), fitting, trie, beam_size=20), lab.exhaustive(model, fitting, ids))
     with pytest.raises(ValueError, match=r"sliding_window=16; .*decoding_search: plain"):
         beam_search(SharedReader(model), lab.prompts(14, 5), trie, beam_size=20)
+    assert_best(beam_search(PlainReader(model), longer, trie, beam_size=20), lab.exhaustive(model, longer, ids))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_positions_that_turn_otherwise_in_long_texts(lab: Lab, attention: str) -> None:
+    """longrope goes by the longest text that is read at once."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+    rope |= {"original_max_position_embeddings": 32, "factor": 2.0}
+    config = LlamaConfig(**lab.sizes() | {"rope_parameters": rope})
+    model, ids = lab.built(config, attention), lab.catalogue(20, 4)
+    trie, fitting, longer = Trie.from_token_ids(ids), lab.prompts(29, 5), lab.prompts(40, 5)
+    assert_best(beam_search(SharedReader(model), fitting, trie, beam_size=20), lab.exhaustive(model, fitting, ids))
+    with pytest.raises(ValueError, match=r"original_max_position_embeddings=32; .*decoding_search: plain"):
+        beam_search(SharedReader(model), lab.prompts(30, 5), trie, beam_size=20)
     assert_best(beam_search(PlainReader(model), longer, trie, beam_size=20), lab.exhaustive(model, longer, ids))
 
 
