@@ -9,6 +9,8 @@ import os
 from importlib import import_module
 from typing import Any
 
+from recbole_lcrec.errors import CannotGoOnError
+
 __all__ = ["from_all_processes", "from_first_process", "from_launcher", "process_count", "process_rank"]
 
 
@@ -21,7 +23,7 @@ def process_rank() -> int:
     """The number of this process among those that the launcher started; process 0 writes logs and results.
 
     Raises:
-        RuntimeError: there are several processes, but the launcher did not number them.
+        CannotGoOnError: there are several processes, but the launcher did not number them.
     """
     return from_launcher("RANK") if process_count() > 1 else 0
 
@@ -52,8 +54,10 @@ def from_launcher(name: str) -> int:
     """A number that the launcher puts into the environment, such as ``LOCAL_RANK``.
 
     Raises:
-        RuntimeError: it is not there.
+        CannotGoOnError: it is not there.
     """
     if name not in os.environ:
-        raise RuntimeError(f"WORLD_SIZE is {process_count()} but {name} is not set; start the processes with torchrun")
+        raise CannotGoOnError(
+            f"WORLD_SIZE is {process_count()} but {name} is not set; start the processes with torchrun"
+        )
     return int(os.environ[name])

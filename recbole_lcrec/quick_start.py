@@ -7,19 +7,20 @@ begins, so that ``--help`` and wrong flags answer at once.
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from errno import EACCES, EDQUOT, EISDIR, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_lcrec import registry
 from recbole_lcrec.command_line import parse_command_line
+from recbole_lcrec.errors import CannotGoOnError
 from recbole_lcrec.plan import build_configs
 from recbole_lcrec.processes import process_count, process_rank
 from recbole_lcrec.results import result_table
@@ -31,7 +32,7 @@ __all__ = ["load_data_and_model", "main", "objective_function", "reported", "run
 
 Result = dict[str, Any]
 
-_TOLD = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_TOLD = (ENOENT, EISDIR, ENOTDIR, EACCES, EPERM, EROFS, ENOSPC, EDQUOT)
 """Troubles with files and disks that are the user's to mend."""
 
 
@@ -109,7 +110,7 @@ def _require_inputs(config: Config) -> None:
     locate.require_dataset(config)
     if registry.feature_key(config.model):
         locate.prepare_data_files(config)  # other forms become atomic files, whose item file is looked at
-        import_module("recbole_lcrec.item_features").require_features(config)
+        import_module("recbole_lcrec.data.required_features").require_features(config)
     if config.model in registry.OWN_MODELS:
         import_module("recbole_lcrec.model.inputs").check_inputs(config)
 
@@ -255,12 +256,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def reported(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) -> int:
     """Does a command's work and tells a mistake in one line; ``--state=DEBUG`` among the flags adds a traceback.
 
+    So it tells why a run cannot go on, as with a model whose logits are no numbers. All other errors keep their
+    traceback.
+
     Args:
         prepare: reads and checks the flags, and returns the work itself.
         flags: of the command.
 
     Returns:
-        0, or 2 after a mistake.
+        0, or 2 after a mistake or where the run cannot go on.
     """
     debug = any(flag.upper() == "--STATE=DEBUG" for flag in flags)
     started = False
@@ -268,7 +272,7 @@ def reported(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) -> 
         work = prepare()
         started = True
         work()
-    except (ValueError, OSError) as err:
+    except (ValueError, OSError, CannotGoOnError) as err:
         if isinstance(err, OSError) and err.errno not in _TOLD:
             raise
         if debug:

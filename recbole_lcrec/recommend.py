@@ -22,7 +22,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from recbole_lcrec.command_line import FlagParser, free_values, only_value
-from recbole_lcrec.processes import process_rank
+from recbole_lcrec.processes import process_count, process_rank
 from recbole_lcrec.quick_start import reported
 from recbole_lcrec.values import parse_value, read_yaml
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["RecommendCommand", "main", "parse_recommend_command"]
 
 _CHUNK = 512
-"""Users whose answers are written at once."""
+"""Users per process whose answers are written at once."""
 
 _NO_MATTER = ("decoding_max_tokens",)
 """Settings that change no answer."""
@@ -218,12 +218,15 @@ def _answer_many(
     if n_done == len(users):
         return
     recommender, first = _load(command), process_rank() == 0
+    # Processes share out the batches of one call. On a GPU a batch holds more than a hundred users, so a chunk that did
+    # not grow with the processes would have too few batches for all of them.
+    chunk = _CHUNK * process_count()
     with (
         answers.open_to_append() if first else nullcontext() as file,
         tqdm(total=len(users), initial=n_done, unit="user", disable=not first) as progress,
     ):
-        for start in range(n_done, len(users), _CHUNK):
-            part = users[start : start + _CHUNK]
+        for start in range(n_done, len(users), chunk):
+            part = users[start : start + chunk]
             try:
                 found = _ask(recommender, command, part, allowed)
             except ValueError as err:

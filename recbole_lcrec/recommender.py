@@ -21,9 +21,11 @@ from recbole_lcrec.decoding import Beams, Ranker
 from recbole_lcrec.model.prompts import PromptWriter, longest_row, require_template
 from recbole_lcrec.model.request_checks import (
     allowed_choice,
-    check_k,
     checked_intentions,
+    checked_k,
     history_rows,
+    leaves_out,
+    listed_histories,
     require_enough,
     require_question,
 )
@@ -108,7 +110,8 @@ class Recommender:
 
         Args:
             folder: of a saved run; the data set is not needed.
-            device: where the model goes; None: as the run's ``gpu_id`` and ``use_gpu`` say.
+            device: where the model goes, ``cpu``, ``cuda`` or ``cuda:1``; None: as the run's ``gpu_id`` and
+                ``use_gpu`` say.
             base_model: where the base model of the run's adapter is now; None: where it was.
             decoding: what differs from the run's settings, by their keys: ``decoding_beam_size=50``. The items that
                 the run lets come up are listed in its folder; ``decoding_allowed_items`` names another file, and None
@@ -122,6 +125,7 @@ class Recommender:
         config, _ = load_folder(path)
         settings, tuning = decoding_settings(config, decoding), TuningSettings.from_config(config)
         place, tokenizer = place_of(config, device), load_tokenizer(path)
+        _require_usable(place)
         catalogue = load_for_recommending(path, config["dataset"], tokenizer.get_vocab())
         require_template(catalogue.templates, settings.template)
         trie = catalogue.trie
@@ -132,7 +136,7 @@ class Recommender:
         model = load_model(path, config, tuning, base_model, place)
         item_texts = tuple("".join(tokens) for tokens in catalogue.index.item_tokens())
         writer = PromptWriter(tokenizer, catalogue.templates, item_texts, tuning.seq_format == "stream")
-        longest, levels = longest_row(model, tuning.max_length), catalogue.index.levels
+        longest, levels = longest_row(model, tuning.max_length, settings.search), catalogue.index.levels
         most = writer.longest_history(int(config["MAX_ITEM_LIST_LENGTH"]), longest, levels)
         ensemble = settings.eval_templates == "ensemble"
         requests = RequestWriter(writer, most, longest, levels, tuning.text_tokens, settings.template, ensemble)
@@ -141,9 +145,9 @@ class Recommender:
 
     def recommend(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Iterable[Iterable[str]],
         k: int = 10,
-        allowed_items: Iterable[str] | np.ndarray | None = None,
+        allowed_items: Iterable[str] | Iterable[bool] | np.ndarray | torch.Tensor | None = None,
         intention: str | Sequence[str | None] | None = None,
         exclude_history: bool | None = None,
         unknown_items: str = "error",
@@ -154,7 +158,7 @@ class Recommender:
             histories: of B users, original item ids, oldest first; where there is no room for all, the newest count.
             k: items of each user.
             allowed_items: the only items that may come up (in stock, of one category): their ids, or a mask bool [N]
-                in the order of :attr:`item_ids`; None: what the run allows.
+                in the order of :attr:`item_ids` (an array, a tensor, a column, a list); None: what the run allows.
             intention: what the users want, in words: one for all, or one or None for each. A user with an intention
                 needs no history.
             exclude_history: whether a user gets nothing of the history again; None: as the run's
@@ -167,18 +171,18 @@ class Recommender:
         Raises:
             ValueError: before the model runs: ``k`` is no number of items, above ``decoding_beam_size`` or more than
                 may come up; a user has neither history nor intention; an item is unknown; a text stands where a list
-                belongs; or the run cannot take intentions.
+                or a truth value belongs; or the run cannot take intentions.
             RuntimeError: a logit is not finite, or memory does not suffice for one user.
         """
-        check_k(k, self.decoding.beam_size)
-        rows, n_dropped = history_rows(histories, self._rows, unknown_items)
+        k = checked_k(k, self.decoding.beam_size)
+        given = listed_histories(histories)
+        rows, n_dropped = history_rows(given, self._rows, unknown_items)
         intentions = checked_intentions(intention, len(rows))
-        require_question(histories, rows, intentions)
+        require_question(given, rows, intentions)
         self._check_intentions(intentions)
         trie = self.ranker.trie
         choice = trie.leaf_items.cpu().numpy() if allowed_items is None else allowed_choice(allowed_items, self._rows)
-        leave_out = self.decoding.exclude_history if exclude_history is None else exclude_history
-        excluded = rows if leave_out else None
+        excluded = rows if leaves_out(exclude_history, self.decoding.exclude_history) else None
         require_enough(choice, k, excluded)
         if n_dropped:
             getLogger().warning(f"{n_dropped:,} unknown items left out of {len(rows):,} histories (unknown_items)")
@@ -238,3 +242,17 @@ class Recommender:
             getLogger().warning(
                 "The run was not tuned on intentions (task ite of tuning_tasks), so it will hardly heed them"
             )
+
+
+def _require_usable(place: torch.device) -> None:
+    """Makes sure that a model can run in a place: PyTorch names kinds of devices on which the search cannot.
+
+    Raises:
+        ValueError: it is neither the CPU nor a GPU that is there.
+    """
+    if place.type not in ("cpu", "cuda"):
+        raise ValueError(f"device = {str(place)!r}: models run on the CPU or a GPU; give cpu, cuda or cuda:1")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device = {str(place)!r}: PyTorch sees {torch.cuda.device_count()} GPUs, numbered from 0; give one of them"
+        )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.compat import prepare_recbole
+from recbole_lcrec.errors import CannotGoOnError
 from recbole_lcrec.resources import properties_dir
 from recbole_lcrec.settings import known_keys as settings_keys
 from recbole_lcrec.values import did_you_mean, read_yaml
@@ -47,11 +48,11 @@ def recbole_dir() -> Path:
     """RecBole's installed source folder, found without importing RecBole.
 
     Raises:
-        RuntimeError: RecBole is not installed.
+        CannotGoOnError: RecBole is not installed.
     """
     spec = find_spec("recbole")
     if spec is None or not spec.submodule_search_locations:
-        raise RuntimeError("RecBole is not installed; install it with: pip install recbole==1.2.1")
+        raise CannotGoOnError("RecBole is not installed; install it with: pip install recbole==1.2.1")
     return Path(next(iter(spec.submodule_search_locations)))
 
 

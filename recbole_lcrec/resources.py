@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recbole_lcrec.errors import CannotGoOnError
+
 __all__ = ["properties_dir", "unused_path"]
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -23,13 +25,13 @@ def properties_dir(package: Path = _PACKAGE) -> Path:
         ``<package>/properties`` of an installed wheel, else ``<package>/../properties`` of a source checkout.
 
     Raises:
-        RuntimeError: Neither folder exists.
+        CannotGoOnError: Neither folder exists.
     """
     places = (package / "properties", package.parent / "properties")
     for place in places:
         if (place / "model").is_dir():
             return place
-    raise RuntimeError(
+    raise CannotGoOnError(
         f"the property files of recbole_lcrec are in neither {places[0]} nor {places[1]}; "
         "install the package again (pip install --force-reinstall .)"
     )

@@ -261,7 +261,7 @@ class DecodingSettings(_Settings):
     """Trie-constrained beam search (paper III-D2, IV-A4)."""
 
     prefix: ClassVar[str] = "decoding_"
-    beam_size: int = _setting(integer(1))
+    beam_size: int = _setting(integer(1, 2**31 - 1))
     max_tokens: int | None = _setting(optional(integer(1)))
     search: str = _setting(one_of("shared", "plain"))
     normalizer: str = _setting(one_of("full", "legal"))

@@ -12,8 +12,8 @@ import pytest
 
 from recbole_lcrec import Recommender, recommend, recommender
 from recbole_lcrec.recommend import main, parse_recommend_command
-from tests.conftest import N_ITEMS, SHOP, shop_sequences, shop_titles
-from tests.saved_runs import copied, limited, make_run, no_model_calls
+from tests.conftest import N_ITEMS, shop_sequences, shop_titles
+from tests.saved_runs import copied, limited, make_run
 
 USERS = [{"user": user, "history": items[-4:]} for user, items in list(shop_sequences().items())[:11]]
 
@@ -82,9 +82,10 @@ def test_many_users_are_answered_in_order(run: Path, users: Path) -> None:
 
 def test_users_may_be_numbers_and_have_wishes(run: Path, users: Path) -> None:
     lines = [{"user": 7, "history": [], "intention": "A lamp"}, {"user": "ü", "history": ["i1"], "intention": None}]
-    users.write_text("\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n", encoding="utf-8")
+    texts = [*(json.dumps(line, ensure_ascii=False) for line in lines), r'{"user": "\ud83d\ude00", "history": ["i1"]}']
+    users.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     assert main(many(run, users, "--k=2")) == 0
-    assert [line["user"] for line in answers(users)] == [7, "ü"]
+    assert [line["user"] for line in answers(users)] == [7, "ü", "\N{GRINNING FACE}"]
 
 
 @pytest.mark.parametrize("torn", ["", '{"user": "u4", "ite', '{"user": "u4", "items": []}'])
@@ -126,6 +127,21 @@ def test_a_stop_keeps_the_chunks_that_are_done(run: Path, users: Path, monkeypat
     assert len(answers(users)) == 8
     assert main(many(run, users)) == 0
     assert len(answers(users)) == 11
+
+
+def test_every_process_has_its_part_of_a_chunk(run: Path, users: Path, monkeypatch: Any) -> None:
+    """Eleven users at four for each of two processes are eight and three."""
+    asked: list[int] = []
+
+    class Counting:
+        def recommend(self, histories: list[Any], *_: Any) -> list[list[Any]]:
+            asked.append(len(histories))
+            return [[] for _ in histories]
+
+    monkeypatch.setattr(recommend, "_load", lambda _: Counting())
+    monkeypatch.setattr(recommend, "process_count", lambda: 2)
+    assert main(many(run, users)) == 0
+    assert asked == [8, 3] and len(answers(users)) == 11
 
 
 def test_answers_to_something_else_are_not_gone_on_with(run: Path, users: Path, tmp_path: Path, capsys: Any) -> None:
@@ -181,87 +197,6 @@ def test_a_file_that_holds_no_answers(run: Path, users: Path, capsys: Any) -> No
     output.write_text("".join(lines), encoding="utf-8")
     output.with_name("out.jsonl.settings.json").write_text("{", encoding="utf-8")
     assert "out.jsonl.settings.json is damaged" in error_of(many(run, users), capsys)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "no JSON"),
-        ("[]", "no object with a user"),
-        ('{"history": ["i1"]}', "no object with a user"),
-        ('{"user": "a", "history": "i1"}', "history 'i1' is no list of item ids"),
-        ('{"user": "a", "history": [["i1"]]}', "is no list of item ids"),
-        ('{"user": true, "history": ["i1"]}', "user True is neither a text nor a whole number"),
-        ('{"user": "a", "histroy": ["i1"]}', "unknown key 'histroy'; did you mean 'history'?"),
-        ('{"user": "a", "history": ["i1"], "intention": ""}', "intention '' is no text with words"),
-        ('{"user": "a", "history": ["i1"], "intention": 3}', "intention 3 is no text with words"),
-        ('{"user": "a", "history": []}', "the history is empty, and there is no intention"),
-        ('{"user": "a"}', "the history is empty"),
-        ('{"user": "a", "history": ["i1", "X"]}', "1 of 2 items are not in the run's item index, first ['X']"),
-    ],
-)
-def test_a_bad_line_is_named_before_the_model_is_loaded(
-    run: Path, users: Path, capsys: Any, line: str, message: str
-) -> None:
-    lines = users.read_text(encoding="utf-8").splitlines()
-    users.write_text("\n".join([*lines[:5], line, *lines[5:]]) + "\n", encoding="utf-8")
-    with no_model_calls():
-        error = error_of(many(run, users), capsys)
-    assert f"{users}, line 6: " in error and message in error
-    assert not users.with_name("out.jsonl").exists()
-
-
-def test_unknown_items_of_lines_are_dropped_where_that_leaves_some(run: Path, users: Path, capsys: Any) -> None:
-    users.write_text('{"user": 1, "history": ["i1", "X"]}\n', encoding="utf-8")
-    assert main(many(run, users, "--unknown_items=drop")) == 0
-    capsys.readouterr()
-    users.write_text('{"user": 1, "history": ["X"]}\n', encoding="utf-8")
-    assert "none of the items is in the run's item index" in error_of(
-        [f"--run={run}", f"--input={users}", "--output=other.jsonl", "--unknown_items=drop"], capsys
-    )
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--history=i1"], "no run is named"),
-        (["--run=RUN"], "give either --history"),
-        (["--run=RUN", "--history=i1", "--input=x", "--output=y"], "give either --history"),
-        (["--run=RUN", "--input=x"], "give either --history"),
-        (["--run=RUN", "--input=none.jsonl", "--output=y"], "none.jsonl: there is no such file"),
-        (["--run=RUN", "--history=i1,,i2"], "holds an empty id"),
-        (["--run=RUN", "--history=X"], "['X']"),
-        (["--run=RUN", "--history=i1", "--k=0"], "k = 0"),
-        (["--run=RUN", "--history=i1", "--k=many"], "k = 'many'"),
-        (["--run=RUN", "--history=i1", "--k=11"], "decoding_beam_size = 10"),
-        (["--run=RUN", "--history=i1", "--k=1", "--k=2"], "--k is given twice"),
-        (["--run=RUN", "--history=i1", "--exclude_history=maybe"], "expected True or False"),
-        (["--run=RUN", "--history=i1", "--unknown_items=skip"], "unknown_items = 'skip'"),
-        (["--run=RUN", "--history=i1", "--allowed_items=none.txt"], "none.txt"),
-        (["--run=RUN", "--history=i1", "--decoding_beams=5"], "decoding_beams is no setting of decoding"),
-        (["--run=RUN", "--history=i1", "--LCRec.decoding_beam_size=5"], "a saved run has one model"),
-        (["--run=RUN", "stray", "--history=i1"], "'stray'"),
-        (["--run=nowhere", "--history=i1"], "no such folder"),
-        (["--run=nowhere", "--input=x", "--output=y"], "no such folder"),
-    ],
-)
-def test_mistakes_are_told_in_one_line(run: Path, capsys: Any, flags: list[str], message: str) -> None:
-    assert message in error_of([flag.replace("RUN", str(run)) for flag in flags], capsys)
-
-
-def test_a_run_that_lacks_a_file(run: Path, tmp_path: Path, users: Path, capsys: Any) -> None:
-    folder = copied(run, tmp_path)
-    (folder / "trie.safetensors").unlink()
-    assert "trie.safetensors is missing" in error_of([f"--run={folder}", "--history=i1"], capsys)
-    (folder / f"{SHOP}.index.json").unlink()
-    assert f"{SHOP}.index.json is missing" in error_of(many(folder, users), capsys)
-
-
-def test_the_output_is_no_input_and_needs_a_folder(run: Path, users: Path, capsys: Any) -> None:
-    assert "is the input" in error_of([f"--run={run}", f"--input={users}", f"--output={users}"], capsys)
-    assert "there is no folder" in error_of([f"--run={run}", f"--input={users}", "--output=no/out.jsonl"], capsys)
-    users.write_text("\n\n", encoding="utf-8")
-    assert "names no user" in error_of(many(run, users), capsys)
 
 
 def test_flags_are_values(tmp_path: Path) -> None:

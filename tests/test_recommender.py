@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from recbole_lcrec import Recommender, load_data_and_model
 from tests.conftest import N_ITEMS, shop_titles
@@ -25,16 +28,18 @@ from tests.saved_runs import (
 HISTORIES = [["i1", "i2", "i3"], ["i29"], ["i4", "i4", "i5", "i9", "i1"]]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in words, whose data set stays where it was."""
-    return make_run(tmp_path_factory.mktemp("words"), tuning_tasks=["seq", "ite"], intention_source="extractive")
+def worded_run(root: Path) -> Path:
+    """A run in words, beside its data set."""
+    return make_run(root, tuning_tasks=["seq", "ite"], intention_source="extractive")
 
 
 @pytest.fixture(scope="module")
-def alone(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run in a place from which nothing else can be found."""
-    return copied(run, tmp_path_factory.mktemp("alone"))
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in words of which nothing but its folder is left: its data set and artifacts are gone."""
+    root = tmp_path_factory.mktemp("words")
+    folder = copied(worded_run(root), tmp_path_factory.mktemp("alone"))
+    shutil.rmtree(root)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,8 @@ def test_three_lines_are_enough(alone: Path) -> None:
     assert not next(iter(recommender.ranker.reader._model.modules())).training  # type: ignore[attr-defined]
 
 
-def test_answers_are_those_of_the_run_in_recbole(run: Path) -> None:
+def test_answers_are_those_of_the_run_in_recbole(tmp_path: Path) -> None:
+    run = worded_run(tmp_path / "root")
     _, model, dataset, *_, test_data = load_data_and_model(run)
     interaction = next(iter(test_data))[0]
     scores = model.full_sort_predict(interaction)
@@ -153,8 +159,11 @@ def test_a_mask_of_allowed_items_is_a_list_of_ids(wide: Recommender) -> None:
     assert wide.item_ids == wide.catalogue.item_ids and set(wide.item_ids) == set(INDEX_TEXT)
     assert wide.recommend(HISTORIES, 7, allowed_items=np.ones(N_ITEMS, dtype=bool)) == wide.recommend(HISTORIES, 7)
     allowed = ["i20", "i3", "i11"]
-    mask = np.array([item in allowed for item in wide.item_ids])
-    assert wide.recommend(HISTORIES, 3, allowed_items=mask) == wide.recommend(HISTORIES, 3, allowed_items=allowed)
+    expected = wide.recommend(HISTORIES, 3, allowed_items=allowed)
+    mask = [item in allowed for item in wide.item_ids]
+    masks: list[Any] = [mask, np.array(mask), pd.Series(mask), pd.Series(mask, dtype="boolean"), torch.tensor(mask)]
+    for given in masks:
+        assert wide.recommend(HISTORIES, 3, allowed_items=given) == expected
 
 
 def test_the_history_may_be_left_out(wide: Recommender, alone: Path) -> None:
@@ -229,6 +238,17 @@ def test_histories_may_be_any_lists(wide: Recommender) -> None:
     assert wide.recommend((column,), 4) == expected
     assert wide.recommend([("i1", "i2")], 4, allowed_items={*INDEX_TEXT}) == expected
     assert wide.recommend([], 4) == []
+    assert wide.recommend((iter(history) for history in (["i1", "i2"],)), 4) == expected
+    with pytest.raises(ValueError, match="user number 1 has an empty history, and no intention"):
+        wide.recommend([iter(["i1"]), iter([])], 4)
+
+
+def test_values_of_numpy_are_values(wide: Recommender) -> None:
+    k, yes, no = np.int64(2), np.True_, np.False_
+    assert wide.recommend(HISTORIES, k) == wide.recommend(HISTORIES, 2)  # type: ignore[arg-type]
+    for flag in (yes, no):
+        expected = wide.recommend(HISTORIES, 20, exclude_history=bool(flag))
+        assert wide.recommend(HISTORIES, 20, exclude_history=flag) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +256,11 @@ def test_histories_may_be_any_lists(wide: Recommender) -> None:
     [
         ({"k": 0}, "k = 0: expected an integer of at least 1"),
         ({"k": True}, "k = True"),
+        ({"k": np.True_}, "expected an integer of at least 1"),
+        ({"k": 2.0}, "k = 2.0: expected an integer"),
         ({"k": "5"}, "k = '5'"),
+        ({"exclude_history": "False"}, "exclude_history = 'False': expected True or False, or None"),
+        ({"exclude_history": 0}, "exclude_history = 0: expected True or False"),
         ({"k": 31}, "decoding_beam_size = 30 finds only 30: load the run with decoding_beam_size=31"),
         ({"histories": [["i1"], []]}, "user number 1 has an empty history, and no intention"),
         ({"histories": [["i1"], ["i2", "X", "Y"]]}, r"user number 1: 2 of 3 items .*\['X', 'Y'\]; .*drop.*--extend"),
@@ -252,11 +276,13 @@ def test_histories_may_be_any_lists(wide: Recommender) -> None:
         ({"allowed_items": []}, "allowed_items is empty"),
         ({"allowed_items": ["i1", "X"]}, r"allowed_items: 1 of 2 are not in the catalogue, first \['X'\]"),
         ({"allowed_items": np.ones(29, dtype=bool)}, r"a mask of shape \(29,\), but the run has 30 items.*item_ids"),
-        ({"allowed_items": np.ones((1, 30), dtype=bool)}, r"a mask of shape \(1, 30\)"),
+        ({"allowed_items": torch.ones((1, 30), dtype=torch.bool)}, r"a mask of shape \(1, 30\)"),
         ({"allowed_items": np.zeros(30, dtype=bool)}, "allowed_items is empty"),
         ({"allowed_items": np.arange(30) < 2}, "k = 3 items are asked for, but 2 may come up"),
         ({"allowed_items": np.ones(30)}, "allowed_items holds 1.0; item ids are texts"),
-        ({"allowed_items": [True] * 30}, "allowed_items holds True; item ids are texts"),
+        ({"allowed_items": torch.ones(30)}, "allowed_items holds 1.0; item ids are texts"),
+        ({"allowed_items": [True] * 29}, r"a mask of shape \(29,\), but the run has 30 items"),
+        ({"allowed_items": pd.Series([True] * 29 + [None])}, "holds truth values and None; a mask has True or False"),
         ({"allowed_items": ["i1", "i2", "i2"]}, "k = 3 items are asked for, but 2 may come up"),
         (
             {"allowed_items": ["i1", "i2", "i3"], "exclude_history": True, "histories": [["i9"], ["i1", "i1"]]},

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from recbole_lcrec import Recommender, load_data_and_model
 from recbole_lcrec.model.saved import ALLOWED_FILE, TEMPLATE_FILE, TRIE_FILE
@@ -28,8 +29,11 @@ HISTORIES = [["i1", "i2", "i3"], ["i29"], ["i4", "i4", "i5", "i9", "i1"]]
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in words, far from its data set."""
-    return copied(make_run(tmp_path_factory.mktemp("words")), tmp_path_factory.mktemp("alone"))
+    """A run in words, whose data set is gone."""
+    root = tmp_path_factory.mktemp("words")
+    folder = copied(make_run(root), tmp_path_factory.mktemp("alone"))
+    shutil.rmtree(root)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -38,14 +42,23 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"decoding_beam": 5}, "decoding_beam is no setting of decoding; did you mean 'decoding_beam_size'"),
         ({"epochs": 5}, "epochs is no setting of decoding"),
         ({"decoding_beam_size": 0}, "decoding_beam_size = 0: expected an integer of at least 1"),
+        ({"decoding_beam_size": 2**64}, "expected an integer of at least 1 and at most 2147483647"),
         ({"decoding_template": 99}, "decoding_template = 99: there are 12 SEQ templates"),
         ({"device": "gpu7"}, "device = 'gpu7' is no device"),
+        ({"device": "meta"}, "device = 'meta': models run on the CPU or a GPU; give cpu, cuda or cuda:1"),
         ({"base_model": "x"}, "holds a whole model, no adapter"),
     ],
 )
 def test_what_cannot_be_loaded_so(alone: Path, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Recommender.load(alone, **given)
+
+
+def test_a_gpu_that_is_not_there(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="device = 'cuda:2': PyTorch sees 2 GPUs, numbered from 0"):
+        Recommender.load(alone, device="cuda:2")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def read_allowed(path: Path) -> list[str]:
     """The item ids in a file, one a line; blank lines and repeats are left out.
 
     Raises:
-        ValueError: there is no such file, it is no UTF-8 text, or it names nothing.
+        ValueError: there is no such file, it is a folder or no UTF-8 text, or it names nothing.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -25,6 +25,8 @@ def read_allowed(path: Path) -> list[str]:
         raise ValueError(
             f"allowed items {str(path)!r}: there is no such file; give one with an item id a line"
         ) from err
+    except IsADirectoryError as err:
+        raise ValueError(f"allowed items {str(path)!r} is a folder; give a file with an item id a line") from err
     except UnicodeDecodeError as err:
         raise ValueError(f"allowed items {str(path)!r} is no UTF-8 text; give a file with an item id a line") from err
     ids = list(dict.fromkeys(line.strip() for line in lines if line.strip()))

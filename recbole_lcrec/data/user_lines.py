@@ -44,7 +44,8 @@ def read_user_lines(path: Path, known: Collection[str], drop_unknown: bool) -> l
         drop_unknown: whether other ids are let through, to be left out later.
 
     Raises:
-        ValueError: there is no such file, it holds no user, or a line is none; names the file and the line.
+        ValueError: there is no such file, it is a folder or holds no user, or a line is none; names the file and the
+            line.
     """
     lines = []
     try:
@@ -54,6 +55,8 @@ def read_user_lines(path: Path, known: Collection[str], drop_unknown: bool) -> l
                     lines.append(_user_line(text, f"{path}, line {number}", known, drop_unknown))
     except FileNotFoundError as err:
         raise ValueError(f"{path}: there is no such file; give one with a JSON object a line") from err
+    except IsADirectoryError as err:
+        raise ValueError(f"{path} is a folder; give a file with a JSON object a line") from err
     except UnicodeDecodeError as err:
         raise ValueError(f"{path} is no UTF-8 text ({err})") from err
     if not lines:
@@ -84,6 +87,8 @@ class AnswerFile:
         Raises:
             ValueError: the file holds answers to another input, run or settings, or is no file of answers.
         """
+        if self.path.is_dir():
+            raise ValueError(f"{self.path} is a folder; name a file for the answers, such as {self.path / 'out.jsonl'}")
         if not self.path.parent.is_dir():
             raise ValueError(f"{self.path}: there is no folder {self.path.parent}; make it first")
         if not self.path.exists() or not self.path.stat().st_size:
@@ -145,6 +150,7 @@ def _user_line(text: str, place: str, known: Collection[str], drop_unknown: bool
     strange = next((key for key in content if key not in _KEYS), None)
     if strange is not None:
         raise ValueError(f"{place}: unknown key {strange!r}{did_you_mean(strange, _KEYS)}; a line is {_example()}")
+    _require_characters(content, place)
     user, history, intention = content["user"], content.get("history", []), content.get("intention")
     if not _is_id(user):
         raise ValueError(f"{place}: user {user!r:.80} is neither a text nor a whole number")
@@ -163,6 +169,17 @@ def _user_line(text: str, place: str, known: Collection[str], drop_unknown: bool
         why = "none of the items is in the run's item index" if ids else "the history is empty"
         raise ValueError(f"{place}: {why}, and there is no intention; take the line out")
     return UserLine(user, ids, intention)
+
+
+def _require_characters(content: Any, place: str) -> None:
+    """Halves of surrogate pairs, which JSON can escape, would stop the answers from being written."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as err:
+        half = err.object[err.start : err.start + 1]
+        raise ValueError(
+            f"{place}: {half!r} is half of a surrogate pair, and no character; write both halves, or the character"
+        ) from err
 
 
 def _is_id(value: Any) -> bool:

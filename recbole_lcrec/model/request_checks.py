@@ -6,35 +6,82 @@ asked at all. Refuses to know prompts and models, so that every mistake is told 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from recbole_lcrec.data.item_choice import rows_of
 from recbole_lcrec.data.item_text import clean_text
-from recbole_lcrec.value_checks import integer
+from recbole_lcrec.value_checks import flag, integer
 
-__all__ = ["allowed_choice", "check_k", "checked_intentions", "history_rows", "require_enough", "require_question"]
+__all__ = [
+    "allowed_choice",
+    "checked_intentions",
+    "checked_k",
+    "history_rows",
+    "leaves_out",
+    "listed_histories",
+    "require_enough",
+    "require_question",
+]
 
 _NAMED = 5
 UNKNOWN = ("error", "drop")
 
 
-def check_k(k: Any, beam_size: int) -> None:
-    """Makes sure that so many items can be had.
+def checked_k(k: Any, beam_size: int) -> int:
+    """The number of items that are asked for; NumPy's integers are numbers, too.
 
     Raises:
         ValueError: ``k`` is no number of items, or more than there are beams.
     """
-    expected = integer(1)(k)
+    try:
+        count = 0 if isinstance(k, (bool, np.bool_)) else operator.index(k)
+    except TypeError:
+        count = 0
+    expected = integer(1)(count)
     if expected:
         raise ValueError(f"k = {k!r}: expected {expected}")
-    if k > beam_size:
+    if count > beam_size:
         raise ValueError(
-            f"k = {k} items are asked for, but decoding_beam_size = {beam_size} finds only {beam_size}: load the run "
-            f"with decoding_beam_size={k} or more, or lower k"
+            f"k = {count} items are asked for, but decoding_beam_size = {beam_size} finds only {beam_size}: load the "
+            f"run with decoding_beam_size={count} or more, or lower k"
         )
+    return count
+
+
+def leaves_out(exclude_history: Any, otherwise: bool) -> bool:
+    """Whether a user gets nothing of the history again.
+
+    Args:
+        exclude_history: what is asked for; None: nothing is said.
+        otherwise: what then holds.
+
+    Raises:
+        ValueError: it is no truth value.
+    """
+    if exclude_history is None:
+        return otherwise
+    value = bool(exclude_history) if isinstance(exclude_history, np.bool_) else exclude_history
+    if flag(value):
+        raise ValueError(f"exclude_history = {exclude_history!r:.80}: expected {flag(value)}, or None")
+    return bool(value)
+
+
+def listed_histories(histories: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Histories as lists, so that what can be gone through only once is gone through once.
+
+    Args:
+        histories: of B users, original item ids, oldest first.
+
+    Raises:
+        ValueError: something is no list or no item id.
+    """
+    users = _listed(histories, "histories", "a list of item ids for each user")
+    return [_ids(history, f"histories[{user}]") for user, history in enumerate(users)]
 
 
 def history_rows(
@@ -43,7 +90,7 @@ def history_rows(
     """Item rows of histories.
 
     Args:
-        histories: of B users, original item ids, oldest first.
+        histories: see :func:`listed_histories`.
         rows: item id -> row.
         unknown_items: ``error``, or ``drop`` for ids that are left out.
 
@@ -51,13 +98,12 @@ def history_rows(
         The rows of each user, and how many ids were left out.
 
     Raises:
-        ValueError: something is no list or no item id, or an id is unknown.
+        ValueError: an id is unknown, or ``unknown_items`` says neither.
     """
     if unknown_items not in UNKNOWN:
         raise ValueError(f"unknown_items = {unknown_items!r}: expected 'error' or 'drop'")
     found, n_dropped = [], 0
-    for user, history in enumerate(_listed(histories, "histories", "a list of item ids for each user")):
-        ids = _ids(history, f"histories[{user}]")
+    for user, ids in enumerate(histories):
         unknown = [item for item in ids if item not in rows]
         if unknown and unknown_items == "error":
             raise ValueError(
@@ -103,7 +149,7 @@ def require_question(
     """Makes sure that something is known of every user.
 
     Args:
-        given: the histories as they came.
+        given: see :func:`listed_histories`.
         histories: the same as rows.
         intentions: see :func:`checked_intentions`.
 
@@ -113,32 +159,35 @@ def require_question(
     for user, (ids, history, intention) in enumerate(zip(given, histories, intentions, strict=True)):
         if history or intention is not None:
             continue
-        why = f": none of its {len(ids)} items is in the run's item index" if len(ids) else ""
+        why = f": none of its {len(ids)} items is in the run's item index" if ids else ""
         raise ValueError(
             f"user number {user} has an empty history{why}, and no intention; give one of the two, or leave the user "
             "out"
         )
 
 
-def allowed_choice(allowed_items: Iterable[str] | np.ndarray, rows: Mapping[str, int]) -> np.ndarray:
+def allowed_choice(
+    allowed_items: Iterable[str] | Iterable[bool] | np.ndarray | torch.Tensor, rows: Mapping[str, int]
+) -> np.ndarray:
     """The rows of the items that may come up, ascending int64.
 
     Args:
-        allowed_items: item ids, or a mask bool [N] over the rows.
+        allowed_items: item ids, or a mask bool [N] over the rows: an array, a tensor, a column or a list.
         rows: item id -> row, of all N items.
 
     Raises:
         ValueError: it is neither a list of item ids nor a mask of N items, it allows nothing, or an item is unknown.
     """
-    if isinstance(allowed_items, np.ndarray) and allowed_items.dtype == np.bool_:
-        if allowed_items.shape != (len(rows),):
+    given = _array_or_list(allowed_items)
+    if isinstance(given, np.ndarray):
+        if given.shape != (len(rows),):
             raise ValueError(
-                f"allowed_items is a mask of shape {allowed_items.shape}, but the run has {len(rows)} items; give one "
-                "value for each, in the order of the recommender's item_ids"
+                f"allowed_items is a mask of shape {given.shape}, but the run has {len(rows)} items; give one value "
+                "for each, in the order of the recommender's item_ids"
             )
-        chosen = np.flatnonzero(allowed_items)
+        chosen = np.flatnonzero(given)
     else:
-        ids = list(dict.fromkeys(_ids(allowed_items, "allowed_items")))
+        ids = list(dict.fromkeys(_ids(given, "allowed_items")))
         chosen = rows_of(ids, rows, "allowed_items", "take them out, or use the ids of the recommender's item_ids")
     if not len(chosen):
         raise ValueError("allowed_items is empty, so nothing may come up; give None to allow what the run allows")
@@ -166,6 +215,24 @@ def require_enough(allowed: np.ndarray, k: int, excluded: Sequence[Sequence[int]
                 f"k = {k} items are asked for, but user number {user} has {left} to get, as {len(among)} may come up "
                 "and those of the history are left out: allow more, lower k, or set exclude_history=False"
             )
+
+
+def _array_or_list(value: Any) -> np.ndarray | list[Any]:
+    """Truth values as an array of the same shape, anything else as a list."""
+    if isinstance(value, torch.Tensor) and value.dtype == torch.bool:
+        return np.asarray(value.cpu())
+    if isinstance(value, np.ndarray) and value.dtype == np.bool_:
+        return value
+    listed = _listed(value, "allowed_items", "a list of item ids")
+    others = [each for each in listed if not isinstance(each, (bool, np.bool_))]
+    if listed and not others:
+        return np.array(listed, dtype=bool)
+    if len(others) < len(listed):
+        raise ValueError(
+            f"allowed_items holds truth values and {others[0]!r:.80}; a mask has True or False for each item, a list "
+            "of items their ids alone"
+        )
+    return listed
 
 
 def _ids(value: Any, name: str) -> list[str]:

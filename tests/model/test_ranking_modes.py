@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lcrec import run_recbole_lcrec
+from recbole_lcrec import load_data_and_model, run_recbole_lcrec
 from recbole_lcrec.trainer import LCRecTrainer
 from tests.conftest import N_ITEMS, N_USERS, SHOP, shop_sequences
 from tests.model.test_lcrec import built, one_batch, plain_scores
+from tests.saved_runs import configured, make_run
 
 Parameters = Callable[..., dict[str, Any]]
-METRICS = {"metrics": ["Hit", "NDCG", "MRR"], "topk": [3, 5], "metric_decimal_place": 8}
+METRICS: dict[str, Any] = {"metrics": ["Hit", "NDCG", "MRR"], "topk": [3, 5], "metric_decimal_place": 8}
 
 
 def exhaustive(model: Any, interaction: Any) -> torch.Tensor:
@@ -164,27 +165,31 @@ def test_ensemble_adds_the_templates(indexed_shop: Path, tiny: Parameters) -> No
     torch.testing.assert_close(model.full_sort_predict(interaction)[:, 1:], expected, rtol=1e-5, atol=1e-3)
 
 
-def test_every_template_is_reported(indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture) -> None:
-    parameters = tiny(indexed_shop, eval_templates="all", tuning_seq_format="instruction")
+def test_every_template_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = make_run(tmp_path / "root", **METRICS, eval_templates="all")
+    model = load_data_and_model(run)[1]
+    for seed, parameter in enumerate(model.llm.parameters()):  # so that the wording of the question changes the ranking
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(seed))
+    model.llm.save_pretrained(run)
     with caplog.at_level("INFO"):
-        result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
-    stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
-    per_template = stored["templates"]["per_template"]
-    assert len(per_template) >= 10
-    assert any("Results by SEQ template" in message for message in caplog.messages)
-    for metric, value in result["test_result"].items():
-        values = [one[metric] for one in per_template]
-        assert value == pytest.approx(np.mean(values))
-        assert stored["templates"]["minimum"][metric] == min(values)
-        assert stored["templates"]["maximum"][metric] == max(values)
-    # one of them alone gives its own row of the report
-    from recbole_lcrec import load_data_and_model
+        means = found_by(run)
+    stored = json.loads((run / "results.json").read_text())["templates"]
+    rows = stored["per_template"]
+    assert len({tuple(row.values()) for row in rows}) > len(rows) / 2 > 4
+    assert means == stored["mean"] and "Results by SEQ template" in caplog.text
+    for name, summary in (("mean", np.mean), ("minimum", min), ("maximum", max)):
+        assert stored[name] == pytest.approx({metric: summary([row[metric] for row in rows]) for metric in means})
+    for template, row in enumerate(rows):  # a run that asks by one of them alone finds its row
+        configured(run, eval_templates="one", decoding_template=template)
+        assert found_by(run) == row
 
-    config, model, _, _, _, test = load_data_and_model(result["saved_model_file"])
+
+def found_by(run: Path) -> dict[str, float]:
+    """The metrics of a saved run on its test users, which go to its ``results.json`` too."""
+    config, model, _, _, _, test = load_data_and_model(run)
     trainer = LCRecTrainer(config, model)
     trainer.eval_collector.data_collect(test)
-    with model.asking(3):
-        assert dict(trainer._ranked(test, False)) == per_template[3]
+    return dict(trainer.evaluate(test, model_file=run))
 
 
 def test_templates_of_streams_are_refused(indexed_shop: Path, tiny: Parameters) -> None:

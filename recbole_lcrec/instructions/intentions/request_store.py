@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from recbole_lcrec.errors import CannotGoOnError
 from recbole_lcrec.fingerprints import fingerprint
 from recbole_lcrec.instructions.intentions.questions import Messages
 
@@ -69,13 +70,13 @@ class RequestStore:
         """Keeps an answer, on disk when this returns; the first answer under a key stays.
 
         Raises:
-            RuntimeError: it cannot be written, as on a full disk.
+            CannotGoOnError: it cannot be written, as on a full disk.
         """
         try:
             with self._lock, self._connection:
                 self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, answer))
         except sqlite3.Error as err:
-            raise RuntimeError(f"an answer cannot be written to {self._path} ({err})") from err
+            raise CannotGoOnError(f"an answer cannot be written to {self._path} ({err})") from err
 
     def __len__(self) -> int:
         with self._lock:
