@@ -29,6 +29,7 @@ from recbole_lcrec.data.atomic_reader import FastReading  # noqa: E402
 from recbole_lcrec.data.augmentation import FastAugmentation  # noqa: E402
 from recbole_lcrec.data.filtering import MendedFiltering  # noqa: E402
 from recbole_lcrec.data.locate import prepare_data_files  # noqa: E402
+from recbole_lcrec.data.own.times import UNIT_BOUNDS, UNITS  # noqa: E402
 from recbole_lcrec.data.sequences import exact_time_ranks  # noqa: E402
 from recbole_lcrec.data.splits import RowGroups, leave_out_last, split_statistics  # noqa: E402
 from recbole_lcrec.data.windows import oldest_of_lists  # noqa: E402
@@ -36,6 +37,7 @@ from recbole_lcrec.data.windows import oldest_of_lists  # noqa: E402
 __all__ = ["ExactTimeOrder", "HistoryMaskedLoader", "create_dataset", "data_preparation"]
 
 MIN_INTERACTIONS = 3
+_A_TIME = 10**8  # smaller numbers may be places in a history, or any count
 _NOTHING = np.empty(0, dtype=np.int64)
 
 
@@ -71,12 +73,20 @@ class ExactTimeOrder(MendedFiltering):
 
     def _times(self) -> np.ndarray:
         try:
-            return self.inter_feat[self.time_field].to_numpy(np.float64)
+            times = self.inter_feat[self.time_field].to_numpy(np.float64)
         except ValueError as err:
             raise ValueError(
                 f"{self.dataset_path}: a {self.time_field} is no number ({err}); RecBole orders by numbers, and "
                 "python -m recbole_lcrec.data import makes them out of dates"
             ) from err
+        counts = np.bincount(np.digitize(times[times >= _A_TIME], UNIT_BOUNDS), minlength=len(UNITS))
+        if (counts > 0).sum() > 1:
+            told = ", ".join(f"{count:,} in {unit}" for unit, count in zip(UNITS, counts, strict=True) if count)
+            getLogger().warning(
+                f"{self.dataset_path}: {self.time_field} seems of mixed units, which makes a wrong order: {told}; "
+                "write all in one, or let python -m recbole_lcrec.data import --time_format=mixed do so"
+            )
+        return times
 
     def _warn_of_short_users(self) -> None:
         counts = self.user_lengths

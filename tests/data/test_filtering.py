@@ -68,3 +68,22 @@ def test_times_that_are_no_numbers_name_the_field_and_a_way_out(tmp_path):
     file.write_text(file.read_text().replace("timestamp:float", "timestamp:token"))
     with pytest.raises(ValueError, match=r"a timestamp is no number .*2024-01-01.*recbole_lcrec\.data import"):
         create_dataset(config_of("Pop", root, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ([1_600_000_000, 1_600_000_001, 1_600_000_002_000], "2 in s, 1 in ms"),
+        ([1_600_000_000_000, 1_600_000_000_000_000, 1_600_000_000_000_000_000], "1 in ms, 1 in us, 1 in ns"),
+        ([1_600_000_000, 1_600_000_001, 1_600_000_002], None),
+        ([0, 1, 2], None),
+        ([5, 1_600_000_000_000, 1_600_000_000_001], None),
+    ],
+)
+def test_mixed_units_of_time_are_told(times, told, tmp_path, caplog):
+    events = [(user, f"i{number}", str(time)) for user in "uv" for number, time in enumerate(times)]
+    with caplog.at_level(logging.WARNING):
+        create_dataset(config_of("Pop", write_shop(tmp_path / "data", events, CATALOGUE), tmp_path))
+    doubled = None if told is None else told.translate(str.maketrans("12", "24"))
+    assert ("mixed units" in caplog.text) == (told is not None)
+    assert doubled is None or doubled in caplog.text

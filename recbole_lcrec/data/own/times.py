@@ -13,7 +13,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 
-__all__ = ["KINDS", "Times", "decimal_seconds", "looks_like_dates", "parse_times"]
+__all__ = ["KINDS", "UNITS", "UNIT_BOUNDS", "Times", "decimal_seconds", "looks_like_dates", "parse_times"]
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 KINDS = (
@@ -25,7 +25,8 @@ KINDS = (
     "dates with a zone",
     "dates without one",
 )
-_BOUNDS = (10**11, 10**14, 10**17)
+UNIT_BOUNDS = (10**11, 10**14, 10**17)
+"""What a number of :data:`UNITS` since 1970 stays below; the last unit has no such bound."""
 _DATE_IN_DIGITS = (
     r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){1,2})?"
 )
@@ -120,7 +121,7 @@ def _fill_numbers(column: pd.Series, nanoseconds: np.ndarray, kinds: np.ndarray,
         [column.iloc[rows].to_numpy().astype(np.int64), np.array([int(text) for text, _, _ in split], dtype=np.int64)]
     )
     rows = np.concatenate([rows, parts])
-    size = np.searchsorted(_BOUNDS, np.abs(whole), side="right") if unit is None else list(UNITS).index(unit)
+    size = np.searchsorted(UNIT_BOUNDS, np.abs(whole), side="right") if unit is None else list(UNITS).index(unit)
     factors = np.broadcast_to(np.array(list(UNITS.values()))[size], whole.shape)
     fits = np.abs(whole) < (2**63 - 1) // factors - 1
     value = np.where(fits, whole, 0) * factors
