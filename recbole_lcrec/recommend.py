@@ -225,8 +225,8 @@ def _answer_many(
         answers.open_to_append() if first else nullcontext() as file,
         tqdm(total=len(users), initial=n_done, unit="user", disable=not first) as progress,
     ):
-        for start in range(n_done, len(users), chunk):
-            part = users[start : start + chunk]
+        for start in (n_done, *range((n_done // chunk + 1) * chunk, len(users), chunk)):
+            part = users[start : (start // chunk + 1) * chunk]
             try:
                 found = _ask(recommender, command, part, allowed)
             except ValueError as err:

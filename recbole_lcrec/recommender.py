@@ -253,6 +253,6 @@ def _require_usable(place: torch.device) -> None:
     if place.type not in ("cpu", "cuda"):
         raise ValueError(f"device = {str(place)!r}: models run on the CPU or a GPU; give cpu, cuda or cuda:1")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device = {str(place)!r}: PyTorch sees {torch.cuda.device_count()} GPUs, numbered from 0; give one of them"
-        )
+        count = torch.cuda.device_count()
+        found = f"{count} GPUs, numbered from 0; give one of them" if count else "no GPU; give cpu"
+        raise ValueError(f"device = {str(place)!r}: PyTorch sees {found}")

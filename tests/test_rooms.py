@@ -11,8 +11,8 @@ import recbole_lcrec
 
 PACKAGE = Path(recbole_lcrec.__file__).parent
 ROOMS = (
-    ("errors", "values", "value_checks", "resources", "processes", "compat", "settings", "fingerprints", "artifacts"),
-    ("pages",),
+    ("errors", "memory", "values", "value_checks", "resources", "processes", "compat", "settings"),
+    ("fingerprints", "artifacts", "pages"),
     ("causal_models",),
     ("registry", "command_line"),
     ("checks", "item_features"),

@@ -11,12 +11,12 @@ from pathlib import Path
 __all__ = ["atomic_columns", "require_columns"]
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
-_PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh9": "bzip2", b"\xfd7zXZ": "xz"}
 _MARK = "\ufeff"
 
 
 def atomic_columns(path: Path, separator: str, encoding: str) -> dict[str, str]:
-    """The columns of an atomic file in their order: name -> ``token``, ``token_seq``, ``float`` or ``float_seq``.
+    """The columns of an atomic file in their order: name -> type, as the first line has them.
 
     Args:
         path: a ``.inter``, ``.item`` or ``.user`` file.
@@ -24,7 +24,7 @@ def atomic_columns(path: Path, separator: str, encoding: str) -> dict[str, str]:
         encoding: RecBole's ``encoding``.
 
     Raises:
-        ValueError: the file is empty, packed, in another encoding, without rows, or its first line is no header.
+        ValueError: the file is empty, packed, in another encoding, or without rows.
     """
     with path.open("rb") as file:
         begin = file.read(max(map(len, _PACKED)))
@@ -35,30 +35,26 @@ def atomic_columns(path: Path, separator: str, encoding: str) -> dict[str, str]:
         raise ValueError(f"{path} is packed by {packed}; unpack it, RecBole reads plain text")
     try:
         with path.open(encoding=encoding) as lines:
-            header, row = lines.readline().rstrip("\r\n"), lines.readline()
+            header, row = lines.readline().rstrip("\r\n"), next((line for line in lines if line.strip()), None)
     except UnicodeDecodeError as err:
         raise ValueError(f"{path} is not {encoding} ({err}); save it as UTF-8, or name its --encoding") from err
+    except LookupError as err:
+        raise ValueError(f"encoding = {encoding!r}: Python knows none of this name; utf-8 is the usual one") from err
     if header.startswith(_MARK):
         raise ValueError(
             f"{path} begins with a byte-order mark; save it as UTF-8 without one, or set --encoding=utf-8-sig"
         )
-    columns = [column.partition(":")[::2] for column in header.split(separator)]
-    odd = [f"{name}:{kind}" if kind else name for name, kind in columns if kind not in _TYPES]
-    if odd:
-        raise ValueError(
-            f"{path}: the first line must name the columns as name:type, parted by {separator!r} (field_separator), "
-            f"with a type out of {', '.join(_TYPES)}; it has {', '.join(map(repr, odd[:5]))}"
-        )
-    if not row.strip():
+    if row is None:
         raise ValueError(f"{path} has a header and no rows")
-    return dict(columns)
+    return {name: kind for name, _, kind in (column.partition(":") for column in header.split(separator))}
 
 
 def require_columns(path: Path, names: Sequence[str], separator: str, encoding: str, asked_by: str) -> None:
     """Makes sure, by its header alone, that an atomic file has columns.
 
     Raises:
-        ValueError: it lacks one; names the column, who asks for it, and the columns there are. Or it is no atomic file.
+        ValueError: it lacks one, names the column, who asks for it, and the columns there are; or the column has no
+            type of RecBole's; or the file is no atomic file.
     """
     columns = atomic_columns(path, separator, encoding)
     absent = [name for name in names if name not in columns]
@@ -66,4 +62,10 @@ def require_columns(path: Path, names: Sequence[str], separator: str, encoding: 
         raise ValueError(
             f"{path}: no column {', '.join(map(repr, absent))}, asked for by {asked_by}; "
             f"its columns are {', '.join(columns)}"
+        )
+    untyped = [name for name in names if columns[name] not in _TYPES]
+    if untyped:
+        raise ValueError(
+            f"{path}: the first line must name {untyped[0]!r} with its type, as {untyped[0]}:token, parted by "
+            f"{separator!r} (field_separator); the types are {', '.join(_TYPES)}, and it has {columns[untyped[0]]!r}"
         )

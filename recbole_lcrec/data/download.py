@@ -25,7 +25,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from recbole_lcrec.artifacts import replace_text
-from recbole_lcrec.data.forms.placing import full_disk
+from recbole_lcrec.data.full_disk import full_disk
 
 __all__ = ["DownloadError", "download"]
 

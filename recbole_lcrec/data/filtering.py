@@ -17,7 +17,7 @@ class MendedFiltering:
     """Mixed into a RecBole data set class: the rows that leave are the ones meant, and the log counts them.
 
     RecBole takes the labels of rows for their places while it removes those without a user and then those without an
-    item, so that the second step removes others. And what the item file does not list leaves without a word.
+    item, so that the second step removes others. And what the user or item file does not list leaves without a word.
     """
 
     inter_feat: Any
@@ -40,20 +40,31 @@ class MendedFiltering:
                         f"take for missing, such as NA and null) and are left out, first lines {lines}"
                     )
                     feat.drop(rows, inplace=True)
+        self._listed = [
+            (field, name, feat[field])  # before values are filtered, which may take rows of these files
+            for field, name in ((self.uid_field, "user"), (self.iid_field, "item"))
+            if (feat := getattr(self, f"{name}_feat")) is not None
+        ]
 
     def _filter_inter_by_user_or_item(self) -> None:
-        before = self.inter_feat[self.iid_field]
+        before = self.inter_feat
+        users_and_items = {field: before[field] for field, _, _ in self._listed}
         super()._filter_inter_by_user_or_item()  # type: ignore[misc]
-        if self.item_feat is None or len(self.inter_feat) == len(before):
+        for field, name, listed in self._listed:
+            self._tell_of_unlisted(users_and_items[field], name, listed)
+
+    def _tell_of_unlisted(self, before: Any, name: str, listed: Any) -> None:
+        """Counts the interactions that left because a file does not list their user or item."""
+        if len(self.inter_feat) == len(before):
             return
         gone = before[~before.index.isin(self.inter_feat.index)]
-        unknown = gone[~gone.isin(self.item_feat[self.iid_field])]
+        unknown = gone[~gone.isin(listed)]
         told = (
-            f"{self.dataset_path}: {len(unknown):,} of {len(before):,} interactions are with "
-            f"{unknown.nunique():,} items that the item file does not list, first {unknown.unique()[:_NAMED].tolist()}"
+            f"{self.dataset_path}: {len(unknown):,} of {len(before):,} interactions are with {unknown.nunique():,} "
+            f"{name}s that the {name} file does not list, first {unknown.unique()[:_NAMED].tolist()}"
         )
         if len(unknown) == len(before):
-            listed = self.item_feat[self.iid_field].iloc[:_NAMED].tolist()
-            raise ValueError(f"{told}; it lists others, first {listed}: the two files are of different data")
+            first = listed.iloc[:_NAMED].tolist()
+            raise ValueError(f"{told}; it lists others, first {first}: the two files are of different data")
         if len(unknown):
-            getLogger().warning(f"{told}; they are left out, so add the items to the item file to keep them")
+            getLogger().warning(f"{told}; they are left out, so add the {name}s to the {name} file to keep them")

@@ -5,6 +5,7 @@ Knows folders and file names. Refuses to know what the files hold.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 from recbole_lcrec.artifacts import ArtifactStore
 from recbole_lcrec.data.amazon.files import RawFiles, find_raw
 from recbole_lcrec.data.amazon.prepare import amazon_artifact
-from recbole_lcrec.data.atomic_header import atomic_columns, require_columns
+from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.data.forms.convert import convert_published
 
 __all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_dataset"]
 
-_RAW = tuple(f".{form}{packed}" for form in ("csv", "json", "jsonl") for packed in ("", ".gz"))
+_METADATA = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,11 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
         return DataFiles(name, folder, True, found_index)
     if (folder / f"{name}.inter.json").is_file():
         return DataFiles(name, folder, False, found_index)
-    names = (path.name for path in (folder / "raw").glob("*") if path.name.endswith(_RAW))
-    categories = {file.split(".")[0].removeprefix("meta_").removesuffix("_5") for file in names}
+    metadata = (path.name for path in (folder / "raw").glob("meta_*") if path.name.endswith(_METADATA))
+    categories = {file.removeprefix("meta_").split(".")[0] for file in metadata}
     category = categories.pop() if len(categories) == 1 else None
-    raw = find_raw(name, folder / "raw", category=category) if category or categories else None
+    named_so = re.fullmatch(r"\w+", name) is not None  # as categories are, so that files without metadata may be of it
+    raw = find_raw(name, folder / "raw", category=category) if category or categories or named_so else None
     if raw is not None:
         return DataFiles(name, folder, False, found_index, raw)
     raise ValueError(
@@ -88,9 +90,14 @@ def require_dataset(config: Any) -> DataFiles:
         form = (config["field_separator"], config["encoding"])
         require_columns(files.folder / f"{files.name}.inter", names, *form, ", ".join(fields))
         items = files.folder / f"{files.name}.item"
-        if items.is_file():
-            atomic_columns(items, *form)
+        if items.is_file() and _reads_items(config["load_col"]):
+            require_columns(items, [config["ITEM_ID_FIELD"]], *form, "ITEM_ID_FIELD")
     return files
+
+
+def _reads_items(load_col: Any) -> bool:
+    """Whether RecBole reads anything of the item file: None stands for all."""
+    return load_col is None or load_col.get("item", []) != []
 
 
 def prepare_data_files(config: Any) -> DataFiles:

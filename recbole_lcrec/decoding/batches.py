@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from recbole_lcrec.errors import CannotGoOnError
+from recbole_lcrec.memory import lacks_memory
 
 __all__ = ["Parts", "plan_batches", "work_through"]
 
@@ -93,17 +94,10 @@ def _fits(batch: np.ndarray, work: Callable[[np.ndarray], None]) -> bool:
     try:
         work(batch)
     except (MemoryError, RuntimeError) as err:
-        if not _lacks_memory(err):
+        if not lacks_memory(err):
             raise
     else:
         return True
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # here and not above: the error holds on to what the failed call had made
     return False
-
-
-def _lacks_memory(err: BaseException) -> bool:
-    """PyTorch's allocator for the CPU has no error of its own, nor have the libraries that it calls."""
-    if isinstance(err, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(sign in str(err) for sign in ("DefaultCPUAllocator", "bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED"))

@@ -32,7 +32,8 @@ BATCH_TOKENS = {"cpu": 3200, "cuda": 16384}
 """Tokens decoded at once where ``decoding_max_tokens`` does not say: more are slower on a CPU, not faster."""
 
 _TOGETHER = 512
-"""Users out of whom batches are made up, those of like length together: the same ones, however many are asked for."""
+"""Users out of whom batches are made up, those of like length together. Who asks for a multiple of them at once gets
+the numbers of who asks for so many at a time."""
 
 UserPrompts = Sequence[Sequence[int]]
 """A user's prompts as token ids: one, or one of each template whose scores are added."""
@@ -250,8 +251,8 @@ class Ranker:
     ) -> list[tuple[np.ndarray, tuple[Tensor, ...]]]:
         """Work done for all users, batch by batch; several processes each do some of the same batches.
 
-        A batch is made up alike however many processes there are, and however many users are ranked at once, so that
-        its numbers are the same to the last digit.
+        A batch is made up alike however many processes there are, and whatever multiple of ``_TOGETHER`` users is
+        ranked at once, so that its numbers are the same to the last digit.
         """
         if not len(users):
             return []

@@ -23,7 +23,8 @@ from recbole_lcrec.fingerprints import fingerprint as digest_of
 __all__ = ["load_trie", "save_trie"]
 
 _KEY = "recbole_lcrec.trie"
-_VERSION = 2  # form 1 had no digest
+_VERSION = 2
+_WITHOUT_DIGEST = 1
 _REBUILD = "delete it and build the trie from the item index again"
 _PUT_BACK = "put back the item index and the tokenizer that it was saved with"
 _Arrays = dict[str, npt.NDArray[np.int32]]
@@ -89,7 +90,7 @@ def load_trie(path: Path, fingerprint: str, rebuild: str = _REBUILD, put_back: s
         about = json.loads(written)
         version, made_from = about["version"], about["fingerprint"]
         offsets, n_rows = [int(offset) for offset in about["level_offsets"]], int(about["n_rows"])
-        digest = about["digest"] if version == _VERSION else None
+        digest = about["digest"] if version == _VERSION else None  # form 1 had none
     except (KeyError, TypeError, ValueError) as err:
         raise ValueError(f"{path} does not say what it holds ({err!r}); {rebuild}") from err
     if made_from != fingerprint:  # of any form, because a trie built anew would be of the wrong index
@@ -97,10 +98,10 @@ def load_trie(path: Path, fingerprint: str, rebuild: str = _REBUILD, put_back: s
             f"the item index or the tokenizer has changed since this trie was saved: {path} was made from {made_from}, "
             f"and now there is {fingerprint}; {put_back}"
         )
-    if version != _VERSION:
+    if version not in (_WITHOUT_DIGEST, _VERSION):
         raise ValueError(f"{path} has form {version}, and this version reads {_VERSION}; {rebuild}")
     problem = _problem(arrays, offsets, n_rows)
-    if not problem and digest != _digest(arrays, offsets, n_rows):
+    if not problem and version == _VERSION and digest != _digest(arrays, offsets, n_rows):
         problem = "its digest is of other content"
     if problem:
         raise ValueError(f"{path} contradicts itself: {problem}; {rebuild}")

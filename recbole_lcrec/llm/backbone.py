@@ -27,6 +27,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from recbole_lcrec.causal_models import why_not_causal
+from recbole_lcrec.errors import CannotGoOnError
 from recbole_lcrec.llm.adapters import (
     adapter_base,
     adapter_dtype,
@@ -38,12 +39,13 @@ from recbole_lcrec.llm.adapters import (
 )
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
+from recbole_lcrec.memory import lacks_memory
 from recbole_lcrec.settings import SCRATCH, BackboneSettings, LoraSettings, ScratchSettings
 from recbole_lcrec.values import first_line
 
 __all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
 
-_LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
+_DAMAGE = (KeyError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
 _ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -99,8 +101,13 @@ def _not_loaded(name: str, saved: bool, problem: str, remedy: str = "") -> Value
 def _load(loader: Any, name: str, saved: bool = False, **options: Any) -> Any:
     try:
         return loader.from_pretrained(name, **options)
-    except _LOADING_ERRORS as err:
+    except _DAMAGE as err:
+        if lacks_memory(err):
+            raise CannotGoOnError(f"memory does not suffice to load {name}: {first_line(err)}") from err
         raise _not_loaded(name, saved, first_line(err)) from err
+    except (OSError, ValueError, ImportError) as err:  # transformers says itself what can be done
+        told = f"the saved run {name}" if saved else f"base_model = {name!r}"
+        raise ValueError(f"{told} could not be loaded: {first_line(err)}") from err
 
 
 def _load_model(name: str, attention: str, dtype: torch.dtype | str, saved: bool = False) -> PreTrainedModel:
@@ -272,6 +279,7 @@ def load_backbone(
 
     Raises:
         ValueError: the model cannot be loaded, lacks weights, or does not have what LoRA is to reach.
+        CannotGoOnError: memory does not suffice to load it.
     """
     if lora is not None and settings.base_model == SCRATCH:
         check_lora(lora, SCRATCH)

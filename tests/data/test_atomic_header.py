@@ -40,15 +40,12 @@ def test_other_separators_and_line_ends(written):
     [
         (b"", "is empty; its first line must name the columns"),
         (HEADER.encode(), "has a header and no rows"),
-        (HEADER.encode() + b"\n", "has a header and no rows"),
+        (HEADER.encode() + b"\n \n", "has a header and no rows"),
         (gzip.compress(TEXT.encode()), "is packed by gzip; unpack it"),
         (bz2.compress(TEXT.encode()), "is packed by bzip2; unpack it"),
         (lzma.compress(TEXT.encode()), "is packed by xz; unpack it"),
         (TEXT.encode("latin-1"), "is not utf-8 .*--encoding"),
         (TEXT.encode("utf-8-sig"), "begins with a byte-order mark; .*--encoding=utf-8-sig"),
-        (TEXT.replace(":float", "").encode(), "out of token, token_seq, float, float_seq; it has 'price'"),
-        (TEXT.replace(":float", ":double").encode(), "it has 'price:double'"),
-        (TEXT.replace("\t", ",").encode(), r"parted by '\\t' \(field_separator\)"),
     ],
 )
 def test_what_is_no_atomic_file_is_named(written, content, told):
@@ -65,3 +62,36 @@ def test_columns_that_are_asked_for(written):
         ValueError, match="no column 'brand', asked for by index_label_field; its columns are item_id, "
     ):
         require_columns(path, ["title", "brand"], "\t", "utf-8", "index_label_field")
+
+
+@pytest.mark.parametrize(
+    "content", [TEXT.replace("\n", "\n\n", 1), f"PK{TEXT}", TEXT.replace("price:float", "price:int")]
+)
+def test_what_recbole_reads_is_let_through(written, content):
+    """Blank lines below the header, names that begin as packed files do, odd types of what nobody asks for."""
+    path = written(content.encode())
+    names = ["PKitem_id" if content.startswith("PK") else "item_id", "title"]
+    require_columns(path, names, "\t", "utf-8", "text_title_fields")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (TEXT.replace(":float", ""), "name 'price' with its type, as price:token, .* it has ''"),
+        (TEXT.replace(":float", ":double"), "name 'price' with its type, .* it has 'double'"),
+    ],
+)
+def test_columns_without_a_type_of_recbole_s(written, content, told):
+    with pytest.raises(ValueError, match=told):
+        require_columns(written(content.encode()), ["item_id", "price"], "\t", "utf-8", "whoever asks")
+
+
+def test_another_separator_is_told(written):
+    path = written(TEXT.replace("\t", ",").encode())
+    with pytest.raises(ValueError, match=r"parted by '\\t' \(field_separator\)"):
+        require_columns(path, ["item_id"], "\t", "utf-8", "ITEM_ID_FIELD")
+
+
+def test_an_encoding_that_does_not_exist_is_named(written):
+    with pytest.raises(ValueError, match="encoding = 'utf8x': Python knows none of this name"):
+        atomic_columns(written(TEXT.encode()), "\t", "utf8x")

@@ -87,3 +87,25 @@ def test_mixed_units_of_time_are_told(times, told, tmp_path, caplog):
     doubled = None if told is None else told.translate(str.maketrans("12", "24"))
     assert ("mixed units" in caplog.text) == (told is not None)
     assert doubled is None or doubled in caplog.text
+
+
+def test_users_that_are_not_listed_are_counted(tmp_path, caplog):
+    root = write_shop(tmp_path / "data", WHOLE, CATALOGUE)
+    (root / "shop" / "shop.user").write_text("user_id:token\nu\n")
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"], "user": ["user_id"]}
+    with caplog.at_level(logging.WARNING):
+        dataset = create_dataset(config_of("Pop", root, tmp_path, load_col=columns))
+    assert items_by_user(dataset) == {"u": CATALOGUE}
+    assert "5 of 10 interactions are with 1 users that the user file does not list, first ['v']" in caplog.text
+
+
+def test_items_that_the_user_filters_away_are_no_unlisted_ones(tmp_path, caplog):
+    root = write_shop(tmp_path / "data", WHOLE, CATALOGUE)
+    rows = "".join(f"{item}\t{price}\n" for price, item in enumerate(CATALOGUE))
+    (root / "shop" / "shop.item").write_text("item_id:token\tprice:float\n" + rows)
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "price"]}
+    config = config_of("Pop", root, tmp_path, load_col=columns, val_interval={"price": "[2,inf)"})
+    with caplog.at_level(logging.WARNING):
+        dataset = create_dataset(config)
+    assert items_by_user(dataset) == {"u": CATALOGUE[2:], "v": CATALOGUE[2:]}
+    assert "does not list" not in caplog.text

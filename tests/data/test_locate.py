@@ -173,3 +173,34 @@ def test_a_part_of_amazon_s_files_is_told_by_name(tmp_path):
     (raw / "meta_Video_Games.json.gz.part").write_bytes(b"half")
     with pytest.raises(ValueError, match="was not found"):
         find_data_files("Games", raw.parent)
+
+
+@pytest.mark.parametrize("files", [["orders.csv"], ["my-orders.csv", "._Video_Games.csv"]])
+def test_other_tables_in_the_raw_folder_are_not_taken_for_amazon_s(files, tmp_path):
+    raw = tmp_path / "data" / "shop" / "raw"
+    raw.mkdir(parents=True)
+    for file in files:
+        (raw / file).write_text("A1,B1,5.0,1400000000\n")
+    with pytest.raises(ValueError, match="'shop' was not found"):
+        find_data_files("shop", raw.parent)
+
+
+def test_the_category_is_that_of_the_metadata(tmp_path):
+    raw = tmp_path / "data" / "mygames" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "Video_Games.csv").write_text("A1,B1,5.0,1400000000\n")
+    (raw / "meta_Video_Games.json").write_text('{"asin": "B1", "title": "t"}\n')
+    (raw / "notes.csv").write_text("a,b\n")
+    found = find_data_files("mygames", raw.parent).raw
+    assert found is not None and found.category == "Video_Games"
+
+
+@pytest.mark.parametrize("columns", [{}, {"item": []}])
+def test_an_item_file_that_nobody_reads_may_be_anything(columns, tmp_path):
+    folder = tmp_path / "data" / "shop"
+    folder.mkdir(parents=True)
+    events = "".join(f"u\ti{item}\t{item}\n" for item in range(5))
+    (folder / "shop.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + events)
+    (folder / "shop.item").write_text("item_id,title\n")
+    inter = {"inter": ["user_id", "item_id", "timestamp"]}
+    assert require_dataset(config_of(folder, load_col={**inter, **columns})).atomic

@@ -38,7 +38,7 @@ def test_the_budget_is_kept(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("at_once", [4, 8, 11])
-def test_batches_do_not_depend_on_how_many_are_asked_for_at_once(
+def test_batches_do_not_depend_on_how_many_groups_are_asked_for_at_once(
     lab: Lab, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranker, "_TOGETHER", 4)

@@ -140,7 +140,6 @@ def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[s
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"version": 1, "digest": None}, "has form 1, and this version reads 2; delete it"),
         ({"version": 1, "digest": None, "fingerprint": "abd"}, "put back the item index"),
         ({"version": 3}, "has form 3, and this version reads 2; delete it"),
         ({"digest": None}, "does not say what it holds"),
@@ -156,6 +155,14 @@ def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[s
 def test_a_description_that_does_not_fit_is_an_error(saved: Path, about: dict[str, Any], message: str) -> None:
     tampered(saved, lambda arrays: None, **about)
     with pytest.raises(ValueError, match=message):
+        load_trie(saved, "abc")
+
+
+def test_runs_saved_before_there_was_a_digest_stay_readable(saved: Path) -> None:
+    tampered(saved, lambda arrays: None, version=1, digest=None)
+    assert load_trie(saved, "abc").token.tolist() == [-1, 1, 2, 6, 3, 5]
+    tampered(saved, entry("n_children", 1, 2))
+    with pytest.raises(ValueError, match="contradicts itself"):
         load_trie(saved, "abc")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lcrec.data.forms.convert import ODD_IDS
+from recbole_lcrec.data.odd_ids import ODD_IDS
 from recbole_lcrec.data.raw_lines import BadLines, csv_records, json_records
 
 __all__ = [

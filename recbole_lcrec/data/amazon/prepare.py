@@ -29,7 +29,7 @@ from recbole_lcrec.data.amazon.metadata import scan_metadata, write_items
 from recbole_lcrec.data.amazon.report import Report
 from recbole_lcrec.data.amazon.review_texts import TextSpool, read_texts
 from recbole_lcrec.data.download import download
-from recbole_lcrec.data.forms.placing import full_disk
+from recbole_lcrec.data.full_disk import full_disk
 from recbole_lcrec.data.raw_lines import BadLines
 
 __all__ = ["AmazonOptions", "amazon_artifact", "download_amazon", "prepare_amazon", "require_raw", "write_amazon"]

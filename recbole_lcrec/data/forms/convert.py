@@ -22,15 +22,13 @@ import pandas as pd
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
 from recbole_lcrec.data.forms.id_files import original_ids
 from recbole_lcrec.data.item_text import leaves
+from recbole_lcrec.data.odd_ids import ODD_IDS
 from recbole_lcrec.values import KeyTwiceError, distinct_keys
 
 __all__ = [
-    "ODD_IDS",
-    "READ_AS_MISSING",
     "TEXT_FIELDS",
     "convert_published",
     "item_rows",
-    "missing_words",
     "numbers_first",
     "one_line",
     "read_json_object",
@@ -42,13 +40,6 @@ TEXT_FIELDS = {"title": "token_seq", "description": "token_seq", "brand": "token
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-READ_AS_MISSING = {
-    *("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "n/a", "NA", "NULL", "null", "None"),
-    *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-}
-"""Words that RecBole, as pandas does, takes for a missing value."""
-ODD_IDS = frozenset([*READ_AS_MISSING, "[PAD]"])
-"""Ids that RecBole's reader takes for missing values, and the name that RecBole gives its padding."""
 _NAMED = 5
 
 
@@ -84,11 +75,6 @@ def one_line(text: Any) -> str:
     missing = text is None or text != text  # JSON as Python writes it has NaN
     line = "" if missing else " ".join(_CONTROL.sub(" ", str(text)).split())
     return line.encode("utf-8", "replace").decode("utf-8")
-
-
-def missing_words(ids: Iterable[str]) -> list[str]:
-    """Those ids that RecBole takes for a missing value, and whose rows it removes."""
-    return [one for one in ids if one in READ_AS_MISSING]
 
 
 def numbers_first(item_id: str) -> tuple[Decimal, str]:

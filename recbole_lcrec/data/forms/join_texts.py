@@ -19,9 +19,9 @@ from recbole_lcrec.data.amazon.files import EDITIONS, remote_files
 from recbole_lcrec.data.amazon.metadata import ITEM_COLUMNS, scan_metadata, write_items
 from recbole_lcrec.data.forms.atomic_table import AtomicTable, read_atomic
 from recbole_lcrec.data.forms.atomic_writer import write_atomic
-from recbole_lcrec.data.forms.convert import missing_words
-from recbole_lcrec.data.forms.placing import full_disk
 from recbole_lcrec.data.forms.recbole_downloads import recbole_addresses
+from recbole_lcrec.data.full_disk import full_disk
+from recbole_lcrec.data.odd_ids import missing_words
 from recbole_lcrec.data.raw_lines import BadLines
 from recbole_lcrec.values import did_you_mean
 

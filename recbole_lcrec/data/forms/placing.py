@@ -1,12 +1,10 @@
 """Files of a data set put into a folder, all or none.
 
-Knows how a data set's files are called, which of them tell that it is there, and what to say of a full disk. Refuses to
-know what is in them.
+Knows how a data set's files are called and which of them tell that it is there. Refuses to know what is in them.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -16,9 +14,9 @@ from filecmp import cmp
 from logging import getLogger
 from pathlib import Path
 
-from recbole_lcrec.artifacts import DiskFullError
+from recbole_lcrec.data.full_disk import full_disk
 
-__all__ = ["full_disk", "placed", "require_name"]
+__all__ = ["placed", "require_name"]
 
 _NAME = re.compile(r"\w[\w.-]*")
 _DECIDING = ("inter", "inter.json")
@@ -47,22 +45,6 @@ def require_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a data set; write letters, digits, '_', '-' and '.'")
-
-
-def full_disk(err: OSError, folder: Path, left: str = "nothing half written stays there") -> DiskFullError | None:
-    """The error that says where a disk is full and what can be done; None where that is not the trouble, or is said.
-
-    Args:
-        err: what was raised.
-        folder: where something was written.
-        left: what is there now.
-    """
-    if isinstance(err, DiskFullError) or err.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    return DiskFullError(
-        err.errno,
-        f"no space left in {folder} ({err.strerror}); {left}: free some space, or name a folder on another disk",
-    )
 
 
 @contextmanager

@@ -21,11 +21,12 @@ import pandas as pd
 
 from recbole_lcrec.data.forms.atomic_export import atomic_files, own_files
 from recbole_lcrec.data.forms.atomic_table import AtomicTable, read_atomic
-from recbole_lcrec.data.forms.convert import TEXT_FIELDS, missing_words, numbers_first, one_line
+from recbole_lcrec.data.forms.convert import TEXT_FIELDS, numbers_first, one_line
 from recbole_lcrec.data.forms.id_files import write_id_file
 from recbole_lcrec.data.forms.placing import placed
 from recbole_lcrec.data.forms.renumber import numbered_index, numbered_lines, numbered_user_texts, numbers_of
 from recbole_lcrec.data.locate import find_data_files
+from recbole_lcrec.data.odd_ids import missing_words
 from recbole_lcrec.data.sequences import exact_time_ranks
 
 __all__ = ["SourceColumns", "publish"]

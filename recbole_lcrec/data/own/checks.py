@@ -14,8 +14,9 @@ import pandas as pd
 
 from recbole_lcrec.data.amazon.report import Counts
 from recbole_lcrec.data.five_core import first_of_each, k_core
+from recbole_lcrec.data.odd_ids import ODD_IDS
 from recbole_lcrec.data.own.findings import BadRowLimit, Example, Finding, examples_of, finding
-from recbole_lcrec.data.own.rows import ODD_IDS, usable_rows, without_odd_ids
+from recbole_lcrec.data.own.rows import usable_rows, without_odd_ids
 from recbole_lcrec.data.own.tables import OwnTable
 from recbole_lcrec.data.own.times import KINDS, Times, looks_like_dates, parse_times
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_lcrec.data.item_text import clean_text
+from recbole_lcrec.data.odd_ids import ODD_IDS
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding, examples_of, finding
-from recbole_lcrec.data.own.rows import ODD_IDS, usable_rows
+from recbole_lcrec.data.own.rows import usable_rows
 from recbole_lcrec.data.own.tables import OwnTable
 
 __all__ = ["Catalogue", "clean_columns", "complete_catalogue", "read_catalogue"]

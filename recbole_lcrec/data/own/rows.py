@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from recbole_lcrec.data.forms.convert import ODD_IDS, READ_AS_MISSING
 from recbole_lcrec.data.item_text import clean_text
+from recbole_lcrec.data.odd_ids import ODD_IDS, READ_AS_MISSING
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding, examples_of, finding
 from recbole_lcrec.data.own.tables import OwnTable
 
-__all__ = ["ODD_IDS", "require_numbers", "usable_rows", "without_odd_ids"]
+__all__ = ["require_numbers", "usable_rows", "without_odd_ids"]
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _PLAIN = {"float": rf"\s*{_NUMBER}\s*", "float_seq": rf"\s*{_NUMBER}(?:\s+{_NUMBER})*\s*"}

@@ -108,7 +108,9 @@ def _written_out(column: pd.Series) -> pd.Series:
     """Numbers with exponents as numbers without, exactly; all else as it is."""
     texts = column.to_numpy(object, copy=True)
     for row, text in enumerate(texts):
-        if ("e" in text or "E" in text) and _EXPONENT.fullmatch(text):  # most columns have no such letter
+        if (
+            isinstance(text, str) and ("e" in text or "E" in text) and _EXPONENT.fullmatch(text)
+        ):  # most columns have no such letter
             texts[row] = format(Decimal(text), "f")
     return pd.Series(texts, dtype=object)
 

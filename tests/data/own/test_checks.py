@@ -11,11 +11,12 @@ import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
 from recbole_lcrec.data.item_text import clean_text
+from recbole_lcrec.data.odd_ids import ODD_IDS
 from recbole_lcrec.data.own.checks import Interactions, choose_rows, read_interactions
 from recbole_lcrec.data.own.findings import BadRowLimit, Finding
 from recbole_lcrec.data.own.items import Catalogue, clean_columns, complete_catalogue, read_catalogue
 from recbole_lcrec.data.own.report import describe, describe_texts, split_sizes, suggest_commands, suggest_index
-from recbole_lcrec.data.own.rows import ODD_IDS, require_numbers
+from recbole_lcrec.data.own.rows import require_numbers
 from recbole_lcrec.data.own.tables import Broken, OwnTable
 
 ANY = BadRowLimit("100%")

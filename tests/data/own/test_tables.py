@@ -287,6 +287,3 @@ def test_columns_that_do_not_fit(inter: list[str], items: list[str] | None, word
 def test_guesses_are_cautious(values: list[str], kind: str) -> None:
     assert guess_type("items", "other", np.array(values, dtype=object)) == kind
     assert guess_type("items", "title", np.array(values, dtype=object)) == "token_seq"
-
-
-# --- times -----------------------------------------------------------------------------------------------------------
