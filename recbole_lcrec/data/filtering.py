@@ -21,7 +21,6 @@ class MendedFiltering:
     """
 
     inter_feat: Any
-    item_feat: Any
     uid_field: str
     iid_field: str
     dataset_path: str
@@ -52,6 +51,7 @@ class MendedFiltering:
         super()._filter_inter_by_user_or_item()  # type: ignore[misc]
         for field, name, listed in self._listed:
             self._tell_of_unlisted(users_and_items[field], name, listed)
+        self._listed = []  # ids as texts, which nothing needs from here on
 
     def _tell_of_unlisted(self, before: Any, name: str, listed: Any) -> None:
         """Counts the interactions that left because a file does not list their user or item."""

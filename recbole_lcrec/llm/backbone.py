@@ -5,29 +5,24 @@ Knows Hugging Face models and the folders that runs save. Refuses to know instru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as hf_logging
 
 from recbole_lcrec.causal_models import why_not_causal
-from recbole_lcrec.errors import CannotGoOnError
 from recbole_lcrec.llm.adapters import (
     adapter_base,
     adapter_dtype,
@@ -37,16 +32,13 @@ from recbole_lcrec.llm.adapters import (
     is_adapter_folder,
     load_adapter_weights,
 )
+from recbole_lcrec.llm.loading import load_model, load_part
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
-from recbole_lcrec.memory import lacks_memory
 from recbole_lcrec.settings import SCRATCH, BackboneSettings, LoraSettings, ScratchSettings
 from recbole_lcrec.values import first_line
 
 __all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
-
-_DAMAGE = (KeyError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
-_ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True)
@@ -91,75 +83,13 @@ def check_base_model(name: str) -> None:
         raise ValueError(f"base_model = {name!r} {problem}; give the name or the folder of one")
 
 
-def _not_loaded(name: str, saved: bool, problem: str, remedy: str = "") -> ValueError:
-    """What to raise, in the words for a saved run's own files or for a base model."""
-    told = f"the saved run {name}" if saved else f"base_model = {name!r}"
-    usual = "put the run's own files back, or tune again" if saved else "fetch or save the whole model, or name another"
-    return ValueError(f"{told} could not be loaded: {problem}; {remedy or usual}")
-
-
-def _load(loader: Any, name: str, saved: bool = False, **options: Any) -> Any:
-    try:
-        return loader.from_pretrained(name, **options)
-    except _DAMAGE as err:
-        if lacks_memory(err):
-            raise CannotGoOnError(f"memory does not suffice to load {name}: {first_line(err)}") from err
-        raise _not_loaded(name, saved, first_line(err)) from err
-    except (OSError, ValueError, ImportError) as err:  # transformers says itself what can be done
-        told = f"the saved run {name}" if saved else f"base_model = {name!r}"
-        raise ValueError(f"{told} could not be loaded: {first_line(err)}") from err
-
-
-def _load_model(name: str, attention: str, dtype: torch.dtype | str, saved: bool = False) -> PreTrainedModel:
-    """A base model, or the whole model of a saved run, with every weight from the checkpoint.
-
-    What ``generation_config.json`` says is passed over: nothing here samples, and transformers refuses to write some of
-    the values that it reads.
-    """
-    model, report = _load(
-        AutoModelForCausalLM,
-        name,
-        saved,
-        attn_implementation=attention,
-        dtype=dtype,
-        generation_config=GenerationConfig(),
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # the report names them, transformers' own error does not
-    )
-    _require_weights(model, report, name, saved)
-    model.generation_config = GenerationConfig(**{end: getattr(model.config, end, None) for end in _ENDS})
-    return model
-
-
-def _require_weights(model: PreTrainedModel, report: Mapping[str, Any], name: str, saved: bool) -> None:
-    """Refuses a model with weights that its checkpoint did not give: transformers has drawn them at random.
-
-    A checkpoint of others may hold more than the model takes, as buffers of older versions; one of a run holds exactly
-    its model. Tied weights need to be there once: the report does not name the others.
-    """
-    missing = report["missing_keys"]
-    shapes = [f"{key} {list(found)}, not {list(wanted)}" for key, found, wanted in report["mismatched_keys"]]
-    strange = report["unexpected_keys"] if saved else ()
-    kinds = {"missing": missing, "of another shape": shapes, "unknown to it": strange}
-    found = [f"{len(keys)} {kind}, first {sorted(keys)[:3]}" for kind, keys in kinds.items() if keys]
-    if not found:
-        return
-    head = model.get_output_embeddings()
-    heads = tuple(f"{place}." for place, module in model.named_modules() if module is head)
-    remedy = ""
-    if not saved and not shapes and all(key.startswith(heads) for key in missing):
-        remedy = "this is a backbone without its output head, which writes no text; name a model saved with its head"
-    problem = f"its weights are not those of the {type(model).__name__} in its config.json ({'; '.join(found)})"
-    raise _not_loaded(name, saved, problem, remedy)
-
-
 def _pretrained(name: str, attention: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    tokenizer = _load(AutoTokenizer, name)
+    tokenizer = load_part(AutoTokenizer, name)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise ValueError(f"the tokenizer of base_model = {name!r} has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
-    return _load_model(name, attention, dtype), tokenizer
+    return load_model(name, attention, dtype), tokenizer
 
 
 @contextmanager
@@ -192,14 +122,14 @@ def _adapted(folder: Path, attention: str, base_model: str | None, dtype: torch.
     name = base_model or adapter_base(folder)
     own = adapter_dtype(folder)
     try:
-        model = _load_model(name, attention, dtype or own)
+        model = load_model(name, attention, dtype or own)
     except ValueError as err:
         raise ValueError(
             f"{folder} holds an adapter tuned on {adapter_base(folder)!r}, and {name!r} cannot be loaded; say by "
             f"base_model where that model is now ({err})"
         ) from err
     with torch.random.fork_rng():  # what the new rows start with does not matter: the adapter fills them
-        _grow(model, len(_load(AutoTokenizer, str(folder), saved=True)), mean_resizing=False)
+        _grow(model, len(load_part(AutoTokenizer, str(folder), saved=True)), mean_resizing=False)
     adapted = attach_adapter(model, folder)
     load_adapter_weights(adapted, folder)  # peft only warns of what the file lacks
     return adapted
@@ -227,7 +157,7 @@ def load_saved(
     with quiet():
         if is_adapter_folder(folder):
             return _adapted(folder, attention, base_model, dtype)
-        return _load_model(str(folder), attention, "auto", saved=True)
+        return load_model(str(folder), attention, "auto", saved=True)
 
 
 def merge_adapter_folder(
@@ -251,7 +181,7 @@ def merge_adapter_folder(
     with quiet():
         merged = _adapted(folder, "eager", base_model, dtype).merge_and_unload(safe_merge=True)
         merged.save_pretrained(into)
-        _load(AutoTokenizer, str(folder), saved=True).save_pretrained(into)
+        load_part(AutoTokenizer, str(folder), saved=True).save_pretrained(into)
 
 
 def load_backbone(

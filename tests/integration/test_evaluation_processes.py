@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,8 @@ from recbole_lcrec.decoding import Prompts, ranker
 from recbole_lcrec.processes import process_rank
 from tests.conftest import SHOP, shop_sequences
 from tests.decoding.conftest import rows_of
-from tests.integration.dying import ROOT, write_indexed_shop
+from tests.integration.dying import write_indexed_shop
+from tests.integration.launched import launched
 from tests.saved_runs import configured, copied, make_run
 
 pytestmark = pytest.mark.slow
@@ -97,17 +95,7 @@ def test_two_processes_share_all_users_and_write_what_one_writes(untested: dict[
     )
     evaluate(list(alone.values()))
     (tmp_path / "evaluate.py").write_text(SCRIPT, encoding="utf-8")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={PROCESSES}"]
-    done = subprocess.run(
-        [*launcher, "evaluate.py", *map(str, shared.values())],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    launched(PROCESSES, "evaluate.py", *map(str, shared.values()), cwd=tmp_path, timeout=300)
     for mode in MODES:
         together = batches_of(alone[mode], 0)
         users = [prompt for batch in together for prompt in batch]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import yaml
 
 from tests.conftest import N_USERS, SHOP, TINY
 from tests.integration.dying import ROOT, Ended, command, results, saved_run, start_server, write_indexed_shop
+from tests.integration.launched import launched
 from tests.integration.tiny_llama import save_tiny_llama
 
 pytestmark = pytest.mark.slow
@@ -188,17 +186,8 @@ def test_under_torchrun_the_first_process_decides(data: Path, tmp_path: Path) ->
     own = {**TINY, "use_gpu": False, "data_path": str(data), "checkpoint_dir": str(tmp_path / "saved"), "epochs": 3}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     (tmp_path / "apart.py").write_text(APART, encoding="utf-8")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launcher, str(tmp_path / "apart.py"), "--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    flags = ["--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"]
+    done = launched(2, "apart.py", *flags, cwd=tmp_path, timeout=600)
     assert "DeepSpeed ZeRO-2, 2 process(es)" in done.stderr  # nobody asked for it, but there are several processes
     assert done.stderr.count("Results on the test users") == 1
     (saved,) = (tmp_path / "saved").glob("LCRec-*")

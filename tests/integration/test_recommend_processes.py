@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from recbole_lcrec.recommend import main
 from tests.conftest import shop_sequences
+from tests.integration.launched import launched
 from tests.saved_runs import make_run
 
 pytestmark = pytest.mark.slow
@@ -23,15 +21,7 @@ def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
     users.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     flags = [f"--run={run}", f"--input={users}", "--k=4", "--decoding_max_tokens=400", "--device=cpu"]
     assert main([*flags, f"--output={tmp_path / 'one.jsonl'}"]) == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     # "--", for torchrun would take --run for the beginning of a flag of its own
-    done = subprocess.run(
-        [*launcher, "-m", "recbole_lcrec.recommend", "--", *flags, f"--output={tmp_path / 'two.jsonl'}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    program = ["-m", "recbole_lcrec.recommend", "--"]
+    launched(2, *program, *flags, f"--output={tmp_path / 'two.jsonl'}", cwd=tmp_path, timeout=120)
     assert (tmp_path / "two.jsonl").read_text() == (tmp_path / "one.jsonl").read_text()

@@ -16,6 +16,7 @@ import pytest
 from recbole_lcrec import run_recbole_lcrec
 from tests.conftest import SHOP, TINY
 from tests.integration.dying import ROOT, write_indexed_shop
+from tests.integration.launched import launched
 
 pytestmark = pytest.mark.slow
 
@@ -70,10 +71,12 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[di
             result = run_recbole_lcrec("LCRec", SHOP, config_dict={**common, **extra, **settings})
             saved[key] = result["saved_model_file"]
         out = home / f"{key}-{processes}"
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        command = [*(launcher if processes > 1 else launcher[:1]), "evaluate.py", saved[key], str(out)]
-        subprocess.run(command, cwd=home, env=environment, check=True, capture_output=True, timeout=120)
+        if processes > 1:
+            launched(processes, "evaluate.py", saved[key], str(out), cwd=home, timeout=120)
+        else:
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+            command = [sys.executable, "evaluate.py", saved[key], str(out)]
+            subprocess.run(command, cwd=home, env=environment, check=True, capture_output=True, timeout=120)
         return [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(processes)]
 
     return run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recbole_lcrec.errors import CannotGoOnError
-from recbole_lcrec.llm import backbone
+from recbole_lcrec.llm import loading
 from recbole_lcrec.llm.backbone import load_saved
 
 
@@ -16,7 +16,7 @@ def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monke
     def full(*_: Any, **__: Any) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(backbone.AutoModelForCausalLM, "from_pretrained", full)
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
     with pytest.raises(CannotGoOnError, match=r"memory does not suffice to load .*allocate memory"):
         load_saved(tmp_path, "sdpa")
 
@@ -25,6 +25,6 @@ def test_what_transformers_says_of_an_attention_has_no_remedy_for_files(monkeypa
     def unsupported(*_: Any, **__: Any) -> None:
         raise ValueError("MptForCausalLM does not support sdpa; load it with eager")
 
-    monkeypatch.setattr(backbone.AutoModelForCausalLM, "from_pretrained", unsupported)
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", unsupported)
     with pytest.raises(ValueError, match=r"could not be loaded: Mpt.*load it with eager$"):
         load_saved(Path("some-model"), "sdpa")
