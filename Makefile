@@ -1,6 +1,6 @@
 # make demo         train LCRec, SASRec and Pop on ml-100k and print one table
 # make test         the whole test suite (make test-latest: on the newest NumPy, pandas and SciPy)
-# make check        ruff and mypy
+# make check        ruff, mypy and the order of the rooms (import-linter)
 # make clean        removes the environments and caches; results in saved/ and data in dataset/ stay
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python,$(shell $(name) -c \
@@ -37,6 +37,7 @@ check: .venv/installed-test
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
+	.venv/bin/lint-imports
 
 clean:
 	rm -rf .venv .venv-latest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -49,7 +50,7 @@ ifeq ($(VERSION),3.12)
 	touch $@
 
 .venv/installed-test: .venv/installed
-	.venv/$(PIP_INSTALL) -c constraints/latest.txt pytest hypothesis ruff mypy types-PyYAML types-tabulate types-tqdm
+	.venv/$(PIP_INSTALL) -c constraints/latest.txt pytest hypothesis ruff mypy import-linter types-PyYAML types-tabulate types-tqdm
 	touch $@
 else
 .venv/installed: $(SOURCES)

@@ -24,9 +24,9 @@ setup(
     package_data={
         PROPERTIES: ["**/*.yaml", "**/*.json"],
         "recbole_lcrec": ["py.typed"],
-        "recbole_lcrec.data.own": ["*.jinja"],
+        "recbole_lcrec.preparation.tables": ["*.jinja"],
         "recbole_lcrec.indexing.report": ["*.jinja"],
-        "recbole_lcrec.pages": ["*.jinja"],
+        "recbole_lcrec.report": ["*.jinja"],
     },
     install_requires=[
         # Its own requirement of ray <= 2.6.3 has no wheel for Python 3.12: see constraints/without-ray.txt.
@@ -65,6 +65,7 @@ setup(
             "hypothesis>=6",
             "ruff>=0.9",
             "mypy>=1.11",
+            "import-linter>=2.10",
             "types-PyYAML",
             "types-tabulate",
             "types-tqdm",

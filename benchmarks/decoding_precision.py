@@ -38,7 +38,7 @@ def loaded(options: argparse.Namespace) -> tuple[Any, Any]:
 
     from recbole_lcrec import LCRec, create_dataset, data_preparation
     from recbole_lcrec.llm.adapters import is_adapter_folder
-    from recbole_lcrec.restore import load_config
+    from recbole_lcrec.runs.restore import load_config
 
     values: dict[str, Any] = {"data_path": options.data_path, "use_gpu": options.device == "cuda"}
     if not is_adapter_folder(options.run):

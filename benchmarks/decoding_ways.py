@@ -15,9 +15,9 @@ import numpy as np
 import torch
 import yaml
 
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import DecodingSettings
 from recbole_lcrec.decoding import Beams, Prompts, Ranker, SharedReader, Trie, beam_search
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import DecodingSettings
 
 __all__ = [
     "FLOOR",

@@ -42,14 +42,14 @@ from torch.nn import functional
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sinkhorn_rounds import sinkhorn_rounds  # noqa: E402
+from sinkhorn_rounds import sinkhorn_rounds
 
-from recbole_lcrec.indexing.conflicts import resolve_conflicts  # noqa: E402
-from recbole_lcrec.indexing.item_index import conflict_rate  # noqa: E402
-from recbole_lcrec.indexing.quantizer import ResidualQuantizer  # noqa: E402
-from recbole_lcrec.indexing.rqvae import RQVAE  # noqa: E402
-from recbole_lcrec.indexing.training import encode_catalogue, train_rqvae  # noqa: E402
-from recbole_lcrec.settings import IndexSettings, TextSettings  # noqa: E402
+from recbole_lcrec.config.settings import IndexSettings, TextSettings
+from recbole_lcrec.indexing.conflicts import resolve_conflicts
+from recbole_lcrec.indexing.item_index import conflict_rate
+from recbole_lcrec.indexing.quantizer import ResidualQuantizer
+from recbole_lcrec.indexing.rqvae import RQVAE
+from recbole_lcrec.indexing.training import encode_catalogue, train_rqvae
 
 WIDTHS = (2048, 1024, 512, 256, 128, 64, 32)
 LEVELS, SIZE, BATCH, RATE, DECAY, BETA, EPSILON, ROUNDS = 4, 256, 1024, 1e-3, 1e-4, 0.25, 0.003, 50
@@ -255,9 +255,9 @@ def item_vectors(options: argparse.Namespace) -> np.ndarray:
     if options.embeddings is not None:
         return np.load(options.embeddings)
     from recbole_lcrec import Config
-    from recbole_lcrec.data.catalogue import ItemCatalogue
-    from recbole_lcrec.data.locate import artifact_store
+    from recbole_lcrec.bridge.catalogue import ItemCatalogue
     from recbole_lcrec.indexing.embeddings import item_embeddings
+    from recbole_lcrec.preparation.locate import artifact_store
 
     given: dict[str, Any] = {"checkpoint_dir": str(options.out)}
     if options.data_path is not None:

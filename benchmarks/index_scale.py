@@ -52,9 +52,9 @@ def write_embeddings(path: Path, n_items: int) -> None:
 
 def settings(epochs: int) -> Any:
     """The package's default index settings, for so many epochs."""
-    from recbole_lcrec.resources import properties_dir
-    from recbole_lcrec.settings import IndexSettings
-    from recbole_lcrec.values import read_yaml
+    from recbole_lcrec.config.resources import properties_dir
+    from recbole_lcrec.config.settings import IndexSettings
+    from recbole_lcrec.config.values import read_yaml
 
     defaults = IndexSettings.from_config(read_yaml(properties_dir() / "model" / "LCRec.yaml"))
     return dataclasses.replace(defaults, method="rqvae", epochs=epochs)
@@ -64,8 +64,8 @@ def learn(embeddings: np.ndarray, root: Path) -> Path:
     """The finished artifact of one epoch's index."""
     import torch
 
-    from recbole_lcrec.artifacts import ArtifactStore
     from recbole_lcrec.indexing.learn import learn_item_index
+    from recbole_lcrec.runtime.artifacts import ArtifactStore
 
     store = ArtifactStore(root)
     return learn_item_index(
@@ -106,8 +106,8 @@ def assign(path: Path, n_items: int) -> dict[str, float | int | str]:
     """Quantization and conflict resolution of all items by a network that 20,000 of them have trained for 3 epochs."""
     import torch
 
+    from recbole_lcrec.indexing.base import Training
     from recbole_lcrec.indexing.item_index import conflict_rate
-    from recbole_lcrec.indexing.method import Training
     from recbole_lcrec.indexing.methods import METHODS
 
     embeddings = np.load(path, mmap_mode="c")

@@ -59,7 +59,7 @@ def load(options: argparse.Namespace) -> dict[str, float]:
     import torch
 
     from recbole_lcrec import Config
-    from recbole_lcrec.data import loading
+    from recbole_lcrec.bridge import loading
 
     torch.set_num_threads(options.threads)
     given = {
@@ -108,7 +108,7 @@ def write_synthetic(folder: Path, rows: int, seed: int) -> None:
 
 def write_published(source: Path, name: str, folder: Path) -> None:
     """The published form as atomic files."""
-    from recbole_lcrec.data.forms.convert import convert_published
+    from recbole_lcrec.preparation.forms.convert import convert_published
 
     folder.mkdir(parents=True)
     convert_published(source / name, name, folder)

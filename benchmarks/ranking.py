@@ -69,7 +69,7 @@ def configuration(model_name: str, seed: int, varied: Mapping[str, Any], options
 
 def settings_of(config: Any) -> str:
     """Eight digits that stand for every setting but the folders."""
-    from recbole_lcrec.artifacts import fingerprint
+    from recbole_lcrec.runtime.artifacts import fingerprint
 
     folders = {"checkpoint_dir", "data_path", "artifact_dir"}
     return fingerprint({key: value for key, value in config.to_plain().items() if key not in folders})[:8]
@@ -80,9 +80,9 @@ def run(config: Any) -> Arrays:
     from recbole.utils import init_logger, init_seed
 
     from recbole_lcrec import create_dataset
-    from recbole_lcrec.data.loading import data_preparation
-    from recbole_lcrec.pretraining import build_model, pretrained
-    from recbole_lcrec.registry import get_trainer
+    from recbole_lcrec.bridge.loading import data_preparation
+    from recbole_lcrec.bridge.pretraining import build_model, pretrained
+    from recbole_lcrec.config.registry import get_trainer
 
     started = perf_counter()
     model_name, seed = config.model, config["seed"]
@@ -175,7 +175,7 @@ def main() -> None:
     if not folder.is_dir() and (options.data_path or options.dataset != "ml-100k"):
         sys.exit(f"skipped: {folder} is not there")
     options.out.mkdir(parents=True, exist_ok=True)
-    from recbole_lcrec.values import parse_value
+    from recbole_lcrec.config.values import parse_value
 
     key, _, values = options.vary.partition("=")
     variants = [{key: parse_value(value)} for value in re.split(r",(?![^\[]*\])", values)] if values else [{}]

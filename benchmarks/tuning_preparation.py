@@ -71,11 +71,11 @@ def prepare(options: argparse.Namespace) -> dict[str, str]:
     import torch
 
     from recbole_lcrec import Config, create_dataset
-    from recbole_lcrec.data.augmentation import FastAugmentation
-    from recbole_lcrec.data.loading import data_preparation
+    from recbole_lcrec.bridge.augmentation import FastAugmentation
+    from recbole_lcrec.bridge.loading import data_preparation
     from recbole_lcrec.llm.collator import InstructionCollator
     from recbole_lcrec.llm.finetune import step_plan
-    from recbole_lcrec.model.lcrec import LCRec
+    from recbole_lcrec.models.lcrec.model import LCRec
 
     torch.set_num_threads(options.threads)
     given = {

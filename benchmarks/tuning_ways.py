@@ -88,9 +88,9 @@ def watched(trainer_class: type, record: Record, synchronize: Callable[[], None]
 def prepare(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The instructions of ``--steps`` steps, the tokenizer and the tuning settings, as the package makes them."""
     from recbole_lcrec import Config, create_dataset
-    from recbole_lcrec.data.loading import data_preparation
+    from recbole_lcrec.bridge.loading import data_preparation
     from recbole_lcrec.instructions.mixture import Capped
-    from recbole_lcrec.model.lcrec import LCRec
+    from recbole_lcrec.models.lcrec.model import LCRec
 
     given = {
         **{"data_path": options.data_path, "checkpoint_dir": options.folder, "show_progress": False},

@@ -9,16 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recbole_lcrec.runtime.compat import prepare_recbole
+
 if TYPE_CHECKING:
-    from recbole_lcrec.config import Config
-    from recbole_lcrec.data.loading import create_dataset, data_preparation
-    from recbole_lcrec.dataset import LCRecDataset
-    from recbole_lcrec.index_command import make_index
-    from recbole_lcrec.model.lcrec import LCRec
-    from recbole_lcrec.new_items import index_new_items
+    from recbole_lcrec.bridge.loading import create_dataset, data_preparation
+    from recbole_lcrec.cli.index import make_index
+    from recbole_lcrec.config.configurator import Config
+    from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+    from recbole_lcrec.models.lcrec.model import LCRec
+    from recbole_lcrec.models.lcrec.trainer import LCRecTrainer
     from recbole_lcrec.quick_start import load_data_and_model, objective_function, run_recbole_lcrec
-    from recbole_lcrec.recommender import Recommender
-    from recbole_lcrec.trainer import LCRecTrainer
+    from recbole_lcrec.serving.new_items import index_new_items
+    from recbole_lcrec.serving.recommender import Recommender
+
+prepare_recbole()  # RecBole's modules are mended when they are imported, whoever imports them first
 
 __version__ = "0.1.0"
 
@@ -38,16 +42,16 @@ __all__ = [
 ]
 
 _DEFINED_IN = {
-    "Config": "config",
-    "LCRec": "model.lcrec",
-    "LCRecDataset": "dataset",
-    "LCRecTrainer": "trainer",
-    "Recommender": "recommender",
-    "create_dataset": "data.loading",
-    "data_preparation": "data.loading",
-    "index_new_items": "new_items",
+    "Config": "config.configurator",
+    "LCRec": "models.lcrec.model",
+    "LCRecDataset": "models.lcrec.dataset",
+    "LCRecTrainer": "models.lcrec.trainer",
+    "Recommender": "serving.recommender",
+    "create_dataset": "bridge.loading",
+    "data_preparation": "bridge.loading",
+    "index_new_items": "serving.new_items",
     "load_data_and_model": "quick_start",
-    "make_index": "index_command",
+    "make_index": "cli.index",
     "objective_function": "quick_start",
     "run_recbole_lcrec": "quick_start",
 }

@@ -10,30 +10,23 @@ from __future__ import annotations
 import logging
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from errno import EACCES, EDQUOT, EISDIR, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_lcrec import registry
-from recbole_lcrec.command_line import parse_command_line
-from recbole_lcrec.errors import CannotGoOnError
-from recbole_lcrec.plan import build_configs
-from recbole_lcrec.processes import process_count, process_rank
-from recbole_lcrec.results import result_table
+from recbole_lcrec.analysis.results import result_table
+from recbole_lcrec.config import registry
+from recbole_lcrec.config.build_configs import build_configs
+from recbole_lcrec.config.command_line import parse_command_line
+from recbole_lcrec.runtime.commands import run_command
+from recbole_lcrec.runtime.processes import process_count, process_rank
 
 if TYPE_CHECKING:
-    from recbole_lcrec.config import Config
+    from recbole_lcrec.config.configurator import Config
 
-__all__ = ["load_data_and_model", "main", "objective_function", "reported", "run_log", "run_recbole_lcrec"]
+__all__ = ["load_data_and_model", "main", "objective_function", "run_recbole_lcrec"]
 
 Result = dict[str, Any]
-
-_TOLD = (ENOENT, EISDIR, ENOTDIR, EACCES, EPERM, EROFS, ENOSPC, EDQUOT)
-"""Troubles with files and disks that are the user's to mend."""
 
 
 def run_recbole_lcrec(
@@ -88,6 +81,8 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
         mine.sort(key=lambda config: config.model not in registry.OWN_MODELS)
         mine = [config for config in mine if process_rank() == 0 or config.model in registry.OWN_MODELS]
     results: dict[str, Result] = {}
+    from recbole_lcrec.bridge.run_log import run_log
+
     with run_log(configs[0]):
         try:
             for config in mine:
@@ -106,21 +101,24 @@ def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:
 
 def _require_inputs(config: Config) -> None:
     """Fails where the data set, or a file that the model needs, is missing, before anything is loaded."""
-    locate = import_module("recbole_lcrec.data.locate")
-    locate.require_dataset(config)
+    from recbole_lcrec.bridge.required_features import require_features
+    from recbole_lcrec.models.lcrec.inputs import check_inputs
+    from recbole_lcrec.preparation.locate import prepare_data_files, require_dataset
+
+    require_dataset(config)
     if registry.feature_key(config.model):
-        locate.prepare_data_files(config)  # other forms become atomic files, whose item file is looked at
-        import_module("recbole_lcrec.data.required_features").require_features(config)
+        prepare_data_files(config)  # other forms become atomic files, whose item file is looked at
+        require_features(config)
     if config.model in registry.OWN_MODELS:
-        import_module("recbole_lcrec.model.inputs").check_inputs(config)
+        check_inputs(config)
 
 
 def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:
     """The untrained model, the data set and the loaders of its three splits."""
     from recbole.utils import init_seed
 
-    from recbole_lcrec.data.loading import create_dataset, data_preparation
-    from recbole_lcrec.pretraining import build_model
+    from recbole_lcrec.bridge.loading import create_dataset, data_preparation
+    from recbole_lcrec.bridge.pretraining import build_model
 
     logger = logging.getLogger()
     logger.info(config)
@@ -135,7 +133,7 @@ def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:
 
 
 def _run_model(config: Config, saved: bool) -> Result:
-    from recbole_lcrec.pretraining import pretrained
+    from recbole_lcrec.bridge.pretraining import pretrained
 
     start = time.perf_counter()
     model, _, (train_data, valid_data, test_data) = _build(config)
@@ -156,29 +154,6 @@ def _run_model(config: Config, saved: bool) -> Result:
     }
     logging.getLogger().info(f"{config.model}: best valid {best_valid_result}, test result {test_result}")
     return result
-
-
-@contextmanager
-def run_log(config: Config) -> Iterator[None]:
-    """RecBole's logger, to the screen and to a file under ``log/``, in process 0; the others log errors alone.
-
-    Handlers that were there before are left as they are.
-    """
-    from recbole.utils import init_logger
-
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    if process_rank() == 0:
-        init_logger(config)
-    else:
-        root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for handler in [handler for handler in root.handlers if handler not in before]:
-            root.removeHandler(handler)
-            handler.close()
-        root.setLevel(level)
 
 
 def objective_function(
@@ -220,7 +195,8 @@ def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, 
     Raises:
         ValueError: nothing is there, or a file of the folder is missing.
     """
-    from recbole_lcrec.restore import load_folder, load_pickle
+    from recbole_lcrec.bridge.run_log import run_log
+    from recbole_lcrec.runs.restore import load_folder, load_pickle
 
     path = Path(model_file)
     if not path.exists():
@@ -250,34 +226,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         configs = build_configs(command.models, command.dataset or None, command.config_files, None, command.values())
         return lambda: run_models(configs)
 
-    return reported(prepare, flags)
-
-
-def reported(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) -> int:
-    """Does a command's work and tells a mistake in one line; ``--state=DEBUG`` among the flags adds a traceback.
-
-    So it tells why a run cannot go on, as with a model whose logits are no numbers. All other errors keep their
-    traceback.
-
-    Args:
-        prepare: reads and checks the flags, and returns the work itself.
-        flags: of the command.
-
-    Returns:
-        0, or 2 after a mistake or where the run cannot go on.
-    """
-    debug = any(flag.upper() == "--STATE=DEBUG" for flag in flags)
-    started = False
-    try:
-        work = prepare()
-        started = True
-        work()
-    except (ValueError, OSError, CannotGoOnError) as err:
-        if isinstance(err, OSError) and err.errno not in _TOLD:
-            raise
-        if debug:
-            traceback.print_exc()
-        hint = " (--state=DEBUG shows where)" if started and not debug else ""
-        sys.stderr.write(f"error: {' '.join(str(err).split())}{hint}\n")
-        return 2
-    return 0
+    return run_command(prepare, flags)

@@ -16,8 +16,8 @@ import yaml
 
 from recbole_lcrec import Recommender, run_recbole_lcrec
 from recbole_lcrec.instructions.templates import load_templates
-from recbole_lcrec.model.saved import ALLOWED_FILE, TEMPLATE_FILE
-from recbole_lcrec.recommender import Recommendation
+from recbole_lcrec.runs.saved import ALLOWED_FILE, TEMPLATE_FILE
+from recbole_lcrec.serving.recommender import Recommendation
 from tests.conftest import SHOP, TINY, shop_index, write_index, write_shop
 
 WORDED: dict[str, Any] = {"tuning_seq_format": "instruction", "epochs": 1, "use_gpu": False}

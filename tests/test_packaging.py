@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import recbole_lcrec
-from recbole_lcrec.resources import properties_dir
+from recbole_lcrec.config.resources import properties_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGED = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "recbole_lcrec", "properties", "constraints")

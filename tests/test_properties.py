@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_lcrec import settings
-from recbole_lcrec.command_line import parse_command_line
-from recbole_lcrec.config import Config
+from recbole_lcrec.config import settings
+from recbole_lcrec.config.command_line import parse_command_line
+from recbole_lcrec.config.configurator import Config
+from recbole_lcrec.config.registry import recbole_dir
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.instructions.templates import load_templates
 from recbole_lcrec.llm.launch import check_deepspeed, deepspeed_config
-from recbole_lcrec.registry import recbole_dir
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.values import read_yaml
 
 PROPERTIES = properties_dir()
 YAMLS = sorted(path.relative_to(PROPERTIES).as_posix() for path in PROPERTIES.rglob("*.yaml"))
@@ -81,7 +81,7 @@ def test_the_types_are_told_apart() -> None:
 
 def test_every_key_of_lcrec_is_read() -> None:
     keys = set(read_yaml(PROPERTIES / "model/LCRec.yaml"))
-    package = Path(settings.__file__).parent
+    package = Path(settings.__file__).parents[1]
     source = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
     named = set(re.findall(r"config\[\"(\w+)\"\]", source))
     recbole = set(read_yaml(recbole_dir() / "properties/overall.yaml"))

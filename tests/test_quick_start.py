@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from recbole_lcrec import load_data_and_model, objective_function, quick_start, run_recbole_lcrec
+from recbole_lcrec.analysis.results import result_table
+from recbole_lcrec.config.build_configs import build_configs
+from recbole_lcrec.config.registry import get_trainer
 from recbole_lcrec.indexing.quantizer import squared_distances
-from recbole_lcrec.plan import build_configs
-from recbole_lcrec.processes import process_rank
-from recbole_lcrec.quick_start import main, reported, run_models
-from recbole_lcrec.registry import get_trainer
-from recbole_lcrec.results import result_table
+from recbole_lcrec.quick_start import main, run_models
+from recbole_lcrec.runtime.commands import run_command
+from recbole_lcrec.runtime.processes import process_rank
 
 N_USERS, N_ITEMS, LENGTH = 24, 12, 6
 TINY = {
@@ -266,7 +267,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(number: int, capsys: pyt
     def work() -> None:
         raise OSError(number, "it cannot be", "/data/saved")
 
-    assert reported(lambda: work, []) == 2
+    assert run_command(lambda: work, []) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -275,17 +276,17 @@ def test_other_troubles_of_the_system_are_not_hidden() -> None:
         raise OSError(errno.EIO, "the disk is broken")
 
     with pytest.raises(OSError, match="broken"):
-        reported(lambda: work, [])
+        run_command(lambda: work, [])
 
 
 def test_why_the_package_cannot_go_on_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert reported(lambda: process_rank, []) == 2
+    assert run_command(lambda: process_rank, []) == 2
     assert capsys.readouterr().err.startswith("error: WORLD_SIZE is 2 but RANK is not set; start the processes with")
 
 
 def test_errors_of_others_keep_their_traceback():
     """Also those that come out of a line of the package: shapes that do not fit are PyTorch's to refuse."""
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
-        reported(lambda: lambda: squared_distances(torch.zeros(2, 3), torch.zeros(4, 5)), [])
+        run_command(lambda: lambda: squared_distances(torch.zeros(2, 3), torch.zeros(4, 5)), [])
     assert caught.traceback[-1].name == "squared_distances"

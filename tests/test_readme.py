@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import recbole_lcrec
-from recbole_lcrec.command_line import parse_command_line, parse_index_command
+from recbole_lcrec.config.build_configs import build_configs
+from recbole_lcrec.config.command_line import parse_command_line, parse_index_command
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.item_text import read_item_texts
-from recbole_lcrec.plan import build_configs
-from recbole_lcrec.values import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recbole_lcrec.tuning_data import TextLimits
+from recbole_lcrec.models.lcrec.tuning_data import TextLimits
 
 
 class WordLengths:

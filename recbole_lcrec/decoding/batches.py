@@ -14,8 +14,8 @@ from logging import getLogger
 import numpy as np
 import torch
 
-from recbole_lcrec.errors import CannotGoOnError
-from recbole_lcrec.memory import lacks_memory
+from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.memory import lacks_memory
 
 __all__ = ["Parts", "plan_batches", "work_through"]
 

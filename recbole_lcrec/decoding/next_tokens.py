@@ -10,7 +10,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from recbole_lcrec.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import CannotGoOnError
 
 __all__ = ["NORMALIZERS", "log_probs_of_logits", "next_token_log_probs", "require_normalizer"]
 

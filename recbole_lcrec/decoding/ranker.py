@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from recbole_lcrec.config.settings import DecodingSettings
 from recbole_lcrec.decoding.batches import Parts, plan_batches, work_through
 from recbole_lcrec.decoding.beam_search import Beams, beam_search, branch_tokens
 from recbole_lcrec.decoding.exclusion import excluded_nodes
-from recbole_lcrec.decoding.prompts import Prompts
-from recbole_lcrec.decoding.reader import Reader, open_reader
+from recbole_lcrec.decoding.prompt_batch import Prompts
+from recbole_lcrec.decoding.readers.causal import Reader, open_reader
 from recbole_lcrec.decoding.scoring import score_items
 from recbole_lcrec.decoding.trie import Trie
-from recbole_lcrec.processes import from_all_processes, process_count, process_rank
-from recbole_lcrec.settings import DecodingSettings
+from recbole_lcrec.runtime.processes import from_all_processes, process_count, process_rank
 
 __all__ = ["Ranker", "Ranking", "UserPrompts"]
 

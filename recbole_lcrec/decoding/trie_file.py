@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from recbole_lcrec.decoding.trie import Trie
-from recbole_lcrec.fingerprints import fingerprint as digest_of
+from recbole_lcrec.runtime.fingerprints import fingerprint as digest_of
 
 __all__ = ["load_trie", "save_trie"]
 

@@ -1,4 +1,4 @@
-"""The door of the command ``python -m recbole_lcrec.indexing``; the work is in ``recbole_lcrec/index_command.py``.
+"""The door of the command ``python -m recbole_lcrec.indexing``; the work is in ``recbole_lcrec/cli/index.py``.
 
 Knows nothing; refuses to know how an index is made.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from recbole_lcrec.index_command import main
+from recbole_lcrec.cli.index import main
 
 if __name__ == "__main__":
     sys.exit(main())

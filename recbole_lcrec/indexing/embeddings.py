@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from recbole_lcrec.artifacts import ArtifactStore
+from recbole_lcrec.config.settings import IndexSettings, TextSettings
 from recbole_lcrec.data.item_text import ItemTexts, require_texts
 from recbole_lcrec.indexing.embedding_file import check_embedding_file, load_embedding_file
 from recbole_lcrec.indexing.encoder_models import (
@@ -31,8 +31,8 @@ from recbole_lcrec.indexing.encoder_models import (
     resolve_text_precision,
 )
 from recbole_lcrec.indexing.text_encoder import encode_items
-from recbole_lcrec.processes import process_count, process_rank
-from recbole_lcrec.settings import IndexSettings, TextSettings
+from recbole_lcrec.runtime.artifacts import ArtifactStore
+from recbole_lcrec.runtime.processes import process_count, process_rank
 
 __all__ = ["ItemEmbeddings", "check_embedding_inputs", "encoder_identity", "item_embeddings"]
 

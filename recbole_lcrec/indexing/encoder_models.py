@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
-from recbole_lcrec.values import first_line
+from recbole_lcrec.config.values import first_line
 
 __all__ = ["TextModel", "load_text_model", "resolve_encoder", "resolve_text_precision"]
 

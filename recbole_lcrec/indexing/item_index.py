@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lcrec.artifacts import replace_text
-from recbole_lcrec.values import KeyTwiceError, distinct_keys
+from recbole_lcrec.config.values import KeyTwiceError, distinct_keys
+from recbole_lcrec.runtime.artifacts import replace_text
 
 __all__ = [
     "MAX_LEVELS",

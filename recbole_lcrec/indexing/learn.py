@@ -21,9 +21,9 @@ import faiss
 import numpy as np
 import torch
 
-from recbole_lcrec.artifacts import ArtifactStore
+from recbole_lcrec.config.settings import IndexSettings, TextSettings
+from recbole_lcrec.indexing.base import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.item_index import MAX_LEVELS, ItemIndex, conflict_rate, perplexities
-from recbole_lcrec.indexing.method import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.methods import METHODS
 from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE
 from recbole_lcrec.indexing.saved import (
@@ -34,7 +34,7 @@ from recbole_lcrec.indexing.saved import (
     read_index,
     save_method,
 )
-from recbole_lcrec.settings import IndexSettings, TextSettings
+from recbole_lcrec.runtime.artifacts import ArtifactStore
 
 __all__ = ["Learned", "learn_item_index", "require_room"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_lcrec.config.settings import IndexSettings
+from recbole_lcrec.indexing.base import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.conflicts import Resolution, resolve_without_embeddings
-from recbole_lcrec.indexing.method import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.quantizing_methods import RQKMeansMethod, RQVAEMethod, SupplementMethod
 from recbole_lcrec.indexing.training import EpochReport
-from recbole_lcrec.settings import IndexSettings
 
 __all__ = ["METHODS", "random_codes"]
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_lcrec.config.settings import IndexSettings
+from recbole_lcrec.indexing.base import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.conflicts import Resolution, resolve_conflicts, resolve_without_embeddings
 from recbole_lcrec.indexing.kmeans import residual_codebooks
-from recbole_lcrec.indexing.method import Assignment, IndexMethod, Training
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
 from recbole_lcrec.indexing.rqvae import RQVAE
 from recbole_lcrec.indexing.training import ROWS_AT_ONCE, EpochReport, train_rqvae
-from recbole_lcrec.settings import IndexSettings
 
 __all__ = ["RQKMeansMethod", "RQVAEMethod", "SupplementMethod"]
 

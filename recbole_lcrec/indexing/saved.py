@@ -18,13 +18,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from recbole_lcrec.artifacts import replace_text
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import IndexSettings, TextSettings
+from recbole_lcrec.config.values import read_yaml
+from recbole_lcrec.indexing.base import IndexMethod
 from recbole_lcrec.indexing.item_index import ItemIndex
-from recbole_lcrec.indexing.method import IndexMethod
 from recbole_lcrec.indexing.methods import METHODS
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import IndexSettings, TextSettings
-from recbole_lcrec.values import read_yaml
+from recbole_lcrec.runtime.artifacts import replace_text
 
 __all__ = [
     "CODES_FILE",

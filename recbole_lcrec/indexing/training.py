@@ -17,11 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from recbole_lcrec.config.settings import IndexSettings
 from recbole_lcrec.indexing.item_index import conflict_rate
 from recbole_lcrec.indexing.kmeans import residual_codebooks
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
 from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE, RQVAE, RQVAELoss
-from recbole_lcrec.settings import IndexSettings
 
 __all__ = ["EpochReport", "encode_catalogue", "initialise_codebooks", "train_rqvae"]
 

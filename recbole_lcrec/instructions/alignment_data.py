@@ -12,10 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
+from recbole_lcrec.config.settings import TASKS
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.tasks import DescribedItem
 from recbole_lcrec.instructions.user_texts import Intention, Preference, UserTexts
-from recbole_lcrec.settings import TASKS
 
 __all__ = ["AlignmentData", "chosen_tasks", "missing_data"]
 

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from recbole_lcrec.config.values import did_you_mean
 from recbole_lcrec.instructions.templates import Instruction, Templates
-from recbole_lcrec.values import did_you_mean
 
 __all__ = ["read_general"]
 

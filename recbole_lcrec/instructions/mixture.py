@@ -13,8 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_tasks
-from recbole_lcrec.instructions.material import Material
+from recbole_lcrec.instructions.context import Material
 from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.templates import Instruction, Templates
 from recbole_lcrec.instructions.text_sources import (
@@ -24,7 +25,6 @@ from recbole_lcrec.instructions.text_sources import (
     PreferenceInstructions,
     TitleHistoryInstructions,
 )
-from recbole_lcrec.settings import TuningSettings
 
 __all__ = [
     "GENERAL",

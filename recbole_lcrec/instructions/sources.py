@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from recbole_lcrec.instructions.material import Material, draw
+from recbole_lcrec.instructions.context import Material, draw
 from recbole_lcrec.instructions.tasks import sequential_item_prediction, stream
 from recbole_lcrec.instructions.templates import Instruction
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from recbole_lcrec.config.values import did_you_mean
 from recbole_lcrec.instructions.subtasks import SUBTASKS
-from recbole_lcrec.values import did_you_mean
 
 __all__ = ["Instruction", "Template", "Templates", "literals", "load_templates"]
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from recbole_lcrec.instructions import tasks
-from recbole_lcrec.instructions.material import Material
+from recbole_lcrec.instructions.context import Material
 from recbole_lcrec.instructions.templates import Instruction
 
 __all__ = [

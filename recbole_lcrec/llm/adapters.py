@@ -27,8 +27,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from recbole_lcrec.settings import SCRATCH, LoraSettings
-from recbole_lcrec.values import did_you_mean
+from recbole_lcrec.config.settings import SCRATCH, LoraSettings
+from recbole_lcrec.config.values import did_you_mean
 
 __all__ = [
     "adapter_base",

@@ -22,7 +22,8 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from recbole_lcrec.causal_models import why_not_causal
+from recbole_lcrec.config.settings import SCRATCH, BackboneSettings, LoraSettings, ScratchSettings
+from recbole_lcrec.config.values import first_line
 from recbole_lcrec.llm.adapters import (
     adapter_base,
     adapter_dtype,
@@ -35,8 +36,7 @@ from recbole_lcrec.llm.adapters import (
 from recbole_lcrec.llm.loading import load_model, load_part
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
-from recbole_lcrec.settings import SCRATCH, BackboneSettings, LoraSettings, ScratchSettings
-from recbole_lcrec.values import first_line
+from recbole_lcrec.runtime.causal_models import why_not_causal
 
 __all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
 

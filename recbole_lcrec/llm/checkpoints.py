@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lcrec.artifacts import whole_folder
+from recbole_lcrec.runtime.artifacts import whole_folder
 
 __all__ = ["Checkpoints", "Progress", "latest_checkpoint", "read_progress"]
 

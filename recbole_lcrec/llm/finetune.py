@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.instructions.mixture import InstructionSource
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
@@ -26,8 +27,7 @@ from recbole_lcrec.llm.collator import InstructionCollator, PlannedInstructions
 from recbole_lcrec.llm.launch import launched, resolve_precision
 from recbole_lcrec.llm.steps import StepPlan
 from recbole_lcrec.llm.tuner import Tuner, peak_memory
-from recbole_lcrec.processes import from_first_process, process_count
-from recbole_lcrec.settings import TuningSettings
+from recbole_lcrec.runtime.processes import from_first_process, process_count
 
 __all__ = ["AfterEpoch", "EpochReport", "finetune", "step_plan"]
 

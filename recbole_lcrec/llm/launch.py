@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from recbole_lcrec.processes import process_count
-from recbole_lcrec.settings import TuningSettings
+from recbole_lcrec.config.settings import TuningSettings
+from recbole_lcrec.runtime.processes import process_count
 
 __all__ = [
     "check_deepspeed",

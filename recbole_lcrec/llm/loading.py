@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from recbole_lcrec.errors import CannotGoOnError
-from recbole_lcrec.memory import lacks_memory
-from recbole_lcrec.values import first_line
+from recbole_lcrec.config.values import first_line
+from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.memory import lacks_memory
 
 __all__ = ["load_model", "load_part"]
 

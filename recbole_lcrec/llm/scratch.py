@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from recbole_lcrec.settings import ScratchSettings
+from recbole_lcrec.config.settings import ScratchSettings
 
 __all__ = ["CONTEXT", "initialise", "train_tokenizer"]
 

@@ -21,8 +21,8 @@ from transformers import (
     Qwen3Config,
 )
 
+from recbole_lcrec.config.settings import DecodingSettings
 from recbole_lcrec.decoding import Beams, Prompts
-from recbole_lcrec.settings import DecodingSettings
 
 ROPE_CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "mistral": MistralConfig}
 ARCHITECTURES = (*ROPE_CONFIGS, "gpt2")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from recbole_lcrec.config.settings import LoraSettings
 from recbole_lcrec.decoding import Prompts, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora
-from recbole_lcrec.settings import LoraSettings
 from tests.decoding.conftest import ARCHITECTURES, BACKENDS, TOLERANCE, Lab, assert_best
 from tests.decoding.test_beam_search import tied_or_not
 

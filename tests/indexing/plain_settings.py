@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import IndexSettings
-from recbole_lcrec.values import read_yaml
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import IndexSettings
+from recbole_lcrec.config.values import read_yaml
 
 SMALL = {
     "method": "rqvae", "levels": 3, "codebook_size": 16, "latent_dim": 8, "hidden_sizes": (32,), "epochs": 3,

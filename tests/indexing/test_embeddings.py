@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lcrec.artifacts import ArtifactStore
+from recbole_lcrec.config.settings import IndexSettings, TextSettings
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.indexing import embeddings
 from recbole_lcrec.indexing.embeddings import check_embedding_inputs, encoder_identity, item_embeddings
 from recbole_lcrec.indexing.encoder_models import load_text_model
 from recbole_lcrec.indexing.text_encoder import encode_items
-from recbole_lcrec.settings import IndexSettings, TextSettings
+from recbole_lcrec.runtime.artifacts import ArtifactStore
 from tests.indexing import tiny_encoders
 
 CPU = torch.device("cpu")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lcrec.artifacts import ArtifactStore
+from recbole_lcrec.config.settings import INDEX_METHODS
 from recbole_lcrec.indexing.learn import learn_item_index
 from recbole_lcrec.indexing.saved import REPORT_FILE, load_method, saved_codebook_sizes
-from recbole_lcrec.settings import INDEX_METHODS
+from recbole_lcrec.runtime.artifacts import ArtifactStore
 from tests.indexing.plain_settings import index_settings
 
 CPU = torch.device("cpu")

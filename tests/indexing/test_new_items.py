@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lcrec.artifacts import ArtifactStore
 from recbole_lcrec.indexing.learn import learn_item_index
 from recbole_lcrec.indexing.new_items import extend_index
 from recbole_lcrec.indexing.saved import load_method
+from recbole_lcrec.runtime.artifacts import ArtifactStore
 from tests.indexing.plain_settings import index_settings
 
 CPU = torch.device("cpu")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from recbole_lcrec.indexing.method import Training
+from recbole_lcrec.config.settings import TextSettings
+from recbole_lcrec.indexing.base import Training
 from recbole_lcrec.indexing.methods import METHODS
 from recbole_lcrec.indexing.saved import METHOD_FILE, STATE_FILE, SavedMethod, load_method, save_method
-from recbole_lcrec.settings import TextSettings
 from tests.indexing.plain_settings import index_settings
 
 CPU = torch.device("cpu")

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import TuningSettings
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.alignment_data import AlignmentData
-from recbole_lcrec.instructions.material import Material
+from recbole_lcrec.instructions.context import Material
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Template, Templates
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import TuningSettings
-from recbole_lcrec.values import read_yaml
 
 N_TEMPLATES = 4
 

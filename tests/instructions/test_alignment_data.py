@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_lcrec.config.settings import TASKS
 from recbole_lcrec.instructions.alignment_data import chosen_tasks, missing_data
 from recbole_lcrec.instructions.tasks import DescribedItem
 from recbole_lcrec.instructions.user_texts import Intention, Preference
-from recbole_lcrec.settings import TASKS
 from tests.instructions.plain_world import alignment_data
 
 TEXTS = st.lists(st.sampled_from(["", " ", "x", "y z"]), min_size=5, max_size=5)

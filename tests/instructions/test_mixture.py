@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_lcrec.config.settings import TASKS
 from recbole_lcrec.instructions.mixture import (
     Capped,
     GivenInstructions,
@@ -20,7 +21,6 @@ from recbole_lcrec.instructions.sources import SequentialInstructions, StreamIns
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Instruction, Templates
 from recbole_lcrec.instructions.user_texts import Intention, Preference
-from recbole_lcrec.settings import TASKS
 from tests.instructions.plain_world import (
     N_TEMPLATES,
     TEMPLATES,

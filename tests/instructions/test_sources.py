@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_lcrec.instructions.alignment_data import AlignmentData
-from recbole_lcrec.instructions.material import draw
+from recbole_lcrec.instructions.context import draw
 from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from tests.instructions.plain_world import (

@@ -8,10 +8,10 @@ import string
 import pytest
 import yaml
 
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import TASKS
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Instruction, Template, Templates, load_templates
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import TASKS
 
 OURS = properties_dir() / "instructions" / "lcrec.yaml"
 GOOD = {

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_lcrec.instructions.material import draw
+from recbole_lcrec.instructions.context import draw
 from recbole_lcrec.instructions.text_sources import (
     IntentionInstructions,
     ItemTextInstructions,

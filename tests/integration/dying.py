@@ -67,14 +67,14 @@ def _before_checkpoint(when: int) -> None:
 
 def _in_validation(when: int) -> None:
     """While the validation users of epoch ``when``, counted from 0, are ranked."""
-    from recbole_lcrec.trainer import LCRecTrainer
+    from recbole_lcrec.models.lcrec.trainer import LCRecTrainer
 
     _at(LCRecTrainer, "_valid_epoch", lambda self, *_, **__: max(self.train_loss_dict) == when)
 
 
 def _in_swap(when: int) -> None:
     """When epoch ``when``'s folder is written, the older one has given its name up, and the new one lacks it yet."""
-    from recbole_lcrec import trainer
+    from recbole_lcrec.models.lcrec import trainer
 
     owner: Any = trainer.LCRecTrainer
     in_epoch: list[int] = []
@@ -91,7 +91,7 @@ def _in_swap(when: int) -> None:
 
 def _in_test(when: int) -> None:
     """While the test users are ranked."""
-    from recbole_lcrec import trainer
+    from recbole_lcrec.models.lcrec import trainer
 
     owner: Any = trainer.LCRecTrainer
     original = owner.evaluate
@@ -151,7 +151,9 @@ def start_server(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
     patch.setenv("OMP_NUM_THREADS", "1")
     patch.setenv("DS_ACCELERATOR", "cpu")
-    multiprocessing.set_forkserver_preload(["deepspeed", "recbole_lcrec.trainer", "tests.integration.dying"])
+    multiprocessing.set_forkserver_preload(
+        ["deepspeed", "recbole_lcrec.models.lcrec.trainer", "tests.integration.dying"]
+    )
     ensure_running()
 
 

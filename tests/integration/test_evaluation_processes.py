@@ -11,7 +11,7 @@ import pytest
 
 from recbole_lcrec import LCRecTrainer, load_data_and_model
 from recbole_lcrec.decoding import Prompts, ranker
-from recbole_lcrec.processes import process_rank
+from recbole_lcrec.runtime.processes import process_rank
 from tests.conftest import SHOP, shop_sequences
 from tests.decoding.conftest import rows_of
 from tests.integration.dying import write_indexed_shop

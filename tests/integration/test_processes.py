@@ -46,7 +46,7 @@ rank = int(os.environ["RANK"])
 time.sleep(1.5 * rank)
 sys.path.insert(0, {str(ROOT)!r})
 from recbole_lcrec.quick_start import main
-from recbole_lcrec.trainer import LCRecTrainer
+from recbole_lcrec.models.lcrec.trainer import LCRecTrainer
 scored = LCRecTrainer._valid_epoch
 
 def falling(self, *args, **kwargs):

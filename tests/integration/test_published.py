@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recbole_lcrec import Config, LCRec, create_dataset
-from recbole_lcrec.data.loading import data_preparation
+from recbole_lcrec.bridge.loading import data_preparation
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 COUNTS = {"Games": (50_546, 16_859, 452_989), "Industrial_and_Scientific": (3_285, 3_686, 22_743)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_lcrec.recommend import main
+from recbole_lcrec.cli.recommend import main
 from tests.conftest import shop_sequences
 from tests.integration.launched import launched
 from tests.saved_runs import make_run

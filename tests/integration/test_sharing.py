@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 EVALUATE = """
 import hashlib, json, sys
 from recbole_lcrec import LCRecTrainer, load_data_and_model
-from recbole_lcrec.processes import process_rank
+from recbole_lcrec.runtime.processes import process_rank
 
 
 config, model, _, _, _, test = load_data_and_model(sys.argv[1])

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.instructions.templates import Instruction
-from recbole_lcrec.settings import TuningSettings
 
 CPU = torch.device("cpu")
 

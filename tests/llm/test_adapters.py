@@ -22,11 +22,11 @@ from transformers import (
     Qwen2Config,
 )
 
+from recbole_lcrec.config.settings import BackboneSettings, LoraSettings, ScratchSettings
 from recbole_lcrec.decoding import Prompts, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora, check_lora, is_adapter_folder, load_adapter_weights, save_adapter
 from recbole_lcrec.llm.backbone import Backbone, check_base_model, load_backbone, load_saved, merge_adapter_folder
 from recbole_lcrec.llm.scratch import train_tokenizer
-from recbole_lcrec.settings import BackboneSettings, LoraSettings, ScratchSettings
 
 ROPE = {"llama": LlamaConfig, "qwen2": Qwen2Config, "mistral": MistralConfig, "phi": PhiConfig}
 FAMILIES = ["llama", "qwen2", "mistral", "gpt2"]

@@ -23,10 +23,10 @@ from transformers import (
     T5Config,
 )
 
+from recbole_lcrec.config.settings import BackboneSettings, LoraSettings, ScratchSettings
 from recbole_lcrec.llm.adapters import save_adapter
 from recbole_lcrec.llm.backbone import Backbone, check_base_model, load_backbone, load_saved
 from recbole_lcrec.llm.scratch import train_tokenizer
-from recbole_lcrec.settings import BackboneSettings, LoraSettings, ScratchSettings
 
 SIZES: dict[str, Any] = {
     "preset": None,

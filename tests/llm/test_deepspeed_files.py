@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from recbole_lcrec.resources import properties_dir
+from recbole_lcrec.config.resources import properties_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.stem for path in (properties_dir() / "deepspeed").iterdir())
@@ -27,7 +27,7 @@ import deepspeed as _
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 from recbole_lcrec.llm.launch import deepspeed_config, launched
-from recbole_lcrec.resources import properties_dir
+from recbole_lcrec.config.resources import properties_dir
 
 def train(name, precision):
     with nullcontext() if name == "none" else launched(torch.device("cpu")):

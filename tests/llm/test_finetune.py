@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from recbole_lcrec.config.settings import BackboneSettings, LoraSettings, ScratchSettings
 from recbole_lcrec.instructions.templates import Instruction
 from recbole_lcrec.llm.adapters import is_adapter_folder
 from recbole_lcrec.llm.backbone import Backbone, load_backbone, load_saved, merge_adapter_folder
 from recbole_lcrec.llm.collator import InstructionCollator
 from recbole_lcrec.llm.finetune import EpochReport, finetune
 from recbole_lcrec.llm.tuner import DivergedError
-from recbole_lcrec.settings import BackboneSettings, LoraSettings, ScratchSettings
 from tests.integration.tiny_llama import save_tiny_llama
 from tests.llm.plain_tuning import CPU, Source, tuning_settings
 

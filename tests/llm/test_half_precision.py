@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from recbole_lcrec.config.settings import LoraSettings
 from recbole_lcrec.llm.adapters import add_lora
 from recbole_lcrec.llm.backbone import Backbone, load_saved, merge_adapter_folder
 from recbole_lcrec.llm.finetune import EpochReport, finetune
-from recbole_lcrec.settings import LoraSettings
 from tests.llm.plain_tuning import CPU, Source, tuning_settings
 
 

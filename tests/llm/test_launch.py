@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import TuningSettings
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.llm.launch import (
     check_deepspeed,
     deepspeed_asked,
@@ -17,9 +20,6 @@ from recbole_lcrec.llm.launch import (
     resolve_precision,
     weight_dtype,
 )
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import TuningSettings
-from recbole_lcrec.values import read_yaml
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FILLED = {

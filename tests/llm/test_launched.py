@@ -22,7 +22,7 @@ IN_TURN = """
 import json, os
 from recbole_lcrec.llm.finetune import finetune
 from recbole_lcrec.llm.launch import deepspeed_config
-from recbole_lcrec.resources import properties_dir
+from recbole_lcrec.config.resources import properties_dir
 from tests.llm.conftest import backbone as fixture
 from tests.llm.plain_tuning import CPU, Source, tuning_settings
 

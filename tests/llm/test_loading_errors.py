@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from recbole_lcrec.errors import CannotGoOnError
 from recbole_lcrec.llm import loading
 from recbole_lcrec.llm.backbone import load_saved
+from recbole_lcrec.runtime.errors import CannotGoOnError
 
 
 def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
+from recbole_lcrec.config.settings import LoraSettings
 from recbole_lcrec.llm.adapters import add_lora
 from recbole_lcrec.llm.collator import IGNORED
 from recbole_lcrec.llm.response_loss import response_loss
-from recbole_lcrec.settings import LoraSettings
 
 VOCABULARY, PAD = 40, 2
 ROPE: dict[str, Any] = {"llama": LlamaConfig, "qwen2": Qwen2Config, "mistral": MistralConfig}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from recbole_lcrec.pages import plotly_json
+from recbole_lcrec.report import plotly_json
 
 __all__ = ["bars", "branching", "code_usage", "curves", "item_map", "level_name"]
 

@@ -16,7 +16,7 @@ from recbole_lcrec.indexing.prefix_tree import prefix_neighbours
 from recbole_lcrec.indexing.purity import PrefixPurity
 from recbole_lcrec.indexing.report import figures
 from recbole_lcrec.indexing.report.page import Card, Row, Section, Table
-from recbole_lcrec.pages import Figure
+from recbole_lcrec.report import Figure
 
 __all__ = ["map_section", "neighbours_section", "purity_section"]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_lcrec.pages import Figure, render_page
+from recbole_lcrec.report import Figure, render_page
 
 __all__ = ["Card", "Row", "Section", "Table", "render"]
 

@@ -15,7 +15,7 @@ from recbole_lcrec.indexing.item_index import perplexities
 from recbole_lcrec.indexing.prefix_tree import children_per_node, prefix_ids
 from recbole_lcrec.indexing.report import figures
 from recbole_lcrec.indexing.report.page import Section, Table
-from recbole_lcrec.pages import Figure
+from recbole_lcrec.report import Figure
 
 __all__ = ["codes_section", "training_section", "tree_section"]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lcrec.artifacts import replace_text
 from recbole_lcrec.indexing.item_index import ItemIndex, index_token
 from recbole_lcrec.indexing.purity import PrefixPurity
 from recbole_lcrec.indexing.report.meaning import map_section, neighbours_section, purity_section
 from recbole_lcrec.indexing.report.page import Section, Table, render
 from recbole_lcrec.indexing.report.shape import codes_section, training_section, tree_section
+from recbole_lcrec.runtime.artifacts import replace_text
 
 __all__ = ["IndexReport", "write_report"]
 

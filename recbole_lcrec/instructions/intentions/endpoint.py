@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 
 import openai
 
+from recbole_lcrec.config.settings import IntentionSettings
+from recbole_lcrec.config.values import first_line
 from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
 from recbole_lcrec.instructions.intentions.rate_limit import RateLimiter
-from recbole_lcrec.settings import IntentionSettings
-from recbole_lcrec.values import first_line
 
 __all__ = ["ask_endpoint", "endpoint_key"]
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from recbole_lcrec.config.settings import IntentionSettings
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.user_texts import Intention, Preference, UserTexts
-from recbole_lcrec.settings import IntentionSettings
 
 __all__ = ["extract_user_texts", "sentences_of", "telling_scores"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from recbole_lcrec.config.settings import IntentionSettings
 from recbole_lcrec.data.item_text import ItemTexts, clean_text
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.intentions.questions import HISTORY_ITEMS, Messages, load_questions
 from recbole_lcrec.instructions.intentions.request_store import RequestStore, request_key
 from recbole_lcrec.instructions.user_texts import Intention, Preference, UserTexts
-from recbole_lcrec.settings import IntentionSettings
 
 __all__ = ["ask_user_texts", "check_llm"]
 

@@ -22,10 +22,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from recbole_lcrec.causal_models import why_not_causal
+from recbole_lcrec.config.settings import IntentionSettings
+from recbole_lcrec.config.values import first_line
 from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
-from recbole_lcrec.settings import IntentionSettings
-from recbole_lcrec.values import first_line
+from recbole_lcrec.runtime.causal_models import why_not_causal
 
 __all__ = ["ask_local_model", "check_local_model"]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.item_text import clean_text
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.values import read_yaml
 
 __all__ = ["HISTORY_ITEMS", "Messages", "Questions", "RubbishAnswer", "accept_answer", "load_questions"]
 

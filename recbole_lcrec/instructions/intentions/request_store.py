@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from recbole_lcrec.errors import CannotGoOnError
-from recbole_lcrec.fingerprints import fingerprint
 from recbole_lcrec.instructions.intentions.questions import Messages
+from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.fingerprints import fingerprint
 
 __all__ = ["RequestStore", "request_key"]
 

@@ -11,13 +11,13 @@ from logging import getLogger
 from pathlib import Path
 from time import perf_counter
 
-from recbole_lcrec.artifacts import ArtifactStore
+from recbole_lcrec.config.settings import IntentionSettings
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.intentions.extractive import extract_user_texts
 from recbole_lcrec.instructions.intentions.from_file import read_user_texts
 from recbole_lcrec.instructions.user_texts import Intention, Preference, UserTexts
-from recbole_lcrec.settings import IntentionSettings
+from recbole_lcrec.runtime.artifacts import ArtifactStore
 
 __all__ = ["check_intentions", "find_intention_file", "user_texts_of"]
 

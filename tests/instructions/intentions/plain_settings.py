@@ -1,6 +1,6 @@
 """Settings of intentions with the defaults of LCRec.yaml, but for what a test changes."""
 
-from recbole_lcrec.settings import IntentionSettings
+from recbole_lcrec.config.settings import IntentionSettings
 
 
 def settings_of(**changes):

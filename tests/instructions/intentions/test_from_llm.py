@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import IntentionSettings
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.intentions import endpoint
@@ -18,9 +21,6 @@ from recbole_lcrec.instructions.intentions.endpoint import ask_endpoint
 from recbole_lcrec.instructions.intentions.from_llm import ask_user_texts, check_llm
 from recbole_lcrec.instructions.intentions.rate_limit import RateLimiter
 from recbole_lcrec.instructions.user_texts import UserTexts
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import IntentionSettings
-from recbole_lcrec.values import read_yaml
 from tests.instructions.intentions.endpoint_stand_in import MARK, StandIn, stand_in
 from tests.instructions.intentions.test_rate_limit import FakeClock
 

@@ -11,6 +11,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import IntentionSettings
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.intentions import local_model
@@ -18,9 +21,6 @@ from recbole_lcrec.instructions.intentions.from_llm import ask_user_texts, check
 from recbole_lcrec.instructions.intentions.local_model import ask_local_model, check_local_model
 from recbole_lcrec.instructions.intentions.questions import RubbishAnswer
 from recbole_lcrec.llm.backbone import train_tokenizer
-from recbole_lcrec.resources import properties_dir
-from recbole_lcrec.settings import IntentionSettings
-from recbole_lcrec.values import read_yaml
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[answer]{% endif %}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.instructions.intentions.questions import RubbishAnswer, accept_answer, load_questions
-from recbole_lcrec.resources import properties_dir
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import types
 import numpy as np
 import pytest
 
-from recbole_lcrec.artifacts import ArtifactStore
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.reviews import read_reviews
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.intentions.source import check_intentions, find_intention_file, user_texts_of
 from recbole_lcrec.instructions.user_texts import Intention, Preference, UserTexts
+from recbole_lcrec.runtime.artifacts import ArtifactStore
 from tests.data.reviewed_shop import COLUMNS, ITEMS, REVIEW_FIELDS, TEXTS, held_out_markers, training, write_reviewed
 from tests.instructions.intentions.plain_settings import settings_of
 

@@ -1,0 +1,272 @@
+"""RecBole's data sets with exact time order, for every model that the command runs, and its loaders.
+
+Knows RecBole's ``create_dataset`` and ``data_preparation`` and mends four things around them: times lose their order
+as float32, general models split short users otherwise than sequential ones, only general models can mask the history,
+and loading is slow and large. Refuses to know item indices and language models.
+"""
+
+from __future__ import annotations
+
+import importlib
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data import data_preparation as recbole_data_preparation
+from recbole.data import get_dataloader
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.dataset import Dataset, SequentialDataset
+
+from recbole_lcrec.bridge.atomic_reader import FastReading
+from recbole_lcrec.bridge.augmentation import FastAugmentation
+from recbole_lcrec.bridge.filtering import MendedFiltering
+from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statistics
+from recbole_lcrec.bridge.windows import oldest_of_lists
+from recbole_lcrec.data.sequences import exact_time_ranks
+from recbole_lcrec.data.times import UNIT_BOUNDS, UNITS
+from recbole_lcrec.preparation.locate import prepare_data_files
+
+__all__ = ["ExactTimeOrder", "HistoryMaskedLoader", "create_dataset", "data_preparation"]
+
+MIN_INTERACTIONS = 3
+_A_TIME = 10**8  # smaller numbers may be places in a history, or any count
+_NOTHING = np.empty(0, dtype=np.int64)
+
+
+class ExactTimeOrder(MendedFiltering):
+    """Mixed into a RecBole data set class: times become exact places in the user's history.
+
+    It hooks RecBole's last filtering step, when rows are final and still numbered as in the file; from then on the
+    time field holds 0, 1, 2 ... per user (ties in file order), which float32 keeps exactly. Splits other than
+    leave-one-out may compare users, so there the places are those among all interactions.
+
+    Attributes:
+        user_lengths: int64 [U], interactions of each user after filtering, in no order of note; None until then.
+    """
+
+    config: Any
+    time_field: str
+    user_lengths: np.ndarray | None = None
+
+    def _reset_index(self) -> None:
+        leave_one_out = "LS" in (self.config["eval_args"]["split"] or {})
+        inter_feat = self.inter_feat
+        users = pd.factorize(inter_feat[self.uid_field].to_numpy())[0]
+        self.user_lengths = np.bincount(users)
+        if self.time_field in inter_feat:
+            inter_feat[self.time_field] = exact_time_ranks(
+                self._times(),
+                users if leave_one_out else np.zeros(len(users), dtype=np.int64),
+                inter_feat.index.to_numpy(np.int64),
+            )
+        super()._reset_index()  # type: ignore[misc]
+        if leave_one_out:
+            self._warn_of_short_users()
+
+    def _times(self) -> np.ndarray:
+        try:
+            times = self.inter_feat[self.time_field].to_numpy(np.float64)
+        except ValueError as err:
+            raise ValueError(
+                f"{self.dataset_path}: a {self.time_field} is no number ({err}); RecBole orders by numbers, and "
+                "python -m recbole_lcrec.data import makes them out of dates"
+            ) from err
+        counts = np.bincount(np.digitize(times[times >= _A_TIME], UNIT_BOUNDS), minlength=len(UNITS))
+        if (counts > 0).sum() > 1:
+            told = ", ".join(f"{count:,} in {unit}" for unit, count in zip(UNITS, counts, strict=True) if count)
+            getLogger().warning(
+                f"{self.dataset_path}: {self.time_field} seems of mixed units, which makes a wrong order: {told}; "
+                "write all in one, or let python -m recbole_lcrec.data import --time_format=mixed do so"
+            )
+        return times
+
+    def _warn_of_short_users(self) -> None:
+        counts = self.user_lengths
+        if counts is None or not len(counts):  # RecBole refuses an empty file with a message of its own
+            return
+        short = int((counts < MIN_INTERACTIONS).sum())
+        if short == len(counts):
+            raise ValueError(
+                f"every one of the {short} users has fewer than {MIN_INTERACTIONS} interactions, so none can be tested "
+                "leave-one-out; check the .inter file and user_inter_num_interval"
+            )
+        if short:
+            getLogger().warning(
+                f"{short} of {len(counts)} users have fewer than {MIN_INTERACTIONS} interactions: they are trained on "
+                f"but not evaluated (--user_inter_num_interval='[{MIN_INTERACTIONS},inf)' leaves them out)"
+            )
+        if counts.max() == MIN_INTERACTIONS and "valid_and_test" in self.config["eval_args"]["split"].values():
+            getLogger().warning(f"no user has more than {MIN_INTERACTIONS} interactions, so none can be validated")
+
+    def _grouped_index(self, group_by_list: np.ndarray) -> RowGroups:
+        return RowGroups.by(group_by_list)
+
+    def _split_index_by_leave_one_out(self, grouped_index: RowGroups, leave_one_num: int) -> list[np.ndarray]:
+        """As RecBole's, but a general model's users are split where sequential models split them.
+
+        Sequential rows begin with a user's second interaction, so RecBole holds out one interaction fewer for general
+        models' shortest users; here both hold out the same ones.
+        """
+        return leave_out_last(grouped_index, leave_one_num, spared=1 if isinstance(self, SequentialDataset) else 2)
+
+
+def _mended(dataset_class: type[Dataset], fast: bool) -> type[Dataset]:
+    """The class under its own name, with exact time order and, if wanted, fast loading."""
+    if issubclass(dataset_class, ExactTimeOrder):
+        return dataset_class
+    mixins: list[type] = [ExactTimeOrder]
+    if fast:
+        mixins.append(FastReading)
+    if fast and issubclass(dataset_class, SequentialDataset):
+        if dataset_class.data_augmentation is SequentialDataset.data_augmentation:
+            mixins.append(FastAugmentation)
+        else:
+            getLogger().info(f"{dataset_class.__name__} has an augmentation of its own, which is kept")
+    return type(dataset_class.__name__, (*mixins, dataset_class), {})
+
+
+def _dataset_class(config: Any) -> type[Dataset]:
+    """The class that RecBole's own ``create_dataset`` takes."""
+    module = importlib.import_module("recbole.data.dataset")
+    own = getattr(module, config["model"] + "Dataset", None)
+    by_type = {"SEQUENTIAL": "SequentialDataset", "KNOWLEDGE": "KnowledgeBasedDataset"}
+    return own or getattr(module, by_type.get(config["MODEL_TYPE"].name, "Dataset"))
+
+
+def create_dataset(config: Any) -> Dataset:
+    """Builds the data set of the configured model, with exact time order.
+
+    The published LC-Rec form is converted first. Every model gets the same catalogue: the items of the item file. With
+    ``fast_loading`` RecBole's models are loaded as this package's always are: the same rows and fields in the same
+    order, without RecBole's loops and copies.
+
+    Args:
+        config: a :class:`recbole_lcrec.config.configurator.Config`.
+
+    Raises:
+        ValueError: the data set is missing, damaged or empty, or no user can be tested.
+    """
+    if config["model"] == "LCRec":
+        from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+
+        return LCRecDataset(config)
+    prepare_data_files(config)
+    return _mended(_dataset_class(config), bool(config["fast_loading"]))(config)
+
+
+class HistoryMaskedLoader(FullSortEvalDataLoader):
+    """RecBole's full-sort loader of sequential models, which also names each user's earlier items for masking.
+
+    Args:
+        histories: item ids that each user met in earlier splits, user id -> int64 array; none for users not named.
+    """
+
+    def __init__(self, config: Any, dataset: Dataset, sampler: Any, histories: dict[int, np.ndarray]) -> None:
+        self.histories = histories
+        super().__init__(config, dataset, sampler, shuffle=False)
+
+    def seen(self, user: int, target: int) -> np.ndarray:
+        """The item ids to mask for a user, int64; the target is never among them."""
+        return np.setdiff1d(self.histories.get(user, _NOTHING), [target])
+
+    def collate_fn(self, index: Any) -> tuple[Any, ...]:
+        """RecBole's batch of these rows, with ``(rows, item ids)`` to mask; a target is never among them."""
+        interaction, _, positive_u, positive_i = super().collate_fn(index)
+        users = interaction[self.uid_field].tolist()
+        seen = [self.seen(user, target) for user, target in zip(users, positive_i.tolist(), strict=True)]
+        rows = np.repeat(np.arange(len(seen)), [len(items) for items in seen])
+        history = (torch.from_numpy(rows), torch.from_numpy(np.concatenate(seen)))
+        return interaction, history, positive_u, positive_i
+
+
+def _seen_items(*parts: Dataset) -> dict[int, np.ndarray]:
+    """User id -> the distinct item ids that the user met in these splits, the first item of the history included."""
+    users, items = [], []
+    for part in parts:
+        feat = part.inter_feat
+        users += [feat[part.uid_field].numpy()] * 2
+        items += [feat[part.iid_field].numpy(), oldest_of_lists(feat, part.item_id_list_field).numpy()]
+    user, item = np.concatenate(users), np.concatenate(items)
+    order = np.argsort(user, kind="stable")
+    unique, starts = np.unique(user[order], return_index=True)
+    return {int(u): np.unique(ids) for u, ids in zip(unique, np.split(item[order], starts[1:]), strict=True)}
+
+
+def _loaders(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
+    """RecBole's loaders; where nothing is sampled, without its samplers, which keep two sets for every user."""
+    modes = config["eval_args"]["mode"]
+    full = modes == "full" or (isinstance(modes, dict) and set(modes.values()) == {"full"})
+    sampled = config["train_neg_sample_args"]["distribution"] != "none"
+    if sampled or not full or not issubclass(type(dataset), FastAugmentation):
+        return recbole_data_preparation(config, dataset)
+    train, valid, test = dataset.build()
+    return (
+        get_dataloader(config, "train")(config, train, None, shuffle=config["shuffle"]),
+        get_dataloader(config, "valid")(config, valid, None, shuffle=False),
+        get_dataloader(config, "test")(config, test, None, shuffle=False),
+    )
+
+
+def _log_split(whole: Dataset, *parts: Dataset) -> None:
+    lengths = getattr(whole, "user_lengths", None)
+    if lengths is None:
+        return
+    users = {
+        name: part.inter_feat[part.uid_field].numpy()
+        for name, part in zip(("training", "validation", "test"), parts, strict=True)
+    }
+    histories = None
+    if isinstance(whole, SequentialDataset):
+        histories = parts[0].inter_feat[whole.item_list_length_field].numpy()
+    width = whole.config["MAX_ITEM_LIST_LENGTH"]
+    getLogger().info(split_statistics(lengths, users, histories, width).in_words())
+
+
+def _by_users(config: Any, loader: Any) -> Any:
+    """``eval_batch_size`` in users also where items are sampled, for LCRec, which makes batches of its own out of them.
+
+    RecBole counts a row for each candidate there, so that a batch of 512 would hold five users of ``uni100``.
+    """
+    if config["model"] != "LCRec" or not isinstance(loader, NegSampleEvalDataLoader):
+        return loader
+    before = config["eval_batch_size"]
+    config["eval_batch_size"] = before * (1 + int(loader.neg_sample_args["sample_num"]))
+    try:
+        return NegSampleEvalDataLoader(config, loader._dataset, loader._sampler, shuffle=False)
+    finally:
+        config["eval_batch_size"] = before
+
+
+def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
+    """RecBole's loaders of the training, validation and test split.
+
+    The log says what the split holds. With ``mask_history`` sequential models' loaders name the earlier items too, as
+    general models' loaders do, so that RecBole's trainer masks them for every model alike.
+
+    Returns:
+        train_data, valid_data, test_data.
+
+    Raises:
+        ValueError: loaders that RecBole once saved lie in ``checkpoint_dir`` (RecBole would take them for these), or
+            histories are to be masked where items are sampled.
+    """
+    saved = Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
+    if saved.exists():
+        raise ValueError(f"{saved} holds data loaders of an earlier run; remove it, or set another checkpoint_dir")
+    train_data, *evaluated = _loaders(config, dataset)
+    valid_data, test_data = (_by_users(config, loader) for loader in evaluated)
+    _log_split(dataset, train_data._dataset, valid_data._dataset, test_data._dataset)
+    key = next((key for key in ("mask_history", "decoding_exclude_history") if config[key]), None)
+    if key and isinstance(dataset, SequentialDataset):
+        if not all(isinstance(loader, FullSortEvalDataLoader) for loader in (valid_data, test_data)):
+            raise ValueError(
+                f"{key} = True reaches sequential models only where every item is ranked; give eval_args mode: full, "
+                f"or set {key} to False"
+            )
+        train, valid, test = train_data._dataset, valid_data._dataset, test_data._dataset
+        valid_data = HistoryMaskedLoader(config, valid, valid_data._sampler, _seen_items(train))
+        test_data = HistoryMaskedLoader(config, test, test_data._sampler, _seen_items(train, valid))
+    return train_data, valid_data, test_data

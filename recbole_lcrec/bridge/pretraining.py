@@ -1,0 +1,127 @@
+"""S3-Rec's two stages in one run: pre-training on what the items are, then a model that starts from its file.
+
+RecBole has its users run twice, with the file's path copied by hand. Knows RecBole's ``S3Rec`` and its trainer. Refuses
+to know data sets, and how the second stage is trained: that is any model's training.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import tempfile
+import time
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_lcrec.config.registry import get_model, get_trainer
+from recbole_lcrec.config.values import first_line
+
+__all__ = ["attribute_targets", "build_model", "pretrained"]
+
+
+def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> Any:
+    """The model that is to be trained: with S3Rec's ``train_stage: pretrain``, one that was pre-trained.
+
+    The weights are written every ``save_step`` epochs and at the end to one file in ``checkpoint_dir``, which
+    ``train_stage: finetune`` takes as ``pre_model_path`` later on.
+
+    Args:
+        model: as built from ``config``.
+        config: a :class:`recbole_lcrec.config.configurator.Config`, which is left as it is.
+        train_data: the loader of the training rows.
+        saved: whether the file is kept.
+
+    Returns:
+        ``model`` itself where there is nothing to pre-train, else the model of the second stage.
+    """
+    if config.model != "S3Rec" or config["train_stage"] != "pretrain":
+        return model
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = get_trainer(config["MODEL_TYPE"], config.model)(config, model)
+        path = Path(trainer.saved_model_file if saved else Path(scratch) / "S3Rec.pth")
+        path = path.with_name(f"{path.stem}-pretrained.pth")
+        _pretrain(trainer, model, config, train_data, path)
+        second = copy.copy(config)  # ``config`` stays as it was given, also in what is saved
+        second.final_config_dict = {**config.final_config_dict, "train_stage": "finetune", "pre_model_path": str(path)}
+        return build_model(second, train_data)
+
+
+def build_model(config: Any, train_data: Any) -> Any:
+    """A model as its configuration says, on the configured device.
+
+    Args:
+        config: a :class:`recbole_lcrec.config.configurator.Config`.
+        train_data: the loader of the training rows.
+
+    Raises:
+        ValueError: the file of a pre-trained model holds none of this data set and these sizes.
+    """
+    try:
+        model = get_model(config.model)(config, train_data._dataset)
+    except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as err:
+        if config.model != "S3Rec" or config["train_stage"] != "finetune":
+            raise
+        raise ValueError(
+            f"pre_model_path = {config['pre_model_path']!r} holds no S3Rec of this data set and these sizes "
+            f"({first_line(err)}); give a file that a run with the same data and sizes has saved, or leave train_stage "
+            "at 'pretrain'"
+        ) from err
+    return model.to(config["device"])
+
+
+def _pretrain(trainer: Any, model: Any, config: Any, train_data: Any, path: Path) -> None:
+    epochs, log = config["pretrain_epochs"], getLogger()
+    model.reconstruct_pretrain_data = _QuickTargets(model)
+    log.info(f"S3Rec is pre-trained for {epochs} epochs and then fine-tuned from {path}")
+    for epoch in range(epochs):
+        started = time.perf_counter()
+        loss = trainer._train_epoch(train_data, epoch, show_progress=config["show_progress"])
+        log.info(f"pre-training epoch {epoch} [time: {time.perf_counter() - started:.2f}s, train loss: {loss:.4f}]")
+        if (epoch + 1) % config["save_step"] == 0 or epoch + 1 == epochs:
+            torn = path.with_suffix(".writing")
+            trainer.save_pretrained_model(epoch, str(torn))
+            os.replace(torn, path)
+            log.info(f"pre-trained model of epoch {epoch} saved in {path}")
+
+
+class _QuickTargets:
+    """RecBole's ``reconstruct_pretrain_data``, the attributes of which come from index arithmetic.
+
+    RecBole writes them as Python lists with an entry for each attribute of each place, and takes a missing
+    single-valued attribute for the last one there is. All else, random numbers included, is RecBole's.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.draw = model, model.reconstruct_pretrain_data
+        self.values = model.item_feat[model.FEATURE_FIELD]
+        self.nothing = {model.FEATURE_FIELD: torch.zeros((len(self.values), 1), dtype=torch.long)}
+
+    def __call__(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, ...]:
+        model = self.model
+        kept = model.item_feat, model.n_features
+        model.item_feat, model.n_features = self.nothing, 1
+        try:
+            _, masked, items, *others = self.draw(item_seq, item_seq_len)
+        finally:
+            model.item_feat, model.n_features = kept
+        return attribute_targets(self.values.to(items.device), items, model.n_features), masked, items, *others
+
+
+def attribute_targets(values: Tensor, items: Tensor, count: int) -> Tensor:
+    """Which attributes each item has.
+
+    Args:
+        values: int64 [N] or [N, S], the attributes 1 .. count of each item; 0 stands for none.
+        items: int64 [B, L], item ids; 0 is padding, which has none.
+        count: number of attributes.
+
+    Returns:
+        float32 [B, L, count], 1 where the item has the attribute.
+    """
+    ids = values[items].reshape(*items.shape, -1)
+    return torch.zeros((*items.shape, count + 1), device=items.device).scatter_(-1, ids, 1.0)[..., 1:]

@@ -1,0 +1,99 @@
+"""An item index without a language model: the command ``python -m recbole_lcrec.indexing``.
+
+Knows the order of its steps: configuration, data set, index, a folder with what was made. Refuses to know how an index
+is learned. Loads PyTorch and RecBole only when work begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_lcrec.config.build_configs import build_configs
+from recbole_lcrec.config.command_line import parse_index_command
+from recbole_lcrec.config.resources import unused_path
+from recbole_lcrec.config.settings import IndexSettings
+from recbole_lcrec.runtime.artifacts import whole_folder
+from recbole_lcrec.runtime.commands import run_command
+from recbole_lcrec.runtime.processes import process_rank
+
+if TYPE_CHECKING:
+    from recbole_lcrec.config.configurator import Config
+
+__all__ = ["main", "make_index"]
+
+
+def make_index(
+    dataset: str,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    command_line: Mapping[str, Any] | None = None,
+) -> Path | None:
+    """Makes the item index of a data set, or takes the one that is there, and writes it out with its report.
+
+    Args:
+        dataset: name of the data set.
+        config_file_list: paths of YAML property files.
+        config_dict: parameters of LCRec.
+        command_line: parameters that beat all others.
+
+    Returns:
+        The new folder ``<checkpoint_dir>/index-<dataset>-<time>``; None in any process but the first.
+
+    Raises:
+        ValueError: a wrong parameter, data set or embedding file, or no index can be learned; nothing is written then.
+    """
+    (config,) = build_configs("LCRec", dataset, config_file_list, config_dict, command_line)
+    return _make(config)
+
+
+def _make(config: Config) -> Path | None:
+    from recbole_lcrec.bridge.run_log import run_log
+    from recbole_lcrec.models.lcrec.dataset import LCRecDataset, check_inputs
+
+    check_inputs(config)
+    with run_log(config):
+        started = time.perf_counter()
+        made = LCRecDataset(config)
+        if process_rank():
+            return None
+        method = IndexSettings.from_config(config).resolved().method if made.index_folder else "given"
+        name = f"index-{config['dataset']}-{method}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
+        folder = unused_path(Path(config["checkpoint_dir"]) / name)
+        with whole_folder(folder) as unfinished:
+            made.save_index(unfinished)
+            config.save(unfinished / "config.yaml")
+        names = ", ".join(sorted(path.name for path in folder.iterdir()))
+        logging.getLogger().info(f"{folder}: {names}; {time.perf_counter() - started:.1f} s in all")
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command.
+
+    Args:
+        argv: flags without the program's name; None: those of the process.
+
+    Returns:
+        0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
+    """
+    flags = sys.argv[1:] if argv is None else argv
+
+    def prepare() -> Callable[[], Any]:
+        index = parse_index_command(flags)
+        values = index.command.values()
+        if index.extend:
+            if index.command.config_files:
+                raise ValueError("--config_files: --extend goes by the run's own config.yaml; leave the flag out")
+            from recbole_lcrec.serving.new_items import index_new_items
+
+            return partial(index_new_items, index.extend, values)
+        (config,) = build_configs("LCRec", index.command.dataset, index.command.config_files, None, values)
+        return partial(_make, config)
+
+    return run_command(prepare, flags)

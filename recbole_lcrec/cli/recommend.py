@@ -1,0 +1,271 @@
+"""Recommendations from a saved run: the command ``python -m recbole_lcrec.recommend``.
+
+Knows its flags, a table for one user, and files of many users in bits that an interruption leaves whole. Refuses to
+know how items are found. Loads PyTorch only when the flags are right, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from recbole_lcrec.config.command_line import FlagParser, free_values, only_value
+from recbole_lcrec.config.values import parse_value, read_yaml
+from recbole_lcrec.runtime.commands import run_command
+from recbole_lcrec.runtime.processes import process_count, process_rank
+
+if TYPE_CHECKING:
+    from recbole_lcrec.serving.recommender import Recommendation, Recommender
+    from recbole_lcrec.serving.user_lines import AnswerFile, UserLine
+
+__all__ = ["RecommendCommand", "main", "parse_recommend_command"]
+
+_CHUNK = 512
+"""Users per process whose answers are written at once."""
+
+_NO_MATTER = ("decoding_max_tokens",)
+"""Settings that change no answer."""
+
+_PROGRAM = "python -m recbole_lcrec.recommend"
+_DESCRIPTION = "Recommend items by a saved run of LC-Rec; its data set is not needed."
+_EPILOG = f"""\
+Flags of the form --decoding_key=value beat the run's own settings; properties/model/LCRec.yaml says what each means.
+A line of FILE.jsonl is {{"user": ..., "history": [ID, ...]}}, with "intention": TEXT if there is one; a line of the
+output is {{"user": ..., "items": [{{"item", "title", "log_prob", "certified"}}, ...]}}, in the order of the input. A
+command that was interrupted goes on where it stopped when it is given again.
+
+examples:
+  {_PROGRAM} --run=saved/LCRec-Games-Nov-21-2026_10-00-00 --history=B00A,B00B --k=5
+  {_PROGRAM} --run=saved/LCRec-Games-Nov-21-2026_10-00-00 --intention="A quiet game for two"
+  {_PROGRAM} --run=saved/LCRec-Games-Nov-21-2026_10-00-00 --input=users.jsonl --output=items.jsonl
+  torchrun --nproc_per_node=8 -m recbole_lcrec.recommend -- --run=FOLDER --input=users.jsonl --output=items.jsonl
+"""
+_FLAGS = {
+    "run": ("FOLDER", "the saved run"),
+    "history": ("IDS", "item ids of one user, oldest first, with commas between them"),
+    "intention": ("TEXT", "what that user wants, in words; the history may then be left out"),
+    "input": ("FILE", "JSON lines, one user each, in the place of --history"),
+    "output": ("FILE", "where the answers to --input go, as JSON lines"),
+    "k": ("NUMBER", "items of each user; 10 unless given"),
+    "allowed_items": ("FILE", "a text file of the only items that may come up, an id a line"),
+    "unknown_items": ("drop", "leave ids that the run does not know out of histories; else they are an error"),
+    "exclude_history": ("BOOL", "True: no item of the history again; as the run does unless given"),
+    "device": ("NAME", "cpu or cuda; as the run says unless given"),
+    "base_model": ("FOLDER", "where the base model of an adapter is now; where it was unless given"),
+}
+
+
+@dataclass(frozen=True)
+class RecommendCommand:
+    """What a command line that asks for recommendations says.
+
+    Attributes:
+        run: folder of the saved run.
+        history: item ids of one user, oldest first; empty where there is none.
+        intention: what that user wants; None: nothing was said.
+        input, output: files of many users; both empty where one user is asked for.
+        k: items of each user.
+        allowed_items: file of the items that may come up; empty: those that the run allows.
+        unknown_items: what is done with unknown ids in histories.
+        exclude_history: whether items of the history are left out; None: as the run does.
+        device: where the model goes; None: as the run says.
+        base_model: where an adapter's base model is now; None: where it was.
+        decoding: values that beat the run's own.
+    """
+
+    run: str
+    history: tuple[str, ...] = ()
+    intention: str | None = None
+    input: str = ""
+    output: str = ""
+    k: int = 10
+    allowed_items: str = ""
+    unknown_items: str = "error"
+    exclude_history: bool | None = None
+    device: str | None = None
+    base_model: str | None = None
+    decoding: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_recommend_command(argv: Sequence[str]) -> RecommendCommand:
+    """Reads the flags of ``python -m recbole_lcrec.recommend``; see ``config/command_line.py``.
+
+    Raises:
+        ValueError: a flag is wrong, absent, or given twice.
+        SystemExit: ``--help`` was asked for; the help text has been printed.
+    """
+    parser = FlagParser(
+        prog=_PROGRAM,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, (metavar, text) in _FLAGS.items():
+        parser.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=text)
+    named, free = parser.parse_known_args(list(argv))
+    given = {name: only_value(getattr(named, name), f"--{name}") for name in _FLAGS if getattr(named, name)}
+    shared, per_model = free_values(free)
+    if per_model:
+        raise ValueError(f"--{next(iter(per_model))}.: a saved run has one model; write --key=value")
+    shared.pop("state", None)  # for who reports mistakes
+    if not given.get("run", "").strip():
+        raise ValueError("no run is named; give the folder of a saved one by --run=FOLDER")
+    one, many = {"history", "intention"} & set(given), {"input", "output"} & set(given)
+    if bool(one) == bool(many) or len(many) == 1:
+        raise ValueError("give either --history=ID,ID (or --intention=TEXT, or both), or --input=FILE --output=FILE")
+    values: dict[str, Any] = dict(given)
+    for name in {"k", "exclude_history"} & set(given):
+        values[name] = parse_value(given[name])
+    if not isinstance(values.get("exclude_history", True), bool):
+        raise ValueError(f"--exclude_history={given['exclude_history']}: expected True or False")
+    if "history" in given:
+        values["history"] = tuple(item.strip() for item in given["history"].split(",")) if given["history"] else ()
+        if "" in values["history"]:
+            raise ValueError(f"--history={given['history']} holds an empty id; write ids with one comma between them")
+    return RecommendCommand(**values, decoding={key: parse_value(text) for key, text in shared.items()})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command.
+
+    Args:
+        argv: flags without the program's name; None: those of the process.
+
+    Returns:
+        0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
+    """
+    flags = sys.argv[1:] if argv is None else argv
+
+    def prepare() -> Callable[[], Any]:
+        command = parse_recommend_command(flags)
+        logging.basicConfig(level=logging.ERROR if process_rank() else logging.INFO, format="%(message)s")
+        logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it takes
+        allowed = _allowed(command)
+        if not command.input:
+            return lambda: _answer_one(command, allowed)
+        from recbole_lcrec.runs.saved import run_items
+        from recbole_lcrec.serving.user_lines import AnswerFile, read_user_lines
+
+        known = set(run_items(Path(command.run)))
+        users = read_user_lines(Path(command.input), known, command.unknown_items == "drop")
+        if Path(command.output).resolve() == Path(command.input).resolve():
+            raise ValueError(f"--output={command.output} is the input; name another file")
+        answers = AnswerFile(Path(command.output), _asked(command))
+        n_done = answers.n_done([user.user for user in users])
+        return lambda: _answer_many(command, users, allowed, answers, n_done)
+
+    return run_command(prepare, flags)
+
+
+def _allowed(command: RecommendCommand) -> list[str] | None:
+    if not command.allowed_items:
+        return None
+    from recbole_lcrec.data.item_choice import read_allowed
+
+    return list(read_allowed(Path(command.allowed_items)))
+
+
+def _load(command: RecommendCommand) -> Recommender:
+    from recbole_lcrec.serving.recommender import Recommender
+
+    return Recommender.load(command.run, command.device, command.base_model, **command.decoding)
+
+
+def _ask(
+    recommender: Recommender, command: RecommendCommand, users: Sequence[UserLine], allowed: list[str] | None
+) -> list[list[Recommendation]]:
+    wishes = [user.intention for user in users]
+    return recommender.recommend(
+        [user.history for user in users],
+        command.k,
+        allowed,
+        wishes,
+        command.exclude_history,
+        command.unknown_items,
+    )
+
+
+def _answer_one(command: RecommendCommand, allowed: list[str] | None) -> None:
+    from recbole_lcrec.serving.user_lines import UserLine
+
+    user = UserLine("", command.history, command.intention)
+    (items,) = _ask(_load(command), command, [user], allowed)
+    rows = [[place, each.item, each.title or "-", f"{each.log_prob:.4f}"] for place, each in enumerate(items, start=1)]
+    if process_rank() == 0:
+        names, sides = ["rank", "item", "title", "log-prob"], ["right", "left", "left", "right"]
+        table = tabulate(rows, names, tablefmt="github", disable_numparse=True, colalign=sides)
+        sys.stdout.write(table + "\n")
+
+
+def _answer_many(
+    command: RecommendCommand,
+    users: Sequence[UserLine],
+    allowed: list[str] | None,
+    answers: AnswerFile,
+    n_done: int,
+) -> None:
+    """Answers the users that have no answer yet; every process ranks, the first writes."""
+    if n_done:
+        logging.getLogger().info(f"{answers.path}: {n_done:,} of {len(users):,} users have their answers already")
+    if n_done == len(users):
+        return
+    recommender, first = _load(command), process_rank() == 0
+    # Processes share out the batches of one call. On a GPU a batch holds more than a hundred users, so a chunk that did
+    # not grow with the processes would have too few batches for all of them.
+    chunk = _CHUNK * process_count()
+    with (
+        answers.open_to_append() if first else nullcontext() as file,
+        tqdm(total=len(users), initial=n_done, unit="user", disable=not first) as progress,
+    ):
+        for start in (n_done, *range((n_done // chunk + 1) * chunk, len(users), chunk)):
+            part = users[start : (start // chunk + 1) * chunk]
+            try:
+                found = _ask(recommender, command, part, allowed)
+            except ValueError as err:
+                raise ValueError(f"{command.input}, counted from user {part[0].user!r} on: {err}") from err
+            if file is not None:
+                lines = [_line(user, items) for user, items in zip(part, found, strict=True)]
+                file.write("".join(lines))
+                file.flush()
+            progress.update(len(part))
+
+
+def _line(user: UserLine, items: Sequence[Recommendation]) -> str:
+    answer = {"user": user.user, "items": [dataclasses.asdict(each) for each in items]}
+    return json.dumps(answer, ensure_ascii=False) + "\n"
+
+
+def _asked(command: RecommendCommand) -> dict[str, Any]:
+    """All that answers depend on: flags, and what the files that they name hold."""
+    from recbole_lcrec.runs.saved import allowed_file
+    from recbole_lcrec.runtime.fingerprints import file_digest
+
+    run = Path(command.run)
+    own = allowed_file(run, read_yaml(run / "config.yaml").get("decoding_allowed_items"))
+    allowed = command.allowed_items or command.decoding.get("decoding_allowed_items", own)
+    small = [path for path in run.iterdir() if path.name.endswith((".yaml", ".index.json", ".titles.json"))]
+    weights = [path for path in run.iterdir() if path.suffix == ".safetensors"]
+    return {
+        "run": str(run.resolve()),
+        "run_files": {path.name: file_digest(path) for path in sorted(small)}
+        | {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(weights)},
+        "input": file_digest(Path(command.input)),
+        "k": command.k,
+        "allowed_items": file_digest(Path(allowed)) if allowed and Path(allowed).is_file() else allowed or None,
+        "unknown_items": command.unknown_items,
+        "exclude_history": command.exclude_history,
+        "base_model": command.base_model,
+        "decoding": {key: value for key, value in sorted(command.decoding.items()) if key not in _NO_MATTER},
+    }

@@ -1,0 +1,96 @@
+"""What a run consists of: the checked configuration of each of its models.
+
+Knows how models are named in arguments and property files, and what models must share to be compared. Refuses to know
+how they are trained. Loads PyTorch and RecBole only after the models' names have been found good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_lcrec.config import registry
+from recbole_lcrec.config.command_line import split_names
+from recbole_lcrec.config.values import read_yaml
+
+if TYPE_CHECKING:
+    from recbole_lcrec.config.configurator import Config
+
+__all__ = ["build_configs"]
+
+# What all models of a run must share for their results to stand in one table.
+_SHARED = (
+    "dataset",
+    "data_path",
+    "seed",
+    "eval_args",
+    "mask_history",
+    "metrics",
+    "topk",
+    "benchmark_filename",
+    "rm_dup_inter",
+    "val_interval",
+    "filter_inter_by_user_or_item",
+    "user_inter_num_interval",
+    "item_inter_num_interval",
+)
+
+
+def build_configs(
+    model: str | type | Sequence[str] | None,
+    dataset: str | None,
+    config_file_list: Sequence[str | Path] | None,
+    config_dict: Mapping[str, Any] | None,
+    command_line: Mapping[str, Any] | None,
+) -> list[Config]:
+    """The checked configurations of all models of a run, in order.
+
+    Raises:
+        ValueError: a wrong model, data set or parameter, or models that could not be compared.
+    """
+    models = _models(model, config_file_list, config_dict)
+    names = [one if isinstance(one, str) else one.__name__ for one in models]
+    for name in names:
+        registry.check_model_name(name)
+    from recbole_lcrec.config.configurator import Config
+
+    configs = [
+        Config(one, dataset, config_file_list, config_dict, command_line=command_line, run=names) for one in models
+    ]
+    for config in configs[1:]:
+        _require_one_catalogue(configs[0], config)
+        for key in _SHARED:
+            if config[key] != configs[0][key]:
+                raise ValueError(
+                    f"{key} differs between {configs[0].model} ({configs[0][key]!r}) and {config.model} "
+                    f"({config[key]!r}): models of one run are compared, so set it for all of them with a bare --{key}"
+                )
+    return configs
+
+
+def _require_one_catalogue(first: Config, other: Config) -> None:
+    """Models that do not read the item file rank only items that somebody met, which is another catalogue."""
+    reads = [config["load_col"] is None or "item" in config["load_col"] for config in (first, other)]
+    if reads[0] != reads[1]:
+        without = (first, other)[reads[0]]
+        raise ValueError(
+            f"load_col of {without.model} reads no item file, so it would rank another catalogue than the others; add "
+            "an entry item: [item_id] to its load_col"
+        )
+
+
+def _models(
+    model: str | type | Sequence[str] | None,
+    config_file_list: Sequence[str | Path] | None,
+    config_dict: Mapping[str, Any] | None,
+) -> list[str | type]:
+    if not model:
+        sources = [*(read_yaml(path) for path in config_file_list or ()), config_dict or {}]
+        model = next((values["model"] for values in reversed(sources) if values.get("model")), None)
+    if isinstance(model, type):
+        return [model]
+    names = split_names(model if isinstance(model, str) else ",".join(model or ()))
+    if not names:
+        raise ValueError("no model is named; give one with --model=LCRec, in a property file or as argument")
+    return list(names)

@@ -1,0 +1,239 @@
+"""Checks of parameters before any work starts: which keys a source may name, whom they reach, which values they take.
+
+Knows the keys that RecBole's trainers and evaluator read for every model, and how ``Model.key`` and bare keys are dealt
+out. Refuses to know the values of stages (``settings.py``) and where values come from (``configurator.py``). Every
+problem of a configuration is reported in one message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_lcrec.config.registry import check_model_name, known_keys
+from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, text
+from recbole_lcrec.config.values import did_you_mean
+
+__all__ = ["check_beams", "check_common_values", "check_history", "check_stages", "deal_out"]
+
+_PARALLEL = frozenset({"nproc", "ip", "port", "world_size", "offset", "group_offset", "local_rank"})
+_COMMAND_ONLY = frozenset({"config_files"})
+
+
+def deal_out(
+    values: Mapping[str, Any],
+    source: str,
+    model: str,
+    dataset: str,
+    run: Sequence[str],
+    strict: bool = False,
+) -> dict[str, Any]:
+    """The part of one source's values that reaches one model of a run.
+
+    A bare key reaches each model of the run that knows it; ``Model.key`` reaches that model and beats the bare key.
+
+    Args:
+        values: bare and ``Model.key`` keys with their values.
+        source: where they come from, for messages.
+        model: the model to configure.
+        dataset: the data set's name.
+        run: every model of the run, ``model`` among them.
+        strict: whether ``Model.key`` of a model outside the run is an error; property files may hold such keys.
+
+    Raises:
+        ValueError: a key that no model of the run knows, or ``Model.key`` that this model does not know; all are named.
+    """
+    bare, own, problems = {}, {}, []
+    for key, value in values.items():
+        target, _, name = key.rpartition(".")
+        try:
+            problem = _problem_of_key(f"{key!r} ({source})", target, name, dataset, run, strict)
+        except ValueError as err:
+            problem = f"{key!r} ({source}): {err}"
+        if problem:
+            problems.append(problem)
+        elif target == model:
+            own[name] = value
+        elif not target and name in known_keys(model, dataset):
+            bare[name] = value
+    if problems:
+        raise ValueError("; ".join(problems))
+    return {**bare, **own}
+
+
+def _problem_of_key(where: str, target: str, name: str, dataset: str, run: Sequence[str], strict: bool) -> str:
+    if name in _PARALLEL:
+        return f"{where} is not used here: several processes are started with torchrun"
+    if name in _COMMAND_ONLY:
+        return f"{where} is a flag of the command, not a parameter"
+    if target:
+        check_model_name(target)
+        if strict and target not in run:
+            return f"{where} is for {target}, which is not run; the models are {', '.join(run)}"
+    asked = (target,) if target else tuple(run)
+    known = frozenset().union(*(known_keys(model, dataset) for model in asked))
+    if name in known:
+        return ""
+    return f"unknown parameter {where} of {' and '.join(asked)}{did_you_mean(name, known)}"
+
+
+def _not_saved(value: Any) -> str:
+    """RecBole's pickles of data sets and loaders: every run prepares its data anew, in exact time order."""
+    return "nothing (False or None), because prepared data are never saved or reloaded here" if value else ""
+
+
+def _eval_args(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return "a mapping such as {'mode': 'full'}"
+    modes = value.get("mode", "full")
+    each = modes if isinstance(modes, Mapping) else {"test": modes}
+    good = each and set(each) <= {"valid", "test"} and all(_MODE.fullmatch(str(mode)) for mode in each.values())
+    return "" if good else f"a mode that is {_MODES}, or {{'valid': ..., 'test': ...}} with such modes"
+
+
+def _cutoffs(value: Any) -> str:
+    values = value if isinstance(value, (list, tuple)) and value else [value]
+    wrong = any(integer(1)(k) for k in values) or len(set(values)) < len(values)
+    return "one or more different positive integers, such as [1, 5, 10]" if wrong else ""
+
+
+_MODE = re.compile(r"full|labeled|(?:uni|pop)[1-9][0-9]*")
+_MODES = (
+    "'full' (every item is ranked), 'uniN' or 'popN' (N sampled items, such as 'uni100', uniformly or by popularity), "
+    "'labeled' (metrics of values)"
+)
+
+
+_COMMON: dict[str, Check] = {
+    "epochs": integer(0),
+    "train_batch_size": integer(1),
+    "eval_batch_size": integer(1),
+    "learning_rate": number(0.0, above=True),
+    "weight_decay": number(0.0),
+    "eval_step": integer(0),
+    "stopping_step": integer(0),
+    "seed": integer(0, 2**32 - 1),
+    "MAX_ITEM_LIST_LENGTH": integer(1),
+    "topk": _cutoffs,
+    "eval_args": _eval_args,
+    "mask_history": flag,
+    "fast_loading": flag,
+    "reproducibility": flag,
+    "repeatable": flag,
+    "show_progress": flag,
+    "use_gpu": flag,
+    "save_dataset": _not_saved,
+    "dataset_save_path": _not_saved,
+    "save_dataloaders": _not_saved,
+    "dataloaders_save_path": _not_saved,
+    "data_path": text,
+    "checkpoint_dir": text,
+}
+
+
+_OF_VALUES = frozenset({"auc", "mae", "rmse", "logloss"})
+_WITHOUT_CUTOFF = _OF_VALUES | {"gauc"}
+
+
+def check_common_values(
+    values: Mapping[str, Any], metric_names: Collection[str], skip: Collection[str] = ()
+) -> list[str]:
+    """The problems of the values that RecBole reads for every model.
+
+    Args:
+        values: the merged parameters, before RecBole interprets them.
+        metric_names: RecBole's metrics, in lower case.
+        skip: keys that another check reports.
+
+    Returns:
+        One sentence a problem; none when all is well.
+    """
+    problems = [
+        f"{key} = {values[key]!r}: expected {expected}"
+        for key, check in _COMMON.items()
+        if key not in skip and key in values and (expected := check(values[key]))
+    ]
+    if not any(problem.startswith("topk ") for problem in problems):
+        problems += _check_metrics(values, metric_names)
+    return problems
+
+
+def _check_metrics(values: Mapping[str, Any], metric_names: Collection[str]) -> list[str]:
+    metrics, valid = values["metrics"], values["valid_metric"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    if not isinstance(metrics, (list, tuple)) or not metrics or not all(isinstance(m, str) for m in metrics):
+        return [f"metrics = {metrics!r}: expected one or more names of metrics, such as [Hit, NDCG]"]
+    if unknown := [metric for metric in metrics if metric.lower() not in metric_names]:
+        hints = [
+            f"metrics holds {metric!r}, which RecBole has not{did_you_mean(metric, metric_names)}" for metric in unknown
+        ]
+        return hints
+    of_values = [metric for metric in metrics if metric.lower() in _OF_VALUES]
+    if of_values and len(of_values) < len(metrics):
+        return [f"metrics = {list(metrics)} mixes metrics of values ({', '.join(of_values)}) with metrics of ranks"]
+    if of_values and "full" in str((values.get("eval_args") or {}).get("mode", "")):
+        return [
+            f"metrics = {list(metrics)} are of values, so eval_args cannot have mode 'full': set 'labeled' or 'uniN'"
+        ]
+    if not isinstance(valid, str):
+        return [f"valid_metric = {valid!r}: expected a metric and a cut-off, such as NDCG@10"]
+    name, at, cutoff = valid.partition("@")
+    if not at and name.lower() not in _WITHOUT_CUTOFF:
+        k = max(_as_list(values["topk"]))
+        return [f"valid_metric = {valid!r} needs a cut-off that is one of topk: write {valid}@{k}"]
+    if name.lower() not in {metric.lower() for metric in metrics}:
+        return [f"valid_metric = {valid!r} is none of metrics = {list(metrics)}: name one of them, or add it there"]
+    cutoffs = _as_list(values["topk"])
+    if at and cutoff not in {str(k) for k in cutoffs}:
+        remedy = f"set valid_metric={name}@{max(cutoffs)}, or extend topk"
+        return [f"valid_metric = {valid!r} is not at one of topk = {cutoffs}: {remedy}"]
+    return []
+
+
+def check_history(values: Mapping[str, Any]) -> list[str]:
+    """The problem of two keys that disagree about masking a general model's history; none when they agree."""
+    repeatable, masked = values["repeatable"], values["mask_history"]
+    if not isinstance(repeatable, bool) or not isinstance(masked, bool) or repeatable != masked:
+        return []
+    return [
+        f"repeatable = {repeatable} contradicts mask_history = {masked}: RecBole leaves the history of a model that is "
+        "not sequential out of the ranking exactly where repeatable is False; give mask_history alone"
+    ]
+
+
+def check_stages(values: Mapping[str, Any]) -> list[str]:
+    """The problems of S3Rec's two stages, its pre-trained file among them; none when all is well."""
+    checks = {"train_stage": one_of("pretrain", "finetune"), "pretrain_epochs": integer(1), "save_step": integer(1)}
+    problems = [
+        f"{key} = {values[key]!r}: expected {expected}"
+        for key, check in checks.items()
+        if (expected := check(values[key]))
+    ]
+    stage, path = values["train_stage"], values["pre_model_path"]
+    if stage == "finetune" and (text(path) or not Path(path).is_file()):
+        problems.append(
+            f"train_stage = 'finetune' starts from the file pre_model_path, and pre_model_path = {path!r} is no file: "
+            "give the '...-pretrained.pth' that a run has saved, or leave train_stage at 'pretrain', which does both"
+        )
+    if stage == "pretrain" and path:
+        problems.append(
+            f"pre_model_path = {path!r} is read only with train_stage = 'finetune': set it, or leave the path"
+        )
+    return problems
+
+
+def check_beams(values: Mapping[str, Any]) -> list[str]:
+    """The problem of asking for more items than beams are kept; none when ``max(topk) <= decoding_beam_size``."""
+    topk, beams = values["topk"], values["decoding_beam_size"]
+    if _cutoffs(topk) or integer(1)(beams) or max(_as_list(topk)) <= beams:
+        return []
+    return [
+        f"topk = {topk} asks for {max(_as_list(topk))} items a user, but decoding_beam_size = {beams} finds only "
+        f"{beams}: raise decoding_beam_size or lower topk"
+    ]
+
+
+def _as_list(topk: Any) -> list[int]:
+    return list(topk) if isinstance(topk, (list, tuple)) else [topk]

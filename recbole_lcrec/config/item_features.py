@@ -1,0 +1,41 @@
+"""Item features of RecBole's models that read some: which columns of the item file they are.
+
+Knows the two keys by which RecBole's models name them. Refuses to know files, what models make of features, and what
+LCRec reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recbole_lcrec.config.registry import feature_key
+
+__all__ = ["feature_columns", "with_feature_columns"]
+
+
+def feature_columns(model: str, values: Mapping[str, Any]) -> list[str]:
+    """The columns that a model reads as item features; none for models that read no features.
+
+    Raises:
+        ValueError: the key that names them holds something else than names.
+    """
+    key = feature_key(model)
+    if key is None:
+        return []
+    named = values[key]
+    columns = [named] if key == "item_attribute" else named
+    if not isinstance(columns, (list, tuple)) or not columns or not all(isinstance(c, str) and c for c in columns):
+        expected = "the name of one column" if key == "item_attribute" else "a list, such as [brand], of columns"
+        raise ValueError(f"{key} = {named!r}: expected {expected} of the item file")
+    return list(columns)
+
+
+def with_feature_columns(load_col: Any, item_id: str, columns: list[str]) -> Any:
+    """``load_col`` with these columns of the item file beside those that it names; None, which reads all, stays."""
+    if not isinstance(load_col, Mapping) or not columns:
+        return load_col
+    listed = load_col.get("item", [item_id])
+    if listed is None:  # every column
+        return load_col
+    return {**load_col, "item": [*listed, *(column for column in columns if column not in listed)]}

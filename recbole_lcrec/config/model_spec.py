@@ -1,0 +1,115 @@
+"""What the package must know of a model before it loads one line of it.
+
+Knows names, dotted paths and abilities; importing this module loads neither PyTorch, transformers nor RecBole, so that
+``--help`` stays light. Refuses to know any model: the registry lists them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from recbole_lcrec.config.values import first_line
+
+__all__ = ["ModelSpec", "resolve"]
+
+Place = str | type | None
+"""Where something is: ``"package.module:name"``, imported when it is needed, or the class itself."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model: where its parts are, and what it can do.
+
+    A part is given as ``"package.module:name"`` and is imported only when a run needs it; a class may also be given
+    itself. Parts that are None are RecBole's own.
+
+    Attributes:
+        name: the name that users give, and the name of the model's class; ``config["model"]``.
+        model: the model's class.
+        property_file: a YAML file with a default for each of the model's keys: an absolute path, or one below the
+            package's ``properties`` folder.
+        settings: a tuple of settings classes (see ``settings.py``) whose flat keys the model reads; each class brings
+            the defaults of its ``default_file``.
+        dataset: class of the data set; None: the class that RecBole's ``create_dataset`` takes.
+        trainer: class of the trainer; None: :class:`~recbole_lcrec.models.base.GenerativeTrainer` for a model that
+            writes item indices, else the trainer that RecBole takes.
+        complete_values: ``(values) -> problems``: fills in values that depend on others, and returns a sentence for
+            each problem; called once with the merged values, before RecBole interprets them.
+        check_inputs: ``(config) -> None``: raises ValueError where a file or model that a run needs is missing, before
+            any data are read.
+        build: ``(config, train_data) -> model``: how the model is built; None: ``model(config, dataset)``.
+        pretrain: ``(model, config, train_data, saved) -> model``: a first stage that comes before the trainer.
+        load_folder: ``(folder) -> (config, restore)``: reads a folder that the model's trainer saved; ``restore(model)``
+            gives a freshly built model its weights. None: the trainer saves RecBole's ``.pth`` file.
+        load_answering: ``(folder, device, base_model, decoding) -> ItemAnswering``: opens a saved folder for
+            :class:`~recbole_lcrec.serving.recommender.Recommender` without its data set. None: the run's data set and
+            model are built anew.
+        feature_key: the key that names the columns of the item file which the model reads; None: it reads none.
+        full_ranking: whether the model can rank the whole catalogue; else it scores given candidates alone.
+        distributed: whether a run of several processes trains the model in all of them.
+        resumable: whether a killed training is resumed from its last checkpoint.
+    """
+
+    name: str
+    model: Place
+    property_file: str | Path
+    settings: Place = None
+    dataset: Place = None
+    trainer: Place = None
+    complete_values: str | None = None
+    check_inputs: str | None = None
+    build: str | None = None
+    pretrain: str | None = None
+    load_folder: str | None = None
+    load_answering: str | None = None
+    feature_key: str | None = None
+    full_ranking: bool = True
+    distributed: bool = False
+    resumable: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses a specification that no run could use.
+
+        Raises:
+            ValueError: the name is no Python name, or no property file is given.
+        """
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise ValueError(f"ModelSpec name = {self.name!r}: expected the name of the model's class")
+        if not str(self.property_file or "").strip():
+            raise ValueError(
+                f"ModelSpec of {self.name}: property_file is missing; give the path of a YAML file with a default for "
+                "each of the model's keys (it may be empty)"
+            )
+
+    def part(self, field: str) -> Any:
+        """What a field of this specification names, imported now; None where the field is None.
+
+        Raises:
+            ValueError: it cannot be imported, or does not exist.
+        """
+        place = getattr(self, field)
+        if place is None or isinstance(place, type):
+            return place
+        try:
+            return resolve(place)
+        except ModuleNotFoundError as err:
+            raise ValueError(f"model {self.name} needs the package {err.name!r}, which is not installed") from err
+        except (ImportError, AttributeError) as err:
+            raise ValueError(f"model {self.name}: its {field} {place!r} cannot be loaded ({first_line(err)})") from err
+
+
+def resolve(place: str) -> Any:
+    """Imports what ``"package.module:name"`` names.
+
+    Raises:
+        ValueError: it is not written so.
+        ImportError: the module cannot be imported.
+        AttributeError: the module has no such name.
+    """
+    module, colon, name = place.partition(":")
+    if not (colon and module and name):
+        raise ValueError(f"{place!r}: expected 'package.module:name'")
+    return getattr(import_module(module), name)

@@ -1,0 +1,265 @@
+"""What the alignment tasks are made from: sequences, indices, texts, intentions and preferences of one training split.
+
+Knows a data set, its files and the settings, and calls the data and instructions rooms. Refuses to know tokenizers,
+which come as a :class:`TextLimits`, and training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from recbole_lcrec.config.settings import IntentionSettings, TuningSettings
+from recbole_lcrec.data.item_text import ItemTexts
+from recbole_lcrec.data.reviews import read_reviews
+from recbole_lcrec.data.sequences import UserSequences
+from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_tasks
+from recbole_lcrec.instructions.general import read_general
+from recbole_lcrec.instructions.intentions.source import find_intention_file, user_texts_of
+from recbole_lcrec.instructions.mixture import Mixture, StreamsFirst, alignment_instructions
+from recbole_lcrec.instructions.subtasks import SUBTASKS
+from recbole_lcrec.instructions.tasks import TITLE_SEPARATOR
+from recbole_lcrec.instructions.templates import Instruction, Templates, literals
+from recbole_lcrec.preparation.locate import DataFiles, artifact_store
+from recbole_lcrec.runtime.fingerprints import fingerprint
+
+if TYPE_CHECKING:
+    from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+
+__all__ = ["TextLimits", "alignment_source", "given_intentions"]
+
+SPECIAL_TOKENS = 2
+"""Start and end token of an instruction."""
+
+_SEAM = 2
+"""Tokens that a text may gain where it is set between others, for tokens may part otherwise there."""
+
+
+class Lengths(Protocol):
+    """Measures and cuts texts; ``llm.text_lengths.TextLengths`` does."""
+
+    def count(self, texts: Sequence[str]) -> np.ndarray:
+        """int64 [n]: tokens of each text."""
+        ...
+
+    def shortened(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """The texts with at most so many tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextLimits:
+    """How much text an instruction has room for.
+
+    Attributes:
+        lengths: measures and cuts texts.
+        longest_row: tokens of prompt and response at most.
+        max_history: newest items that a history of indices keeps.
+        history_tokens: tokens of such a history.
+        item_tokens: tokens of an index.
+    """
+
+    lengths: Lengths
+    longest_row: int
+    max_history: int
+    history_tokens: int
+    item_tokens: int
+
+    def worst(self, subtask: str, templates: Templates, text_tokens: int) -> int:
+        """Tokens of the longest instruction that a sub-task can have; a history of titles counts as empty.
+
+        Args:
+            subtask: of ``instructions.subtasks.SUBTASKS``.
+            templates: its wordings.
+            text_tokens: tokens of a title, description, intention or preference at most.
+        """
+        room = {"history": self.history_tokens, "item": self.item_tokens, "titles": 0}
+        shown, asked = SUBTASKS[subtask].shown, SUBTASKS[subtask].asked
+        values = sum(room.get(name, text_tokens) for name in (*shown, *asked))
+        wordings = [
+            [*literals(templates.frame), *literals(template.instruction), *literals(template.response)]
+            for template in templates.tasks[subtask]
+        ]
+        longest = max(int(self.lengths.count(pieces).sum()) + _SEAM * len(pieces) for pieces in wordings)
+        return longest + values + SPECIAL_TOKENS
+
+
+@dataclass(frozen=True)
+class TuningData:
+    """The instructions of a run, as an ``InstructionSource``.
+
+    Attributes:
+        source: makes them.
+        digest: fingerprint of all that they are made from.
+    """
+
+    source: Mixture | StreamsFirst
+    digest: str
+
+    def size(self, epoch: int) -> int:
+        """How many instructions an epoch has."""
+        return self.source.size(epoch)
+
+    def counts(self, epoch: int) -> dict[str, int]:
+        """Family -> how many of an epoch's instructions are its."""
+        return self.source.counts(epoch)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """The datum's instruction in an epoch."""
+        return self.source.instruction(epoch, datum)
+
+
+def given_intentions(settings: IntentionSettings, files: DataFiles) -> Path | None:
+    """The file of intentions that the settings name, else one beside the data, else None."""
+    return Path(settings.file) if settings.file else find_intention_file(files.name, files.folder)
+
+
+def alignment_source(
+    dataset: LCRecDataset,
+    sequences: UserSequences,
+    settings: TuningSettings,
+    templates: Templates,
+    limits: TextLimits,
+    seed: int,
+) -> TuningData:
+    """The instructions of a training split, by the tasks that ``tuning_tasks`` names.
+
+    Args:
+        dataset: the training split.
+        sequences: its users' sequences.
+        settings: tasks, forms and caps.
+        templates: the wordings.
+        limits: of this model's tokenizer and context.
+        seed: of all draws.
+
+    Raises:
+        ValueError: a task that is asked for cannot be built from the data.
+    """
+    wanted = settings.tasks
+    indices = tuple("".join(tokens) for tokens in dataset.item_index.item_tokens())
+    texts = dataset.item_texts if dataset.has_texts() and wanted != ("seq",) else None
+    data = AlignmentData(
+        sequences=sequences,
+        index_texts=indices,
+        titles=_cut(texts.titles, settings, limits) if texts else None,
+        descriptions=_cut(texts.descriptions, settings, limits) if texts else None,
+    )
+    if wanted == "auto" or {"ite", "per"} & set(wanted):
+        data = _with_user_texts(data, dataset, texts, settings, limits)
+    tasks, left_out = chosen_tasks(wanted, data)
+    _require_room(tasks, templates, settings, limits)
+    titles = data.titles if data.titles and "asy" in tasks else ()
+    general = _general(settings, templates, limits)
+    source = alignment_instructions(
+        data,
+        settings,
+        templates,
+        limits.max_history,
+        seed,
+        limits.lengths.count([title + TITLE_SEPARATOR for title in titles]) if titles else None,
+        limits.longest_row - limits.worst("asy_titles", templates, settings.text_tokens),
+        general,
+    )
+    _log(source, settings.epochs - 1, left_out)
+    return TuningData(source, fingerprint({"data": data, "templates": templates, "general": general}))
+
+
+def _with_user_texts(
+    data: AlignmentData,
+    dataset: LCRecDataset,
+    texts: ItemTexts | None,
+    settings: TuningSettings,
+    limits: TextLimits,
+) -> AlignmentData:
+    config = dataset.config
+    intention = IntentionSettings.from_config(config)
+    users = dataset.field2id_token[dataset.uid_field][data.sequences.users]
+    user_ids = tuple(str(user) for user in users)
+
+    def reviews() -> Mapping[tuple[int, int], str]:
+        return read_reviews(
+            Path(dataset.dataset_path) / f"{dataset.dataset_name}.inter",
+            user_ids,
+            dataset.item_ids,
+            data.sequences,
+            (dataset.uid_field, dataset.iid_field, dataset.time_field),
+            intention.review_fields,
+            config["field_separator"],
+            config["encoding"],
+        )
+
+    found, why_not = user_texts_of(
+        intention,
+        given_intentions(intention, dataset.files),
+        data.sequences,
+        user_ids,
+        dataset.item_ids,
+        texts,
+        reviews,
+        artifact_store(config),
+        bool(config["show_progress"]),
+    )
+    if found is None:
+        getLogger().info(f"No intentions and preferences: {why_not}")
+        return data
+    intentions = _cut([one.text for one in found.intentions], settings, limits)
+    preferences = _cut([one.text for one in found.preferences], settings, limits)
+    return dataclasses.replace(
+        data,
+        intentions=tuple(
+            dataclasses.replace(one, text=text) for one, text in zip(found.intentions, intentions, strict=True)
+        ),
+        preferences=tuple(
+            dataclasses.replace(one, text=text) for one, text in zip(found.preferences, preferences, strict=True)
+        ),
+    )
+
+
+def _general(settings: TuningSettings, templates: Templates, limits: TextLimits) -> tuple[Instruction, ...]:
+    """The plain instructions of ``tuning_general_file``, each of which must fit."""
+    if settings.general_file is None:
+        return ()
+    instructions = read_general(Path(settings.general_file), templates)
+    count = limits.lengths.count
+    lengths = count([one.prompt for one in instructions]) + count([one.response for one in instructions])
+    too_long = np.flatnonzero(lengths > limits.longest_row - SPECIAL_TOKENS)
+    if len(too_long):
+        raise ValueError(
+            f"tuning_general_file = {settings.general_file!r}: {len(too_long)} instructions have more tokens than "
+            f"tuning_max_length = {settings.max_length} allows, the first is number {int(too_long[0]) + 1} with "
+            f"{int(lengths[too_long[0]])}; shorten or remove them, or raise tuning_max_length"
+        )
+    return instructions
+
+
+def _log(source: Mixture | StreamsFirst, epoch: int, left_out: Mapping[str, str]) -> None:
+    counts = ", ".join(f"{task} {count:,}" for task, count in source.counts(epoch).items())
+    getLogger().info(f"Alignment tasks, instructions an epoch: {counts}")
+    for task, reason in left_out.items():
+        getLogger().info(f"Alignment task {task} is left out: {reason}")
+
+
+def _require_room(tasks: Sequence[str], templates: Templates, settings: TuningSettings, limits: TextLimits) -> None:
+    """Makes sure before tuning that no instruction can be too long; streams are cut to measure."""
+    worst = {
+        name: limits.worst(name, templates, settings.text_tokens)
+        for name, subtask in SUBTASKS.items()
+        if subtask.family in tasks and (name != "seq" or settings.seq_format == "instruction")
+    }
+    name = max(worst, key=worst.__getitem__, default=None)
+    if name is not None and worst[name] > limits.longest_row:
+        raise ValueError(
+            f"an instruction of {name} can have {worst[name]} tokens, more than the {limits.longest_row} of "
+            f"tuning_max_length and the model's context: raise tuning_max_length ({settings.max_length}), or lower "
+            f"tuning_text_tokens ({settings.text_tokens}) or MAX_ITEM_LIST_LENGTH"
+        )
+
+
+def _cut(texts: Sequence[str], settings: TuningSettings, limits: TextLimits) -> tuple[str, ...]:
+    return tuple(limits.lengths.shortened(texts, settings.text_tokens))

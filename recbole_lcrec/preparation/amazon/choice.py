@@ -1,0 +1,121 @@
+"""Which interactions of a data set stay, in the paper's order of steps (IV-A1).
+
+Knows codes, times and which items have a title. Refuses to know files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import getLogger
+
+import numpy as np
+
+from recbole_lcrec.preparation.amazon.interactions import Interactions
+from recbole_lcrec.preparation.amazon.metadata import Metadata
+from recbole_lcrec.preparation.amazon.report import Counts
+from recbole_lcrec.preparation.five_core import first_of_each, k_core
+
+__all__ = ["AmazonOptions", "choose"]
+
+
+@dataclass(frozen=True)
+class AmazonOptions:
+    """How raw files are prepared.
+
+    Attributes:
+        k_user: the fewest interactions of a user that stays.
+        k_item: the fewest interactions of an item that stays.
+        keep_repeats: whether a user's later interactions with an item stay.
+        keep_untitled: whether items with metadata but no title stay.
+        with_reviews: whether summaries and reviews are written, where there are any.
+        bad_line_limit: broken lines of a file that are left out before the file is given up.
+
+    Raises:
+        ValueError: a bound is below 1, or the limit below 0.
+    """
+
+    k_user: int = 5
+    k_item: int = 5
+    keep_repeats: bool = False
+    keep_untitled: bool = False
+    with_reviews: bool = True
+    bad_line_limit: int = 100
+
+    def __post_init__(self) -> None:
+        if min(self.k_user, self.k_item) < 1 or self.bad_line_limit < 0:
+            raise ValueError(
+                f"k_user = {self.k_user}, k_item = {self.k_item} must be at least 1 and bad_line_limit = "
+                f"{self.bad_line_limit} at least 0"
+            )
+
+    @property
+    def as_paper(self) -> bool:
+        """Whether the result can be held against the paper's counts."""
+        return self.k_user == self.k_item == 5 and not self.keep_repeats
+
+    @property
+    def below_five(self) -> bool:
+        """Whether the core may hold what a ``_5`` file of reviews leaves out."""
+        return min(self.k_user, self.k_item) < 5
+
+
+def choose(
+    interactions: Interactions, metadata: Metadata, options: AmazonOptions
+) -> tuple[np.ndarray, list[Counts], dict[str, int]]:
+    """Chooses the interactions that stay.
+
+    Returns:
+        Rows of ``interactions``, int64 [R], ascending; counts after each step, the first of them of all that was read;
+        and how many items were without metadata and without a title.
+
+    Raises:
+        ValueError: the metadata know none of the items, or nothing is left.
+    """
+    users, items, times = interactions.users, interactions.items, interactions.times
+    rows = np.arange(len(interactions))
+    steps = [_counts("read", interactions, rows)]
+
+    def step(name: str, stays: np.ndarray) -> None:
+        nonlocal rows
+        rows = rows[stays]
+        steps.append(_counts(name, interactions, rows))
+
+    step("without duplicates (user, item, time)", first_of_each((users, items, times)))
+    if not options.keep_repeats:
+        step("first of a user's with an item", first_of_each((users[rows], items[rows]), (times[rows],)))
+    of_item = np.array([metadata.rows.get(item, -1) for item in interactions.item_ids], dtype=np.int64)
+    known = of_item >= 0
+    titled = known.copy()
+    titled[known] = metadata.titled[of_item[known]]
+    if not known.any():
+        raise ValueError(
+            f"{metadata.path} knows none of the {len(known):,} items of the interactions (such as "
+            f"{interactions.item_ids[0]!r}; it has {next(iter(metadata.rows))!r}): the files are of two categories or "
+            "editions"
+        )
+    if known.sum() < len(known) / 2:
+        getLogger().warning(
+            f"{metadata.path.name} knows only {int(known.sum()):,} of {len(known):,} items of the interactions; are "
+            "both files of one category and edition?"
+        )
+    good = known if options.keep_untitled else titled
+    step("items with metadata" if options.keep_untitled else "items with a title", good[items[rows]])
+    step(
+        f"{options.k_user}-core of users, {options.k_item}-core of items",
+        k_core(users[rows], items[rows], options.k_user, options.k_item),
+    )
+    if not len(rows):
+        told = "; ".join(f"{each.step}: {each.interactions:,}" for each in steps)
+        raise ValueError(f"no interaction is left ({told}); lower k_user and k_item, or add data")
+    lacking = {
+        "items without metadata": int((~known).sum()),
+        "items without a title": int((known & ~titled).sum()),
+    }
+    return rows, steps, lacking
+
+
+def _counts(step: str, interactions: Interactions, rows: np.ndarray) -> Counts:
+    users, items = (
+        int(np.count_nonzero(np.bincount(codes[rows]))) for codes in (interactions.users, interactions.items)
+    )
+    return Counts(step, users, items, len(rows))

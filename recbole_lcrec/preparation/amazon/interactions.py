@@ -1,0 +1,236 @@
+"""Interactions out of Amazon's raw files, as arrays of codes.
+
+Knows the fields of ratings and reviews of both editions, ids, and times in seconds or milliseconds. Refuses to know
+which interactions stay and what their reviews say.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_lcrec.data.reserved_ids import ODD_IDS
+from recbole_lcrec.preparation.raw_lines import BadLines, csv_records, json_records
+
+__all__ = [
+    "REVIEW_FIELDS",
+    "Interactions",
+    "ReviewFields",
+    "identifier",
+    "milliseconds",
+    "read_interactions",
+    "time_of",
+]
+
+_NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_MILLISECONDS_FROM = 10**11  # as seconds, the year 5138; as milliseconds, 1973
+_TIMES_END = 10**14
+_LARGEST_RATING = float(np.finfo(np.float32).max)
+_LOOKED_AT = 1000
+
+
+@dataclass(frozen=True)
+class ReviewFields:
+    """Names of the fields of one edition's reviews; ``date`` is a day in words, where the edition has it."""
+
+    user: str
+    item: str
+    rating: str
+    time: str
+    text: str
+    summary: str
+    date: str | None = None
+
+
+REVIEW_FIELDS = {
+    "2018": ReviewFields("reviewerID", "asin", "overall", "unixReviewTime", "reviewText", "summary", date="reviewTime"),
+    "2023": ReviewFields("user_id", "parent_asin", "rating", "timestamp", "text", "title"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """T interactions in the order of the files.
+
+    Attributes:
+        user_ids: original ids; a user's code is the place in this list.
+        item_ids: original ids; an item's code is the place in this list.
+        users: int32 [T].
+        items: int32 [T].
+        ratings: float32 [T].
+        times: int64 [T], milliseconds since 1970.
+    """
+
+    user_ids: list[str]
+    item_ids: list[str]
+    users: np.ndarray
+    items: np.ndarray
+    ratings: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def identifier(raw: Any, what: str) -> str:
+    """An id without blanks around it; blanks, tabs and commas inside stay.
+
+    Raises:
+        ValueError: it is missing, empty, or holds a control character other than a tab; or RecBole would take it for a
+            missing value or for its padding.
+    """
+    text = str(raw).strip() if isinstance(raw, (str, int)) else ""
+    if not text or _NOT_IN_IDS.search(text):
+        raise ValueError(f"no usable id of {what}: {raw!r:.80}")
+    if text in ODD_IDS:
+        raise ValueError(f"no usable id of {what}: {text!r} is a missing value or padding to RecBole; rename it")
+    return text
+
+
+def milliseconds(raw: Any) -> tuple[int, bool]:
+    """A time as milliseconds since 1970, and whether it was given so; smaller numbers are seconds.
+
+    Raises:
+        ValueError: no number, or none that can be seconds or milliseconds of our days.
+    """
+    try:
+        number = float(raw)  # whole milliseconds are exact in a double
+    except (TypeError, ValueError, OverflowError):  # the last of a whole number with hundreds of digits
+        number = math.nan
+    if not 0 < number < _TIMES_END:  # NaN fails as well
+        raise ValueError(f"time {raw!r:.80} is neither seconds nor milliseconds since 1970")
+    given = number >= _MILLISECONDS_FROM
+    return round(number if given else number * 1000), given
+
+
+def _score(raw: Any) -> float:
+    try:
+        score = float(raw)
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not abs(score) <= _LARGEST_RATING:  # NaN fails as well
+        raise ValueError(f"rating {raw!r:.80} is no number, or too large a one")
+    return score
+
+
+class _Builder:
+    """Collects interactions as codes."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, int] = {}
+        self.items: dict[str, int] = {}
+        self.user_codes, self.item_codes = array("i"), array("i")
+        self.ratings, self.times = array("f"), array("q")
+        self.units = [0, 0]
+
+    def add(self, user: Any, item: Any, rating: Any, time: Any) -> None:
+        user, item = identifier(user, "a user"), identifier(item, "an item")
+        score = _score(rating)
+        moment, given = milliseconds(time)
+        self.units[given] += 1
+        self.user_codes.append(self.users.setdefault(user, len(self.users)))
+        self.item_codes.append(self.items.setdefault(item, len(self.items)))
+        self.ratings.append(score)
+        self.times.append(moment)
+
+    def build(self, path: Path) -> Interactions:
+        if not self.times:
+            raise ValueError(f"{path} holds no interaction: it is empty or of another kind; fetch it again")
+        if all(self.units):
+            getLogger().warning(
+                f"{path.name}: times in seconds ({self.units[0]:,}) and in milliseconds ({self.units[1]:,}); each was "
+                "told by its size, and both are read"
+            )
+        return Interactions(
+            [*self.users],
+            [*self.items],
+            np.frombuffer(self.user_codes, dtype=np.int32),
+            np.frombuffer(self.item_codes, dtype=np.int32),
+            np.frombuffer(self.ratings, dtype=np.float32),
+            np.frombuffer(self.times, dtype=np.int64),
+        )
+
+
+def read_interactions(
+    path: Path, edition: str, known_items: Container[str], bad: BadLines, show_progress: bool = False
+) -> Interactions:
+    """Reads all interactions of a ratings file (``.csv``, ``.csv.gz``) or of a file of reviews.
+
+    Ratings of 2018 have no header, and copies with users first and with items first are about; the column that holds
+    ids of the metadata is the items'. Memory is 20 bytes an interaction, and the ids.
+
+    Args:
+        path: the file.
+        edition: ``2018`` or ``2023``; names the fields of a file of reviews.
+        known_items: ids of the metadata.
+        bad: takes the lines without a usable user, item, rating or time.
+        show_progress: whether a bar shows the bytes read.
+
+    Raises:
+        ValueError: the file is damaged, empty, or has too many broken lines.
+    """
+    builder = _Builder()
+    is_table = path.name.removesuffix(".gz").endswith(".csv")
+    rows = _ratings(path, known_items, bad, show_progress) if is_table else _reviews(path, edition, bad, show_progress)
+    for number, fields in rows:
+        try:
+            builder.add(*fields)
+        except ValueError as err:
+            bad.add(number, err)
+    bad.log()
+    return builder.build(path)
+
+
+def _ratings(
+    path: Path, known_items: Container[str], bad: BadLines, show_progress: bool
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    places = _places(path, known_items)
+    for number, row in csv_records(path, bad, show_progress):
+        if number == 1 and "timestamp" in row:
+            continue
+        if len(row) <= max(places):
+            bad.add(number, f"{len(row)} fields, expected {max(places) + 1}")
+            continue
+        yield number, tuple(row[place] for place in places)
+
+
+def _places(path: Path, known_items: Container[str]) -> tuple[int, int, int, int]:
+    """Columns of user, item, rating and time."""
+    rows = [row for _, row in islice(csv_records(path, BadLines(path, limit=None)), _LOOKED_AT)]
+    header = rows[0] if rows else []
+    if "timestamp" in header:
+        names = ("user_id", "parent_asin", "rating", "timestamp")
+        if absent := [name for name in names if name not in header]:
+            raise ValueError(f"{path}: no column {', '.join(absent)}; its columns are {', '.join(header)}")
+        return tuple(header.index(name) for name in names)  # type: ignore[return-value]
+    hits = [sum(len(row) > place and row[place].strip() in known_items for row in rows) for place in (0, 1)]
+    return (0, 1, 2, 3) if hits[1] > hits[0] else (1, 0, 2, 3)
+
+
+def _reviews(path: Path, edition: str, bad: BadLines, show_progress: bool) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    fields = REVIEW_FIELDS[edition]
+    for number, record in json_records(path, bad, show_progress):
+        time = time_of(record, fields)
+        yield number, (record.get(fields.user), record.get(fields.item), record.get(fields.rating), time)
+
+
+def time_of(record: dict[str, Any], fields: ReviewFields) -> Any:
+    """The time of a review, from its day in words where the number is missing."""
+    time = record.get(fields.time)
+    if time is None and fields.date is not None:
+        try:
+            day = datetime.strptime(str(record.get(fields.date)), "%m %d, %Y")
+        except ValueError:
+            return None
+        return int(day.replace(tzinfo=UTC).timestamp())
+    return time

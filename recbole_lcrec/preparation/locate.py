@@ -1,0 +1,147 @@
+"""Where a data set lies, in which form, and what to say when it is not there.
+
+Knows folders and file names. Refuses to know what the files hold.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_lcrec.data.atomic_header import require_columns
+from recbole_lcrec.preparation.amazon.files import RawFiles, find_raw
+from recbole_lcrec.preparation.amazon.prepare import amazon_artifact
+from recbole_lcrec.preparation.forms.convert import convert_published
+from recbole_lcrec.runtime.artifacts import ArtifactStore
+
+__all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_dataset"]
+
+_METADATA = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """The files of one data set.
+
+    Attributes:
+        name: name of the data set, the stem of its files.
+        folder: where the user keeps it.
+        atomic: whether RecBole's ``.inter`` is there.
+        index: the published ``.index.json``, if there is one.
+        raw: Amazon's raw files, where neither ``.inter`` nor the published ``.inter.json`` is there.
+    """
+
+    name: str
+    folder: Path
+    atomic: bool
+    index: Path | None
+    raw: RawFiles | None = None
+
+
+def artifact_store(config: Any) -> ArtifactStore:
+    """The store of reusable artifacts that ``artifact_dir`` names, else one under ``checkpoint_dir``."""
+    return ArtifactStore(Path(config["artifact_dir"] or Path(config["checkpoint_dir"]) / "artifacts"))
+
+
+def find_data_files(name: str, folder: Path) -> DataFiles:
+    """Looks for a data set.
+
+    Raises:
+        ValueError: no form is there; the message lists the ways to get one. Or only some of Amazon's raw files are.
+    """
+    index = folder / f"{name}.index.json"
+    found_index = index if index.is_file() else None
+    if (folder / f"{name}.inter").is_file():
+        return DataFiles(name, folder, True, found_index)
+    if (folder / f"{name}.inter.json").is_file():
+        return DataFiles(name, folder, False, found_index)
+    metadata = (path.name for path in (folder / "raw").glob("meta_*") if path.name.endswith(_METADATA))
+    categories = {file.removeprefix("meta_").split(".")[0] for file in metadata}
+    category = categories.pop() if len(categories) == 1 else None
+    named_so = re.fullmatch(r"\w+", name) is not None  # as categories are, so that files without metadata may be of it
+    raw = find_raw(name, folder / "raw", category=category) if category or categories or named_so else None
+    if raw is not None:
+        return DataFiles(name, folder, False, found_index, raw)
+    raise ValueError(
+        f"data set {name!r} was not found: neither {folder / (name + '.inter')} nor "
+        f"{folder / (name + '.inter.json')} exists. Put RecBole atomic files ({name}.inter, {name}.item) or the "
+        f"published LC-Rec files ({name}.inter.json, {name}.item.json, {name}.index.json) there, Amazon's raw files in "
+        f"{folder / 'raw'} (fetched by: python -m recbole_lcrec.data download {name} --data_path={folder.parent}), "
+        f"point --data_path at the folder that holds {name}/, or try --dataset=ml-100k, which comes with RecBole"
+    )
+
+
+def require_dataset(config: Any) -> DataFiles:
+    """The files of the configured data set, with the columns that every model needs.
+
+    Raises:
+        ValueError: there is no such data set (see :func:`find_data_files`), its interactions lack a column, or a file
+            is no atomic file.
+    """
+    files = find_data_files(config["dataset"], Path(config["data_path"]))
+    if files.atomic:
+        fields = ["USER_ID_FIELD", "ITEM_ID_FIELD"]
+        if config["eval_args"]["order"] == "TO":
+            fields.append("TIME_FIELD")
+        names = [config[field] for field in fields]
+        form = (config["field_separator"], config["encoding"])
+        require_columns(files.folder / f"{files.name}.inter", names, *form, ", ".join(fields))
+        items = files.folder / f"{files.name}.item"
+        if items.is_file() and _reads_items(config["load_col"]):
+            require_columns(items, [config["ITEM_ID_FIELD"]], *form, "ITEM_ID_FIELD")
+    return files
+
+
+def _reads_items(load_col: Any) -> bool:
+    """Whether RecBole reads anything of the item file: None stands for all."""
+    return load_col is None or load_col.get("item", []) != []
+
+
+def prepare_data_files(config: Any) -> DataFiles:
+    """Makes sure that RecBole finds atomic files.
+
+    The published form is converted once, and ``data_path`` then points at the result. The user's folder is only read.
+    The converted files are an artifact named by the sources' content, so a changed source is converted anew.
+
+    Returns:
+        The files as the user keeps them; the converted ones, which hold the same, once ``data_path`` points there.
+
+    Raises:
+        ValueError: the data set is missing or damaged.
+    """
+    files = require_dataset(config)
+    if files.atomic:
+        return files
+    if files.raw is not None:
+        prepared, _ = amazon_artifact(files.raw, artifact_store(config), show_progress=bool(config["show_progress"]))
+        _point_at(config, prepared.path)
+        return files
+    sources = {
+        suffix: path
+        for suffix in ("inter.json", "item.json", "index.json", "item2id", "user2id")
+        if (path := files.folder / f"{files.name}.{suffix}").is_file()
+    }
+    counts: dict[str, int] = {}
+    artifact = artifact_store(config).get_or_build(
+        "atomic",
+        {"name": files.name, "form": 3, **sources},
+        lambda folder: counts.update(convert_published(files.folder, files.name, folder)),
+    )
+    if counts:
+        listed = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        getLogger().info(
+            f"Converted {files.folder / files.name}.inter.json to atomic files in {artifact.path}: {listed}"
+        )
+    else:
+        getLogger().info(f"Reusing the converted atomic files in {artifact.path}")
+    _point_at(config, artifact.path)
+    return files
+
+
+def _point_at(config: Any, folder: Path) -> None:
+    """Has RecBole read atomic files that this package wrote, whatever the user's own files are like."""
+    config["data_path"] = str(folder)
+    config["encoding"], config["field_separator"] = "utf-8", "\t"

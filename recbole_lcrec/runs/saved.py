@@ -1,0 +1,263 @@
+"""What a run's folder holds for recommending from it alone: trie, titles, wordings and the items that may come up.
+
+Knows file names and forms, and how the files show that they belong together. Refuses to know data sets, language models
+and how a run came about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_lcrec.config.values import read_yaml, write_yaml
+from recbole_lcrec.data.item_choice import rows_of
+from recbole_lcrec.decoding import Trie
+from recbole_lcrec.decoding.trie_file import load_trie, save_trie
+from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_index
+from recbole_lcrec.indexing.saved import saved_codebook_sizes
+from recbole_lcrec.instructions.templates import Templates, load_templates
+from recbole_lcrec.runtime.artifacts import replace_text
+from recbole_lcrec.runtime.fingerprints import fingerprint
+
+__all__ = [
+    "ALLOWED_FILE",
+    "TEMPLATE_FILE",
+    "TRIE_FILE",
+    "SavedCatalogue",
+    "allowed_file",
+    "index_fingerprint",
+    "lacks_files",
+    "load_for_recommending",
+    "load_titles",
+    "require_own_index",
+    "run_items",
+    "save_for_recommending",
+    "titles_name",
+]
+
+TRIE_FILE = "trie.safetensors"
+TEMPLATE_FILE = "templates.yaml"
+ALLOWED_FILE = "allowed_items.txt"
+
+
+@dataclass(frozen=True, eq=False)
+class SavedCatalogue:
+    """The items that a saved run can recommend, and the wordings that it was tuned with.
+
+    Attributes:
+        item_ids: the N original ids; the trie's rows are theirs.
+        index: the items' indices.
+        trie: the same as token ids, on the CPU.
+        titles: the title of each item, None where it has none.
+        templates: the wordings.
+    """
+
+    item_ids: tuple[str, ...]
+    index: ItemIndex
+    trie: Trie
+    titles: tuple[str | None, ...]
+    templates: Templates
+
+
+def titles_name(dataset: str) -> str:
+    """The name of the file of titles, a JSON object from item id to title."""
+    return f"{dataset}.titles.json"
+
+
+def allowed_file(folder: Path, named: str | None) -> str | None:
+    """The file of the items that a run lets come up.
+
+    Args:
+        folder: of the run.
+        named: ``decoding_allowed_items`` of the run's ``config.yaml``, true where and when it was tuned.
+
+    Returns:
+        The folder's own list; ``named`` where it holds none; None where the run lets all items come up.
+    """
+    own = folder / ALLOWED_FILE
+    return str(own) if named is not None and own.is_file() else named
+
+
+def lacks_files(folder: Path, dataset: str) -> bool:
+    """Whether a file that :func:`save_for_recommending` writes for every run is not there."""
+    return not all((folder / name).is_file() for name in (TRIE_FILE, TEMPLATE_FILE, titles_name(dataset)))
+
+
+def save_for_recommending(
+    folder: Path,
+    dataset: str,
+    trie: Trie,
+    index: ItemIndex,
+    item_ids: Sequence[str],
+    vocabulary: Mapping[str, int],
+    titles: Sequence[str] | None,
+    templates: Templates,
+    allowed: Sequence[str] | None = None,
+) -> None:
+    """Writes what recommending needs beside ``<dataset>.index.json``, each file whole or not at all, the trie last.
+
+    Args:
+        folder: an existing folder.
+        dataset: the data set's name.
+        trie: of all items.
+        index: of the same items.
+        item_ids: their N original ids, in the order of the rows and of ``<dataset>.index.json``.
+        vocabulary: token -> id of the run's tokenizer.
+        titles: the items' titles, empty where missing; None: the data set has none.
+        templates: the wordings that the model is tuned with.
+        allowed: ids of the only items that may come up; None: all, and no list is written.
+
+    Raises:
+        ValueError: titles, items and trie differ in number, an allowed item is none of them, or the vocabulary lacks an
+            index token.
+    """
+    counts = (trie.n_rows, index.n_items, len(item_ids), len(item_ids) if titles is None else len(titles))
+    if len(set(counts)) != 1:
+        raise ValueError(f"trie, index, item ids and titles are of {counts} items; they must be of the same")
+    if allowed is not None:
+        rows = {item: row for row, item in enumerate(item_ids)}
+        if not len(rows_of(allowed, rows, "allowed items", "leave them out")):
+            raise ValueError("allowed items: there are none, so nothing may come up; give None to allow all")
+    digest = index_fingerprint(index, item_ids, vocabulary)
+    named = {item: title for item, title in zip(item_ids, titles or [""] * len(item_ids), strict=True) if title}
+    replace_text(folder / titles_name(dataset), json.dumps(named, ensure_ascii=False))
+    tasks = {
+        task: [{"instruction": template.instruction, "response": template.response} for template in group]
+        for task, group in templates.tasks.items()
+    }
+    write_yaml({"frame": templates.frame, "tasks": tasks}, folder / TEMPLATE_FILE)
+    if allowed is not None:
+        replace_text(folder / ALLOWED_FILE, "".join(f"{item}\n" for item in allowed))
+    save_trie(trie, folder / TRIE_FILE, digest)
+
+
+def load_for_recommending(folder: Path, dataset: str, vocabulary: Mapping[str, int]) -> SavedCatalogue:
+    """Reads what :func:`save_for_recommending` wrote, and the index beside it.
+
+    Args:
+        folder: of the run.
+        dataset: the data set's name.
+        vocabulary: token -> id of the run's tokenizer.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the index or the tokenizer has changed since the trie was written.
+    """
+    for name in (f"{dataset}.index.json", titles_name(dataset), TEMPLATE_FILE, TRIE_FILE):
+        _require(folder, name)
+    item_ids, index = _read_index(folder, dataset)
+    trie = _read_trie(folder, item_ids, index, vocabulary)
+    titles = load_titles(folder, dataset)
+    strange = sorted(titles.keys() - set(item_ids))
+    if strange:
+        raise ValueError(
+            f"{folder / titles_name(dataset)}: {len(strange)} titles are of items that the item index does not hold, "
+            f"first {strange[:5]}; put the run's own file back, or delete it: {_rewrite(folder)}"
+        )
+    templates = load_templates(folder / TEMPLATE_FILE)
+    return SavedCatalogue(item_ids, index, trie, tuple(titles.get(item) for item in item_ids), templates)
+
+
+def require_own_index(folder: Path, dataset: str, vocabulary: Mapping[str, int]) -> None:
+    """Makes sure that a run's index and tokenizer are those that its trie was saved with.
+
+    Of a run that was saved without a trie this cannot be told, which is logged.
+
+    Args:
+        folder: of the run.
+        dataset: the data set's name.
+        vocabulary: token -> id of the tokenizer in use.
+
+    Raises:
+        ValueError: the index or the tokenizer has changed since, or the trie is damaged.
+    """
+    if not (folder / TRIE_FILE).is_file():
+        getLogger().warning(f"{folder} holds no {TRIE_FILE} to tell whether its item index is the one it was tuned on")
+        return
+    _read_trie(folder, *_read_index(folder, dataset), vocabulary)
+
+
+def load_titles(folder: Path, dataset: str) -> dict[str, str]:
+    """Item id -> title of the items that have one.
+
+    Raises:
+        ValueError: the file is missing or holds something else.
+    """
+    path = _require(folder, titles_name(dataset))
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+        raise ValueError(f"{path} is damaged ({err}); delete it: {_rewrite(folder)}") from err
+    if not isinstance(content, dict) or not all(isinstance(title, str) for title in content.values()):
+        raise ValueError(f"{path} is no object from item id to title; delete it: {_rewrite(folder)}")
+    return content
+
+
+def run_items(folder: Path) -> list[str]:
+    """The original ids of a saved run's items, without its model.
+
+    Raises:
+        ValueError: there is no such run, or its item index is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; give one that a run has saved")
+    dataset = read_yaml(_require(folder, "config.yaml")).get("dataset")
+    return indexed_items(_require(folder, f"{dataset}.index.json"))
+
+
+def index_fingerprint(index: ItemIndex, item_ids: Sequence[str], vocabulary: Mapping[str, int]) -> str:
+    """Tells an item index, with the token ids of its tokens, from all others.
+
+    Raises:
+        ValueError: the vocabulary lacks an index token that an item has.
+    """
+    spelt = index.tokens_by_level()
+    used = [spelt[level][code] for level, codes in enumerate(index.codes.T) for code in np.unique(codes).tolist()]
+    missing = [token for token in used if token not in vocabulary]
+    if missing:
+        raise ValueError(
+            f"the tokenizer lacks {len(missing)} of {len(used)} index tokens, first {missing[:5]}; put back the "
+            "tokenizer and the item index of one run"
+        )
+    ids = {token: int(vocabulary[token]) for token in used}
+    return fingerprint({"codes": index.codes, "item_ids": json.dumps(list(item_ids)).encode(), "token_ids": ids})
+
+
+def _read_index(folder: Path, dataset: str) -> tuple[tuple[str, ...], ItemIndex]:
+    path = folder / f"{dataset}.index.json"
+    ids = indexed_items(path)
+    index = load_index(path, ids, saved_codebook_sizes(folder))
+    index.require_unique()
+    return tuple(ids), index
+
+
+def _read_trie(folder: Path, item_ids: Sequence[str], index: ItemIndex, vocabulary: Mapping[str, int]) -> Trie:
+    """The trie, if it was made from this index; one made anew from a wrong index would make that the run's own."""
+    return load_trie(
+        folder / TRIE_FILE,
+        index_fingerprint(index, item_ids, vocabulary),
+        rebuild=f"delete it: {_rewrite(folder)}",
+        put_back="put the run's own index and tokenizer back, or tune again; if --extend was interrupted, give the "
+        "same command again",
+    )
+
+
+def _require(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        ours = name in (TRIE_FILE, TEMPLATE_FILE) or name.endswith(titles_name(""))
+        remedy = _rewrite(folder) if ours else "the run that saved this folder may have been interrupted"
+        raise ValueError(f"{path} is missing: {remedy}")
+    return path
+
+
+def _rewrite(folder: Path) -> str:
+    return (
+        "where the data set is at hand, python -m recbole_lcrec.indexing "
+        f"--extend={folder} writes the files that recommending needs and that are not there; else tune again"
+    )

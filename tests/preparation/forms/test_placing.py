@@ -1,0 +1,84 @@
+"""What lies beside a new data set goes only where somebody asked for it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from pathlib import Path
+
+import pytest
+
+from recbole_lcrec.cli.data import main
+from recbole_lcrec.preparation.forms.placing import full_disk, placed
+from recbole_lcrec.runtime.artifacts import DiskFullError
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_beside_go_only_with_overwrite(tmp_path: Path, overwrite: bool, caplog: pytest.LogCaptureFixture) -> None:
+    beside = ["shop.index.json", "shop.intentions.jsonl", "shop.user"]
+    for name in beside:
+        (tmp_path / name).write_text("made at some cost")
+    with caplog.at_level(logging.INFO), placed("shop", tmp_path, overwrite) as target:
+        (target / "shop.inter").write_text("new")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    aside = ["shop.index.json.older", "shop.intentions.jsonl.older", "shop.inter"]
+    assert left == aside if overwrite else left == sorted([*beside, "shop.inter"])
+    assert all(name in caplog.text for name in beside)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", ".hidden", "", "a b"])
+def test_names_of_no_data_set(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a data set"), placed(name, tmp_path / name):
+        pytest.fail("a folder was made")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_made_for_nothing_go(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    with pytest.raises(ValueError, match="damaged"), placed("shop", tmp_path / "here" / "out" / "shop") as target:
+        (target / "shop.inter").write_text("half")
+        raise ValueError("damaged")
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_once(tmp_path: Path, number: int) -> None:
+    with pytest.raises(DiskFullError) as told, placed("shop", tmp_path / "out"):
+        raise OSError(number, "there is no room")
+    assert told.value.errno == number
+    assert told.value.strerror == (
+        f"no space left in {tmp_path / 'out'} (there is no room); nothing half written stays there: free some space, "
+        "or name a folder on another disk"
+    )
+    with pytest.raises(DiskFullError) as again, placed("shop", tmp_path / "out"):
+        raise told.value
+    assert again.value is told.value
+    assert full_disk(PermissionError(errno.EACCES, "Permission denied"), tmp_path) is None
+
+
+def test_minionerec_tells_of_files_that_give_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = "user_id,history_item_id,item_id\n"
+    (tmp_path / "train.csv").write_text(header + 'u,"[1, 2]",3\n')
+    (tmp_path / "test.csv").write_text(header)
+    given = ["minionerec", "shop", f"--train={tmp_path}/train.csv", f"--data_path={tmp_path}/out"]
+    assert main([*given, f"--items={tmp_path}/none.json"]) == 2
+    assert "none.json cannot be read (No such file or directory); name the right file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*given, f"--test={tmp_path}/test.csv"]) == 0
+    assert "test.csv has no rows below its header" in caplog.text
+
+
+def test_what_would_be_replaced_is_named_with_what_can_be_done(tmp_path: Path) -> None:
+    """A single file of others yields to --overwrite, a source to nothing."""
+    (tmp_path / "shop.item").write_text("older")
+    with (
+        pytest.raises(ValueError, match=r"shop\.item would be replaced.* --overwrite"),
+        placed("shop", tmp_path) as new,
+    ):
+        (new / "shop.item").write_text("new")
+    source = [tmp_path / "shop.item"]
+    with pytest.raises(ValueError, match="made from; name another"), placed("shop", tmp_path, True, source) as new:
+        (new / "shop.item").write_text("new")
+    assert (tmp_path / "shop.item").read_text() == "older"
