@@ -16,13 +16,13 @@ from recbole_lcrec.config.registry import check_model_name, known_keys
 from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, text
 from recbole_lcrec.config.values import did_you_mean
 
-__all__ = ["check_beams", "check_common_values", "check_history", "check_stages", "deal_out"]
+__all__ = ["check_beams", "check_common_values", "check_history", "check_stages", "values_for_model"]
 
 _PARALLEL = frozenset({"nproc", "ip", "port", "world_size", "offset", "group_offset", "local_rank"})
 _COMMAND_ONLY = frozenset({"config_files"})
 
 
-def deal_out(
+def values_for_model(
     values: Mapping[str, Any],
     source: str,
     model: str,

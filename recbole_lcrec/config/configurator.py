@@ -19,7 +19,7 @@ from recbole.evaluator import metric_types
 from recbole.utils import ModelType
 
 from recbole_lcrec.config import registry, settings
-from recbole_lcrec.config.checks import check_beams, check_common_values, check_history, check_stages, deal_out
+from recbole_lcrec.config.checks import check_beams, check_common_values, check_history, check_stages, values_for_model
 from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.values import parse_value, read_yaml, write_yaml
@@ -119,7 +119,7 @@ class Config(RecBoleConfig):
         for source, values in sources:
             run = self._run or (self.model,)
             self.external_config_dict.update(
-                deal_out(values, source, self.model, self.dataset, run, strict=source == "command line")
+                values_for_model(values, source, self.model, self.dataset, run, strict=source == "command line")
             )
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, type, str]:

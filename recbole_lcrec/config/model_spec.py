@@ -42,8 +42,8 @@ class ModelSpec:
             any data are read.
         build: ``(config, train_data) -> model``: how the model is built; None: ``model(config, dataset)``.
         pretrain: ``(model, config, train_data, saved) -> model``: a first stage that comes before the trainer.
-        load_folder: ``(folder) -> (config, restore)``: reads a folder that the model's trainer saved; ``restore(model)``
-            gives a freshly built model its weights. None: the trainer saves RecBole's ``.pth`` file.
+        load_folder: ``(folder) -> (config, restore)``: reads a folder that the model's trainer saved;
+            ``restore(model)`` gives a freshly built model its weights. None: the trainer saves RecBole's ``.pth`` file.
         load_answering: ``(folder, device, base_model, decoding) -> ItemAnswering``: opens a saved folder for
             :class:`~recbole_lcrec.serving.recommender.Recommender` without its data set. None: the run's data set and
             model are built anew.

@@ -17,7 +17,7 @@ from typing import Any
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import known_keys as settings_keys
 from recbole_lcrec.config.values import did_you_mean, read_yaml
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = [
     "FEATURE_KEYS",
@@ -47,11 +47,11 @@ def recbole_dir() -> Path:
     """RecBole's installed source folder, found without importing RecBole.
 
     Raises:
-        CannotGoOnError: RecBole is not installed.
+        RunAborted: RecBole is not installed.
     """
     spec = find_spec("recbole")
     if spec is None or not spec.submodule_search_locations:
-        raise CannotGoOnError("RecBole is not installed; install it with: pip install recbole==1.2.1")
+        raise RunAborted("RecBole is not installed; install it with: pip install recbole==1.2.1")
     return Path(next(iter(spec.submodule_search_locations)))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = ["properties_dir", "unused_path"]
 
@@ -25,13 +25,13 @@ def properties_dir(package: Path = _PACKAGE) -> Path:
         ``<package>/properties`` of an installed wheel, else ``<package>/../properties`` of a source checkout.
 
     Raises:
-        CannotGoOnError: Neither folder exists.
+        RunAborted: Neither folder exists.
     """
     places = (package / "properties", package.parent / "properties")
     for place in places:
         if (place / "model").is_dir():
             return place
-    raise CannotGoOnError(
+    raise RunAborted(
         f"the property files of recbole_lcrec are in neither {places[0]} nor {places[1]}; "
         "install the package again (pip install --force-reinstall .)"
     )

@@ -14,7 +14,7 @@ from logging import getLogger
 import numpy as np
 import torch
 
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 from recbole_lcrec.runtime.memory import lacks_memory
 
 __all__ = ["Parts", "plan_batches", "work_through"]
@@ -64,7 +64,7 @@ def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], Non
         parts: what earlier calls found out; is doubled when memory does not suffice.
 
     Raises:
-        CannotGoOnError: memory does not suffice for one user.
+        RunAborted: memory does not suffice for one user.
     """
     parts = parts or Parts()
     pending = _divided(batches, parts.count)
@@ -73,7 +73,7 @@ def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], Non
         if _fits(batch, work):
             continue
         if len(batch) == 1:
-            raise CannotGoOnError(
+            raise RunAborted(
                 "memory does not suffice to decode a single user: free some, lower MAX_ITEM_LIST_LENGTH or "
                 "decoding_beam_size, set decoding_exact=False, which widens the beam, or load the model in bf16 "
                 "(tuning_precision)"

@@ -10,7 +10,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = ["NORMALIZERS", "log_probs_of_logits", "next_token_log_probs", "require_normalizer"]
 
@@ -61,7 +61,7 @@ def next_token_log_probs(
         [R, Q, F], float32, nats, at most 0; 0 where not legal under ``full``, minus infinity under ``legal``.
 
     Raises:
-        CannotGoOnError: a logit is NaN or infinite.
+        RunAborted: a logit is NaN or infinite.
     """
     rows, flat, allowed = states.flatten(0, 1), tokens.flatten(0, 1), legal.flatten(0, 1)
     if among is not None:
@@ -96,7 +96,7 @@ def log_probs_of_logits(logits: Tensor, tokens: Tensor, legal: Tensor, room: Ten
         [n, F], float32, nats, at most 0; 0 where not legal.
 
     Raises:
-        CannotGoOnError: a logit is NaN or infinite.
+        RunAborted: a logit is NaN or infinite.
     """
     everything = torch.log_softmax(logits.float(), -1, out=room)
     scores = everything.gather(-1, tokens).masked_fill_(~legal, 0.0)
@@ -176,7 +176,7 @@ def _logits_among(head: nn.Module, rows: Tensor, among: Tensor) -> Tensor:
 
 def _require_finite(scores: Tensor) -> None:
     if not bool(torch.isfinite(scores).all()):
-        raise CannotGoOnError(
+        raise RunAborted(
             "the language model's logits are NaN or infinite, so no item can be ranked; look for NaN weights, or "
             "overflow if the model runs in float16 (bfloat16 or float32 mend that)"
         )

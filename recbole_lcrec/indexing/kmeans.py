@@ -11,7 +11,7 @@ import torch
 
 from recbole_lcrec.indexing.sinkhorn import scaled_cost, sinkhorn
 
-__all__ = ["evened", "kmeans", "residual_codebooks"]
+__all__ = ["balanced", "kmeans", "residual_codebooks"]
 
 _ROUNDS = 20
 _EVEN_ROUNDS = 8
@@ -32,7 +32,7 @@ def residual_codebooks(
         levels: H.
         size: K.
         generator: on the CPU; draws one seed a level.
-        even: whether ``evened`` follows each k-means, so that all codes are used alike.
+        even: whether ``balanced`` follows each k-means, so that all codes are used alike.
 
     Returns:
         float32 ``[H, K, d]``, finite for constant points, duplicates and fewer points than centres.
@@ -42,7 +42,7 @@ def residual_codebooks(
     for level in range(levels):
         seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
         centres = kmeans(residual, size, seed)
-        books.append(evened(centres, residual, seed) if even else centres)
+        books.append(balanced(centres, residual, seed) if even else centres)
         if level + 1 < levels:
             residual = _left_over(residual, books[-1], np.empty_like(points) if residual is points else residual)
     return np.stack(books)
@@ -73,7 +73,7 @@ def kmeans(points: np.ndarray, k: int, seed: int) -> np.ndarray:
     return np.concatenate([distinct, copies + 1e-3 * spread * noise])
 
 
-def evened(centres: np.ndarray, points: np.ndarray, seed: int) -> np.ndarray:
+def balanced(centres: np.ndarray, points: np.ndarray, seed: int) -> np.ndarray:
     """Centres ``[K, d]`` moved by Lloyd's rounds in which the plan of Eq. 6 maps points to centres, not the distance.
 
     K-means spends many centres on few far points and leaves crowds on the others. With equal shares the levels below

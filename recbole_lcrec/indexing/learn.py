@@ -88,7 +88,7 @@ def learn_item_index(
         "form": _FORM,
         "embeddings": embeddings,
         "items": n_items,
-        "settings": _that_matter(settings),
+        "settings": _index_relevant(settings),
         "seed": seed,
         "libraries": {"torch": version("torch"), "scipy": version("scipy"), "faiss": faiss.__version__},
     }
@@ -156,7 +156,7 @@ def _separated(
     return index, numbers
 
 
-def _that_matter(settings: IndexSettings) -> dict[str, Any]:
+def _index_relevant(settings: IndexSettings) -> dict[str, Any]:
     """The settings that an index is made of, without those that say where it comes from and how it is reported."""
     elsewhere = {"file", "embedding_file", "embedding_ids", "label_field", "report"}
     return {name: value for name, value in dataclasses.asdict(settings).items() if name not in elsewhere}

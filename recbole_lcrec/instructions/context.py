@@ -14,7 +14,7 @@ from recbole_lcrec.instructions.alignment_data import AlignmentData
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Template, Templates
 
-__all__ = ["Material", "draw"]
+__all__ = ["InstructionContext", "draw"]
 
 
 def draw(seed: int, epoch: int, datum: int, choices: int, subtask: str = "seq") -> int:
@@ -31,7 +31,7 @@ def draw(seed: int, epoch: int, datum: int, choices: int, subtask: str = "seq") 
 
 
 @dataclass(frozen=True)
-class Material:
+class InstructionContext:
     """What the sources of a run are made of.
 
     Attributes:

@@ -15,7 +15,7 @@ import numpy as np
 
 from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_tasks
-from recbole_lcrec.instructions.context import Material
+from recbole_lcrec.instructions.context import InstructionContext
 from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions
 from recbole_lcrec.instructions.templates import Instruction, Templates
 from recbole_lcrec.instructions.text_sources import (
@@ -158,7 +158,9 @@ class StreamsFirst:
         return self._of(epoch).instruction(epoch, datum)
 
 
-def _asymmetric(material: Material, title_tokens: np.ndarray | None, title_budget: int) -> dict[str, InstructionSource]:
+def _asymmetric(
+    material: InstructionContext, title_tokens: np.ndarray | None, title_budget: int
+) -> dict[str, InstructionSource]:
     targets = material.data.text_targets()
     sources: dict[str, InstructionSource] = {
         subtask: NextTextInstructions(subtask, material, targets[subtask])
@@ -172,7 +174,7 @@ def _asymmetric(material: Material, title_tokens: np.ndarray | None, title_budge
 
 
 def _family(
-    family: str, material: Material, title_tokens: np.ndarray | None, title_budget: int
+    family: str, material: InstructionContext, title_tokens: np.ndarray | None, title_budget: int
 ) -> dict[str, InstructionSource]:
     """The sources of a family in words, by sub-task."""
     if family == "seq":
@@ -234,7 +236,7 @@ def alignment_instructions(
             a tuning without SEQ; says what to do.
     """
     families, _ = chosen_tasks(settings.tasks, data)
-    material = Material(data, templates, max_history, seed)
+    material = InstructionContext(data, templates, max_history, seed)
 
     parts: list[tuple[str, InstructionSource]] = []
     for family in families:

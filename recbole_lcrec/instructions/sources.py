@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from recbole_lcrec.instructions.context import Material, draw
+from recbole_lcrec.instructions.context import InstructionContext, draw
 from recbole_lcrec.instructions.tasks import sequential_item_prediction, stream
 from recbole_lcrec.instructions.templates import Instruction
 
@@ -27,7 +27,7 @@ class SequentialInstructions:
         targets: int64, place of each datum's target in ``sequences.items``; none is a user's first.
     """
 
-    material: Material
+    material: InstructionContext
     targets: np.ndarray
 
     def size(self, epoch: int) -> int:
@@ -53,7 +53,7 @@ class StreamInstructions:
         material: what to build from; its templates are not used.
     """
 
-    material: Material
+    material: InstructionContext
 
     @cached_property
     def _ends(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from recbole_lcrec.instructions import tasks
-from recbole_lcrec.instructions.context import Material
+from recbole_lcrec.instructions.context import InstructionContext
 from recbole_lcrec.instructions.templates import Instruction
 
 __all__ = [
@@ -48,7 +48,7 @@ class ItemTextInstructions:
     """
 
     subtask: str
-    material: Material
+    material: InstructionContext
     rows: np.ndarray
 
     def size(self, epoch: int) -> int:
@@ -72,7 +72,7 @@ class NextTextInstructions:
     """
 
     subtask: str
-    material: Material
+    material: InstructionContext
     targets: np.ndarray
 
     def size(self, epoch: int) -> int:
@@ -104,7 +104,7 @@ class TitleHistoryInstructions:
         ValueError: the counts are not N, or a title of the sequences is above the budget all by itself.
     """
 
-    material: Material
+    material: InstructionContext
     targets: np.ndarray
     title_tokens: np.ndarray
     title_budget: int
@@ -147,7 +147,7 @@ class IntentionInstructions:
     """
 
     subtask: str
-    material: Material
+    material: InstructionContext
 
     def size(self, epoch: int) -> int:
         """Data of an epoch, the same in every epoch."""
@@ -175,7 +175,7 @@ class PreferenceInstructions:
         material: what to build from.
     """
 
-    material: Material
+    material: InstructionContext
 
     def size(self, epoch: int) -> int:
         """Data of an epoch, the same in every epoch."""

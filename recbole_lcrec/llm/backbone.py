@@ -36,7 +36,7 @@ from recbole_lcrec.llm.adapters import (
 from recbole_lcrec.llm.loading import load_model, load_part
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
-from recbole_lcrec.runtime.causal_models import why_not_causal
+from recbole_lcrec.runtime.causal_models import causal_lm_error
 
 __all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
 
@@ -78,7 +78,7 @@ def check_base_model(name: str) -> None:
             f"base_model = {name!r} is neither a folder with a Hugging Face model nor a model that can be fetched "
             f"from the hub; use {SCRATCH!r} to train a small model from nothing ({first_line(err)})"
         ) from err
-    problem = why_not_causal(config)
+    problem = causal_lm_error(config)
     if problem:
         raise ValueError(f"base_model = {name!r} {problem}; give the name or the folder of one")
 
@@ -209,7 +209,7 @@ def load_backbone(
 
     Raises:
         ValueError: the model cannot be loaded, lacks weights, or does not have what LoRA is to reach.
-        CannotGoOnError: memory does not suffice to load it.
+        RunAborted: memory does not suffice to load it.
     """
     if lora is not None and settings.base_model == SCRATCH:
         check_lora(lora, SCRATCH)

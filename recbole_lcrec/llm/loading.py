@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from recbole_lcrec.config.values import first_line
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 from recbole_lcrec.runtime.memory import lacks_memory
 
 __all__ = ["load_model", "load_part"]
@@ -46,13 +46,13 @@ def load_part(loader: Any, name: str, saved: bool = False, **options: Any) -> An
 
     Raises:
         ValueError: it cannot be loaded.
-        CannotGoOnError: memory does not suffice to load it.
+        RunAborted: memory does not suffice to load it.
     """
     try:
         return loader.from_pretrained(name, **options)
     except _DAMAGE as err:
         if lacks_memory(err):
-            raise CannotGoOnError(f"memory does not suffice to load {name}: {first_line(err)}") from err
+            raise RunAborted(f"memory does not suffice to load {name}: {first_line(err)}") from err
         raise _not_loaded(name, saved, f"{first_line(err)}; {_whole(saved)}") from err
     except (OSError, ValueError, ImportError) as err:  # transformers says itself what can be done
         raise _not_loaded(name, saved, first_line(err)) from err
@@ -72,7 +72,7 @@ def load_model(name: str, attention: str, dtype: torch.dtype | str, saved: bool 
 
     Raises:
         ValueError: it cannot be loaded, or its weights are not those of its configuration.
-        CannotGoOnError: memory does not suffice to load it.
+        RunAborted: memory does not suffice to load it.
     """
     model, report = load_part(
         AutoModelForCausalLM,

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from recbole_lcrec.decoding import Ranking
 
-__all__ = ["Tally"]
+__all__ = ["EvaluationStats"]
 
 
-class Tally:
+class EvaluationStats:
     """Counts over the users of one evaluation."""
 
     def __init__(self, beam_size: int) -> None:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from recbole_lcrec.runtime.artifacts import replace_text
-from recbole_lcrec.runtime.disk_full import full_disk
+from recbole_lcrec.runtime.disk_full import disk_full
 
 __all__ = ["DownloadError", "download"]
 
@@ -180,7 +180,7 @@ def _fetch_whole(part: _Part, size: int | None, digest: str | None, manner: _Man
     except OSError as err:
         kept = part.size() if part.version() else 0
         left = f"{kept:,} bytes of {part.target.name} are kept, and the next call goes on from there"
-        full = full_disk(err, part.target.parent, left) if kept else full_disk(err, part.target.parent)
+        full = disk_full(err, part.target.parent, left) if kept else disk_full(err, part.target.parent)
         if full is None:
             raise
         if not kept:

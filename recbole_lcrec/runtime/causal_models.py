@@ -9,12 +9,12 @@ from __future__ import annotations
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-__all__ = ["why_not_causal"]
+__all__ = ["causal_lm_error"]
 
 _ENDINGS = ("ForCausalLM", "LMHeadModel")
 
 
-def why_not_causal(config: PretrainedConfig) -> str:
+def causal_lm_error(config: PretrainedConfig) -> str:
     """What keeps a model from being a causal language model; empty when it is one.
 
     A type of model may have a causal class and others, as BERT has, so the class it was saved as counts too.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from errno import EACCES, EDQUOT, EISDIR, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from typing import Any
 
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = ["run_command"]
 
@@ -38,7 +38,7 @@ def run_command(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) 
         work = prepare()
         started = True
         work()
-    except (ValueError, OSError, CannotGoOnError) as err:
+    except (ValueError, OSError, RunAborted) as err:
         if isinstance(err, OSError) and err.errno not in _TOLD:
             raise
         if debug:

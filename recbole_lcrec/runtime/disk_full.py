@@ -10,10 +10,10 @@ from pathlib import Path
 
 from recbole_lcrec.runtime.artifacts import DiskFullError
 
-__all__ = ["full_disk"]
+__all__ = ["disk_full"]
 
 
-def full_disk(err: OSError, folder: Path, left: str = "nothing half written stays there") -> DiskFullError | None:
+def disk_full(err: OSError, folder: Path, left: str = "nothing half written stays there") -> DiskFullError | None:
     """The error that says where a disk is full and what can be done; None where that is not the trouble, or is said.
 
     Args:

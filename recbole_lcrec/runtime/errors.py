@@ -6,8 +6,8 @@ know who raises it.
 
 from __future__ import annotations
 
-__all__ = ["CannotGoOnError"]
+__all__ = ["RunAborted"]
 
 
-class CannotGoOnError(RuntimeError):
+class RunAborted(RuntimeError):
     """Logits are no numbers, memory does not suffice, a file changed under way: a command tells it in one line."""

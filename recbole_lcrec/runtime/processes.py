@@ -9,7 +9,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = ["from_all_processes", "from_first_process", "from_launcher", "process_count", "process_rank"]
 
@@ -23,7 +23,7 @@ def process_rank() -> int:
     """The number of this process among those that the launcher started; process 0 writes logs and results.
 
     Raises:
-        CannotGoOnError: there are several processes, but the launcher did not number them.
+        RunAborted: there are several processes, but the launcher did not number them.
     """
     return from_launcher("RANK") if process_count() > 1 else 0
 
@@ -54,10 +54,8 @@ def from_launcher(name: str) -> int:
     """A number that the launcher puts into the environment, such as ``LOCAL_RANK``.
 
     Raises:
-        CannotGoOnError: it is not there.
+        RunAborted: it is not there.
     """
     if name not in os.environ:
-        raise CannotGoOnError(
-            f"WORLD_SIZE is {process_count()} but {name} is not set; start the processes with torchrun"
-        )
+        raise RunAborted(f"WORLD_SIZE is {process_count()} but {name} is not set; start the processes with torchrun")
     return int(os.environ[name])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lcrec.indexing.kmeans import evened, kmeans, residual_codebooks
+from recbole_lcrec.indexing.kmeans import balanced, kmeans, residual_codebooks
 
 
 def nearest(points, centres):
@@ -45,7 +45,7 @@ def test_few_points_and_duplicates(n, spread):
     points = np.repeat(points, 3, axis=0)
     centres = kmeans(points, 8, seed=0)
     assert centres.shape == (8, 2) and centres.dtype == np.float32 and np.isfinite(centres).all()
-    assert np.isfinite(evened(centres, points, seed=0)).all()
+    assert np.isfinite(balanced(centres, points, seed=0)).all()
     distinct = np.unique(points, axis=0)
     if len(distinct) <= 8:
         assert {tuple(row) for row in distinct} <= {tuple(row) for row in centres}

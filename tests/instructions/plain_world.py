@@ -13,7 +13,7 @@ from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.alignment_data import AlignmentData
-from recbole_lcrec.instructions.context import Material
+from recbole_lcrec.instructions.context import InstructionContext
 from recbole_lcrec.instructions.subtasks import SUBTASKS
 from recbole_lcrec.instructions.templates import Template, Templates
 
@@ -82,5 +82,5 @@ def alignment_data(lists, titles=None, descriptions=None, n_items=6, **user_text
     return AlignmentData(sequences_of(lists), texts, titles, descriptions, **user_texts)
 
 
-def material(data: AlignmentData, max_history: int = 3, seed: int = 0) -> Material:
-    return Material(data, TEMPLATES, max_history, seed)
+def material(data: AlignmentData, max_history: int = 3, seed: int = 0) -> InstructionContext:
+    return InstructionContext(data, TEMPLATES, max_history, seed)

@@ -51,7 +51,7 @@ SharedReader.read = counted
 model.full_sort_predict, model.predict = remember(rank), remember(predict)
 result = dict(trainer.evaluate(test, load_best_model=False))
 with open(f"{sys.argv[2]}.{process_rank()}", "w") as stream:
-    json.dump({"result": result, "scores": digest.hexdigest(), "read": read, "users": model.tally.users}, stream)
+    json.dump({"result": result, "scores": digest.hexdigest(), "read": read, "users": model.stats.users}, stream)
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from recbole_lcrec.llm import loading
 from recbole_lcrec.llm.backbone import load_saved
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 
 
 def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,7 @@ def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monke
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
-    with pytest.raises(CannotGoOnError, match=r"memory does not suffice to load .*allocate memory"):
+    with pytest.raises(RunAborted, match=r"memory does not suffice to load .*allocate memory"):
         load_saved(tmp_path, "sdpa")
 
 

@@ -258,14 +258,14 @@ def test_packed_content_is_kept_packed(server, target):
     assert target.read_bytes() == BODY
 
 
-def full_disk(part, response, bar):
+def disk_full(part, response, bar):
     part.path.write_bytes(BODY[:1234])
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_full_disk_keeps_what_came_and_a_later_call_goes_on(server, target, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_receive", full_disk)
+        patch.setattr(module, "_receive", disk_full)
         with pytest.raises(DiskFullError, match="No space left") as told:
             fetch(server, target)
     assert told.value.errno == errno.ENOSPC and f"no space left in {target.parent} " in told.value.strerror
@@ -278,7 +278,7 @@ def test_a_full_disk_keeps_what_came_and_a_later_call_goes_on(server, target, mo
 
 def test_a_full_disk_leaves_no_part_that_nothing_could_go_on_with(server, target, monkeypatch):
     server.plan = [{"etag": None}]
-    monkeypatch.setattr(module, "_receive", full_disk)
+    monkeypatch.setattr(module, "_receive", disk_full)
     with pytest.raises(
         DiskFullError, match=f"in {re.escape(str(target.parent))} .*nothing half written stays there: free"
     ):

@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 from transformers import BertConfig, GPT2Config, LlamaConfig, PretrainedConfig, Qwen2Config, T5Config, ViTConfig
 
-from recbole_lcrec.runtime.causal_models import why_not_causal
+from recbole_lcrec.runtime.causal_models import causal_lm_error
 
 
 @pytest.mark.parametrize("kind", [LlamaConfig, Qwen2Config, GPT2Config])
 @pytest.mark.parametrize("saved_as", [None, ["LlamaForCausalLM"], ["GPT2LMHeadModel"]])
 def test_causal_language_models_pass(kind: type[PretrainedConfig], saved_as: list[str] | None) -> None:
-    assert why_not_causal(kind(architectures=saved_as)) == ""
+    assert causal_lm_error(kind(architectures=saved_as)) == ""
 
 
 @pytest.mark.parametrize("kind", [T5Config, ViTConfig])
 def test_other_types_are_named(kind: type[PretrainedConfig]) -> None:
-    assert why_not_causal(kind()).startswith(f"is of type '{kind.model_type}', which is no causal language model")
+    assert causal_lm_error(kind()).startswith(f"is of type '{kind.model_type}', which is no causal language model")
 
 
 def test_the_class_a_model_was_saved_as_is_named() -> None:
     expected = "was saved as BertModel, which is no causal language model"
-    assert why_not_causal(BertConfig(architectures=["BertModel"])) == expected
-    assert "saved as LlamaModel" in why_not_causal(LlamaConfig(architectures=["LlamaModel"]))
+    assert causal_lm_error(BertConfig(architectures=["BertModel"])) == expected
+    assert "saved as LlamaModel" in causal_lm_error(LlamaConfig(architectures=["LlamaModel"]))
 
 
 def test_a_type_that_can_be_causal_is_none_with_an_encoder_beside_it() -> None:
-    assert "no causal language model" in why_not_causal(BertConfig(is_encoder_decoder=True))
+    assert "no causal language model" in causal_lm_error(BertConfig(is_encoder_decoder=True))

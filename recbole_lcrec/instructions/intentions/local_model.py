@@ -25,7 +25,7 @@ from transformers import (
 from recbole_lcrec.config.settings import IntentionSettings
 from recbole_lcrec.config.values import first_line
 from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
-from recbole_lcrec.runtime.causal_models import why_not_causal
+from recbole_lcrec.runtime.causal_models import causal_lm_error
 
 __all__ = ["ask_local_model", "check_local_model"]
 
@@ -48,7 +48,7 @@ def check_local_model(folder: str) -> None:
         raise ValueError(
             f"intention_llm_model = {folder!r} holds no model with a tokenizer ({first_line(err)}); {_REMEDY}"
         ) from err
-    problem = why_not_causal(config)
+    problem = causal_lm_error(config)
     if problem:
         raise ValueError(f"intention_llm_model = {folder!r} {problem}; {_REMEDY}")
 

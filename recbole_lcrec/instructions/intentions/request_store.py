@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from recbole_lcrec.instructions.intentions.questions import Messages
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 from recbole_lcrec.runtime.fingerprints import fingerprint
 
 __all__ = ["RequestStore", "request_key"]
@@ -70,13 +70,13 @@ class RequestStore:
         """Keeps an answer, on disk when this returns; the first answer under a key stays.
 
         Raises:
-            CannotGoOnError: it cannot be written, as on a full disk.
+            RunAborted: it cannot be written, as on a full disk.
         """
         try:
             with self._lock, self._connection:
                 self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, answer))
         except sqlite3.Error as err:
-            raise CannotGoOnError(f"an answer cannot be written to {self._path} ({err})") from err
+            raise RunAborted(f"an answer cannot be written to {self._path} ({err})") from err
 
     def __len__(self) -> int:
         with self._lock:

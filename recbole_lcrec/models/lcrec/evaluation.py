@@ -19,7 +19,7 @@ from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score
 
 from recbole_lcrec.bridge.loading import HistoryMaskedLoader
-from recbole_lcrec.models.evaluation_stats import Tally
+from recbole_lcrec.models.evaluation_stats import EvaluationStats
 from recbole_lcrec.models.lcrec.template_report import over_templates
 from recbole_lcrec.runtime.processes import process_count, process_rank
 
@@ -98,13 +98,13 @@ class LCRecEvaluation(Trainer):
         """The metrics of a split, and what else ``results.json`` should say of them."""
         if self.model.decoding.eval_templates != "all":
             result = self._ranked(eval_data, show_progress)
-            return result, {"certified": self.model.tally.shares()}
+            return result, {"certified": self.model.stats.shares()}
         results, shares = [], []
         for template in range(self.model.writer.n_templates):
             self.logger.info(f"SEQ template {template} of {self.model.writer.n_templates}:")
             with self.model.asking(template):
                 results.append(self._ranked(eval_data, show_progress))
-            shares.append(self.model.tally.shares())
+            shares.append(self.model.stats.shares())
         report = over_templates(results, self.config["metric_decimal_place"])
         self.logger.info("Results by SEQ template:\n" + report.table())
         certified = {k: float(np.mean([share[k] for share in shares])) for k in shares[0]}
@@ -112,16 +112,16 @@ class LCRecEvaluation(Trainer):
 
     def _ranked(self, eval_data: Any, show_progress: bool, told: bool = True) -> Any:
         """RecBole's evaluation of the model as it is, and what the log should say of it."""
-        self.model.tally, started = Tally(self.model.decoding.beam_size), perf_counter()
+        self.model.stats, started = EvaluationStats(self.model.decoding.beam_size), perf_counter()
         result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress and self.is_main)
         if told:
-            decoding, users, seconds = self.model.decoding, self.model.tally.users, perf_counter() - started
-            searched = f"{decoding.beam_size} beams, " if self.model.tally.beam_sizes else "given items scored, "
+            decoding, users, seconds = self.model.decoding, self.model.stats.users, perf_counter() - started
+            searched = f"{decoding.beam_size} beams, " if self.model.stats.beam_sizes else "given items scored, "
             self.logger.info(
                 f"Ranked {users:,} users in {seconds:.1f} s, {users / seconds:.1f} a second: {searched}"
                 f"{self.model.candidates.n_items:,} items may come up, normaliser {decoding.normalizer}"
             )
-            for line in self.model.tally.lines():
+            for line in self.model.stats.lines():
                 self.logger.info(line)
         return result
 

@@ -38,7 +38,7 @@ from recbole_lcrec.llm.launch import deepspeed_asked, weight_dtype
 from recbole_lcrec.llm.response_loss import response_loss
 from recbole_lcrec.llm.text_lengths import TextLengths
 from recbole_lcrec.llm.tokens import item_token_ids
-from recbole_lcrec.models.evaluation_stats import Tally
+from recbole_lcrec.models.evaluation_stats import EvaluationStats
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
 from recbole_lcrec.models.lcrec.inputs import checked_templates
 from recbole_lcrec.models.lcrec.prompt_writer import PromptWriter, longest_row
@@ -108,7 +108,7 @@ class LCRec(SequentialRecommender):
         longest = max(map(len, self.writer.user_prompts([[0] * self.max_history], range(self.writer.n_templates))[0]))
         self._reader.check(longest, self.index.levels - 1, self.trie.max_token)
         self._kept: Ranker | None = None
-        self.tally = Tally(self.decoding.beam_size)
+        self.stats = EvaluationStats(self.decoding.beam_size)
         self._topk = [int(k) for k in config["topk"]]
         every = range(self.writer.n_templates)
         self._asking = tuple(every) if self.decoding.eval_templates == "ensemble" else (self.decoding.template,)
@@ -197,7 +197,7 @@ class LCRec(SequentialRecommender):
         else:
             left_out = histories if self.decoding.exclude_history else None
         beams = self._ranker().rank(self._prompts(histories), max(self._topk), left_out)
-        self.tally.add_ranking(beams, self._topk)
+        self.stats.add_ranking(beams, self._topk)
         scores = torch.full((len(histories), self.n_items), -torch.inf, device=self.device)
         # items that are not there (-1) score -inf in RecBole's column of padding
         scores.scatter_(1, (beams.items + 1).to(self.device), beams.log_probs.to(self.device))
@@ -205,7 +205,7 @@ class LCRec(SequentialRecommender):
 
     def _prompts(self, histories: Sequence[Sequence[int]]) -> list[list[list[int]]]:
         """Each user's questions, of the newest items that there is room for."""
-        self.tally.add_histories(len(histories), sum(len(history) > self.max_history for history in histories))
+        self.stats.add_histories(len(histories), sum(len(history) > self.max_history for history in histories))
         return self.writer.user_prompts([history[-self.max_history :] for history in histories], self._asking)
 
     def _ranker(self) -> Ranker:

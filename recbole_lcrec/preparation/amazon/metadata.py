@@ -18,7 +18,7 @@ import numpy as np
 from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.preparation.amazon.interactions import REVIEW_FIELDS, identifier
 from recbole_lcrec.preparation.raw_lines import BadLines, json_records
-from recbole_lcrec.runtime.errors import CannotGoOnError
+from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = ["ITEM_COLUMNS", "Metadata", "item_texts", "scan_metadata", "write_items"]
 
@@ -117,7 +117,7 @@ def write_items(metadata: Metadata, kept: np.ndarray, target: Path, show_progres
         show_progress: whether a bar shows the bytes read.
 
     Raises:
-        CannotGoOnError: the metadata file has changed since it was scanned.
+        RunAborted: the metadata file has changed since it was scanned.
     """
     item_of_line = {int(metadata.lines[row]): item for item, row in metadata.rows.items() if kept[row]}
     key = REVIEW_FIELDS[metadata.edition].item
@@ -135,7 +135,7 @@ def write_items(metadata: Metadata, kept: np.ndarray, target: Path, show_progres
             writer.writerow([item, *item_texts(record, metadata.edition)])
             written += 1
     if written != len(item_of_line):
-        raise CannotGoOnError(f"{metadata.path} has changed while it was read; begin again when it is whole")
+        raise RunAborted(f"{metadata.path} has changed while it was read; begin again when it is whole")
 
 
 def _title(raw: Any) -> str:

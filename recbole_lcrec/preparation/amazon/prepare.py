@@ -30,7 +30,7 @@ from recbole_lcrec.preparation.amazon.review_texts import TextSpool, read_texts
 from recbole_lcrec.preparation.download import download
 from recbole_lcrec.preparation.raw_lines import BadLines
 from recbole_lcrec.runtime.artifacts import Artifact, ArtifactStore
-from recbole_lcrec.runtime.disk_full import full_disk
+from recbole_lcrec.runtime.disk_full import disk_full
 
 __all__ = ["AmazonOptions", "amazon_artifact", "download_amazon", "prepare_amazon", "require_raw", "write_amazon"]
 
@@ -138,7 +138,7 @@ def prepare_amazon(
         for file in (f"{name}.{_REPORT}", f"{name}.item", final.name):
             os.replace(partial / file, out_folder / file)
     except OSError as err:
-        if (full := full_disk(err, out_folder)) is None:
+        if (full := disk_full(err, out_folder)) is None:
             raise
         raise full from err
     finally:

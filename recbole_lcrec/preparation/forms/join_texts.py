@@ -23,7 +23,7 @@ from recbole_lcrec.preparation.forms.atomic_table import AtomicTable, read_atomi
 from recbole_lcrec.preparation.forms.atomic_writer import write_atomic
 from recbole_lcrec.preparation.forms.recbole_downloads import recbole_addresses
 from recbole_lcrec.preparation.raw_lines import BadLines
-from recbole_lcrec.runtime.disk_full import full_disk
+from recbole_lcrec.runtime.disk_full import disk_full
 
 __all__ = ["category_in", "find_metadata", "join_texts"]
 
@@ -142,7 +142,7 @@ def join_texts(
         write_atomic(partial / final.name, _joined(catalogue, item_field, texts, older))
         os.replace(partial / final.name, final)
     except OSError as err:
-        if (full := full_disk(err, folder, "the older item file stays")) is None:
+        if (full := disk_full(err, folder, "the older item file stays")) is None:
             raise
         raise full from err
     finally:

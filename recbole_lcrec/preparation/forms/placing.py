@@ -14,7 +14,7 @@ from filecmp import cmp
 from logging import getLogger
 from pathlib import Path
 
-from recbole_lcrec.runtime.disk_full import full_disk
+from recbole_lcrec.runtime.disk_full import disk_full
 
 __all__ = ["placed", "require_name"]
 
@@ -122,7 +122,7 @@ def placed(name: str, folder: Path, overwrite: bool = False, sources: Iterable[P
         for path in written:
             os.replace(path, folder / path.name)
     except OSError as err:
-        if (full := full_disk(err, folder)) is None:
+        if (full := disk_full(err, folder)) is None:
             raise
         raise full from err
     finally:

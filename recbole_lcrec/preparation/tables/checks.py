@@ -18,7 +18,7 @@ from recbole_lcrec.preparation.amazon.report import Counts
 from recbole_lcrec.preparation.five_core import first_of_each, k_core
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Example, Finding, examples_of, finding
 from recbole_lcrec.preparation.tables.reading import OwnTable
-from recbole_lcrec.preparation.tables.rows import usable_rows, without_odd_ids
+from recbole_lcrec.preparation.tables.rows import usable_rows, without_reserved_ids
 
 __all__ = ["Interactions", "choose_rows", "read_interactions"]
 
@@ -94,7 +94,7 @@ def read_interactions(
     Raises:
         ValueError: more bad rows than the limit, times in several units, or dates in digits alone.
     """
-    columns, marked = without_odd_ids(table, ("user_id", "item_id")) if odd_ids == "mark" else (table.columns, ())
+    columns, marked = without_reserved_ids(table, ("user_id", "item_id")) if odd_ids == "mark" else (table.columns, ())
     table = OwnTable(table.path, columns, table.lines, table.digests, table.broken, table.unit)
     times = _read_times(table, time_format)
     bad: dict[str, tuple[np.ndarray, pd.Series]] = {}

@@ -38,7 +38,7 @@ from recbole_lcrec.preparation.tables.items import Catalogue, clean_columns, com
 from recbole_lcrec.preparation.tables.page import render_import
 from recbole_lcrec.preparation.tables.reading import OwnTable, TableSource, open_table
 from recbole_lcrec.preparation.tables.report import ImportReport, describe, describe_texts, suggest_commands
-from recbole_lcrec.preparation.tables.rows import require_numbers, without_odd_ids
+from recbole_lcrec.preparation.tables.rows import require_numbers, without_reserved_ids
 
 __all__ = ["ImportOptions", "import_tables", "name_of"]
 
@@ -250,7 +250,7 @@ def _catalogue(
         return Catalogue(pd.DataFrame({"item_id": pd.Series([], dtype=object)}), np.zeros(0, dtype=np.int64)), ()
     marked: tuple[Finding, ...] = ()
     if options.odd_ids == "mark":
-        columns, marked = without_odd_ids(table, ("item_id",))
+        columns, marked = without_reserved_ids(table, ("item_id",))
         table = replace(table, columns=columns)
     columns, cleaned = clean_columns("cleaned_items", table.columns, types, table.lines, table.path.name, table.unit)
     catalogue, found = read_catalogue(replace(table, columns=columns), options.bad_row_limit)

@@ -15,13 +15,13 @@ from recbole_lcrec.data.reserved_ids import ODD_IDS, READ_AS_MISSING
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Finding, examples_of, finding
 from recbole_lcrec.preparation.tables.reading import OwnTable
 
-__all__ = ["require_numbers", "usable_rows", "without_odd_ids"]
+__all__ = ["require_numbers", "usable_rows", "without_reserved_ids"]
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _PLAIN = {"float": rf"\s*{_NUMBER}\s*", "float_seq": rf"\s*{_NUMBER}(?:\s+{_NUMBER})*\s*"}
 
 
-def without_odd_ids(table: OwnTable, names: Collection[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+def without_reserved_ids(table: OwnTable, names: Collection[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
     """Ids that RecBole reads as missing, with an underscore behind.
 
     Raises:

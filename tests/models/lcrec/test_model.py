@@ -204,7 +204,7 @@ def test_long_histories_lose_their_oldest_items(
     interaction = one_batch(valid)
     scores = model.eval().full_sort_predict(interaction)
     lengths = interaction[model.ITEM_SEQ_LEN].tolist()
-    assert model.tally.shortened == sum(length > 3 for length in lengths) > 0
+    assert model.stats.shortened == sum(length > 3 for length in lengths) > 0
     newest = interaction.repeat_interleave(1)
     kept = torch.zeros_like(interaction[model.ITEM_SEQ])
     for row, length in enumerate(lengths):

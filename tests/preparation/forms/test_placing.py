@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recbole_lcrec.cli.data import main
-from recbole_lcrec.preparation.forms.placing import full_disk, placed
+from recbole_lcrec.preparation.forms.placing import disk_full, placed
 from recbole_lcrec.runtime.artifacts import DiskFullError
 
 
@@ -53,7 +53,7 @@ def test_a_full_disk_is_told_once(tmp_path: Path, number: int) -> None:
     with pytest.raises(DiskFullError) as again, placed("shop", tmp_path / "out"):
         raise told.value
     assert again.value is told.value
-    assert full_disk(PermissionError(errno.EACCES, "Permission denied"), tmp_path) is None
+    assert disk_full(PermissionError(errno.EACCES, "Permission denied"), tmp_path) is None
 
 
 def test_minionerec_tells_of_files_that_give_nothing(
