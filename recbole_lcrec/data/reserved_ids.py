@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ODD_IDS", "READ_AS_MISSING", "missing_words"]
+__all__ = ["READ_AS_MISSING", "RESERVED_IDS", "missing_words"]
 
 READ_AS_MISSING = {
     *("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "n/a", "NA", "NULL", "null", "None"),
     *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 }
 """Words that RecBole, as pandas does, takes for a missing value."""
-ODD_IDS = frozenset([*READ_AS_MISSING, "[PAD]"])
+RESERVED_IDS = frozenset([*READ_AS_MISSING, "[PAD]"])
 """Ids that RecBole's reader takes for missing values, and the name that RecBole gives its padding."""
 
 

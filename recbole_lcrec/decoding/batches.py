@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from recbole_lcrec.runtime.errors import RunAborted
-from recbole_lcrec.runtime.memory import lacks_memory
+from recbole_lcrec.runtime.memory import is_out_of_memory
 
 __all__ = ["Parts", "plan_batches", "work_through"]
 
@@ -94,7 +94,7 @@ def _fits(batch: np.ndarray, work: Callable[[np.ndarray], None]) -> bool:
     try:
         work(batch)
     except (MemoryError, RuntimeError) as err:
-        if not lacks_memory(err):
+        if not is_out_of_memory(err):
             raise
     else:
         return True

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from recbole_lcrec.config.values import first_line
 from recbole_lcrec.runtime.errors import RunAborted
-from recbole_lcrec.runtime.memory import lacks_memory
+from recbole_lcrec.runtime.memory import is_out_of_memory
 
 __all__ = ["load_model", "load_part"]
 
@@ -51,7 +51,7 @@ def load_part(loader: Any, name: str, saved: bool = False, **options: Any) -> An
     try:
         return loader.from_pretrained(name, **options)
     except _DAMAGE as err:
-        if lacks_memory(err):
+        if is_out_of_memory(err):
             raise RunAborted(f"memory does not suffice to load {name}: {first_line(err)}") from err
         raise _not_loaded(name, saved, f"{first_line(err)}; {_whole(saved)}") from err
     except (OSError, ValueError, ImportError) as err:  # transformers says itself what can be done

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["lacks_memory"]
+__all__ = ["is_out_of_memory"]
 
 _SIGNS = ("DefaultCPUAllocator", "bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def lacks_memory(err: BaseException) -> bool:
+def is_out_of_memory(err: BaseException) -> bool:
     """PyTorch's allocator for the CPU has no error of its own, nor have the libraries that it calls."""
     if isinstance(err, (torch.OutOfMemoryError, MemoryError)):
         return True

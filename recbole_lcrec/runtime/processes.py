@@ -6,7 +6,6 @@ Knows the launcher's environment variables. Refuses to know what the processes d
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from typing import Any
 
 from recbole_lcrec.runtime.errors import RunAborted
@@ -36,8 +35,10 @@ def from_first_process(value: Any) -> Any:
     """
     if process_count() == 1:
         return value
+    from torch import distributed
+
     box = [value]
-    import_module("torch.distributed").broadcast_object_list(box, src=0)
+    distributed.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -45,8 +46,10 @@ def from_all_processes(value: Any) -> list[Any]:
     """The values of all processes, in their order, in every process. The process group must be open already."""
     if process_count() == 1:
         return [value]
+    from torch import distributed
+
     box: list[Any] = [None] * process_count()
-    import_module("torch.distributed").all_gather_object(box, value)
+    distributed.all_gather_object(box, value)
     return box
 
 

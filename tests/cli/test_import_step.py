@@ -32,7 +32,7 @@ def test_flags_reach_the_import(tmp_path: Path) -> None:
     (tmp_path / "my.tsv").write_bytes("who\tsku\tat\tstars\nann\tx\t31.01.24\té\nbob\tx\t01.02.24\t\n".encode("cp1252"))
     words = "shop --interactions=my.tsv --columns user_id=who,item_id=sku timestamp=at --columns rating=stars"
     words += " --types rating=token --separator=tab --encoding=cp1252 --no_quotes --time_format=%d.%m.%y"
-    words += " --bad_row_limit=0 --odd_ids=mark --first_only --min_user_interactions=1 --min_item_interactions=2"
+    words += " --bad_row_limit=0 --reserved_ids=mark --first_only --min_user_interactions=1 --min_item_interactions=2"
     run([*words.split(), f"--data_path={tmp_path / 'out'}"])
     assert (tmp_path / "out" / "shop" / "shop.inter").read_text(encoding="utf-8") == (
         "user_id:token\titem_id:token\ttimestamp:float\trating:token\nann\tx\t1706659200\té\nbob\tx\t1706745600\t\n"
@@ -72,6 +72,22 @@ def test_a_file_that_gives_no_name(tmp_path: Path, capsys: pytest.CaptureFixture
     told = capsys.readouterr().err
     assert "cannot name a data set" in told and file in told and "import NAME" in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--reserved_ids", "--odd_ids"])
+def test_reserved_ids_are_marked(tmp_path: Path, caplog: pytest.LogCaptureFixture, flag: str) -> None:
+    """Under the flag's name, and under its older name with one warning."""
+    (tmp_path / "shop.csv").write_text("user_id,item_id,timestamp\nu,NA,1\nu,i,2\n", encoding="utf-8")
+    assert main(["import", f"--interactions={tmp_path / 'shop.csv'}", f"--data_path={tmp_path}", f"{flag}=mark"]) == 0
+    assert "u\tNA_\t1\n" in (tmp_path / "shop" / "shop.inter").read_text(encoding="utf-8")
+    assert caplog.text.count("--odd_ids is deprecated; use --reserved_ids") == (flag == "--odd_ids")
+
+
+def test_both_names_of_the_flag_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "shop.csv"
+    table.write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
+    assert main(["import", f"--interactions={table}", "--odd_ids=stop", "--reserved_ids=mark"]) == 2
+    assert "give only --reserved_ids" in capsys.readouterr().err
 
 
 def test_help_comes_without_loading_anything(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ Knows its flags. Refuses to know tables, checks and reports.
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from recbole_lcrec.cli.data.step import Step
@@ -50,8 +51,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--bad_row_limit", default="1%", metavar="N", help="unusable rows that are left out before it stops (1%%)"
     )
     parser.add_argument(
-        "--odd_ids", default="stop", metavar="WAY", help="ids such as NA and null: stop, or mark (written as NA_)"
+        "--reserved_ids",
+        metavar="MODE",
+        help="ids that RecBole reads as missing, such as NA and null: stop (the default), or mark (written as NA_)",
     )
+    parser.add_argument("--odd_ids", help=argparse.SUPPRESS)
     parser.add_argument("--first_only", action="store_true", help="a user's first interaction with an item alone")
     parser.add_argument("--drop_unknown_items", action="store_true", help="leave out what --items does not list")
     for who in ("user", "item"):
@@ -61,6 +65,21 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a data set of this name, with its index and intentions"
     )
+
+
+def _reserved_ids(options: argparse.Namespace) -> str:
+    """Return the value of ``--reserved_ids``, which the older flag ``--odd_ids`` also sets.
+
+    Raises:
+        ValueError: Both flags are given.
+    """
+    mode: str | None = options.reserved_ids
+    if options.odd_ids is not None:
+        if mode is not None:
+            raise ValueError("--odd_ids is an older name of --reserved_ids; give only --reserved_ids")
+        logging.getLogger().warning("--odd_ids is deprecated; use --reserved_ids")
+        mode = options.odd_ids
+    return "stop" if mode is None else mode
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -81,7 +100,7 @@ def _import(options: argparse.Namespace) -> None:
             quotes=not options.no_quotes,
             time_format=options.time_format,
             bad_row_limit=BadRowLimit(options.bad_row_limit),
-            odd_ids=options.odd_ids,
+            reserved_ids=_reserved_ids(options),
             first_only=options.first_only,
             drop_unknown_items=options.drop_unknown_items,
             min_user_interactions=options.min_user_interactions,

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lcrec.data.reserved_ids import ODD_IDS
+from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.preparation.raw_lines import BadLines, csv_records, json_records
 
 __all__ = [
@@ -92,7 +92,7 @@ def identifier(raw: Any, what: str) -> str:
     text = str(raw).strip() if isinstance(raw, (str, int)) else ""
     if not text or _NOT_IN_IDS.search(text):
         raise ValueError(f"no usable id of {what}: {raw!r:.80}")
-    if text in ODD_IDS:
+    if text in RESERVED_IDS:
         raise ValueError(f"no usable id of {what}: {text!r} is a missing value or padding to RecBole; rename it")
     return text
 

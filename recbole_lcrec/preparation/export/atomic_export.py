@@ -16,13 +16,13 @@ from recbole_lcrec.preparation.forms.convert import convert_published
 from recbole_lcrec.preparation.forms.placing import placed
 from recbole_lcrec.preparation.locate import DataFiles, find_data_files
 
-__all__ = ["atomic_files", "companions", "export_atomic", "own_files"]
+__all__ = ["atomic_files", "companions", "export_atomic", "source_files"]
 
 _ATOMIC = ("inter", "item", "user", "kg", "link", "net")
 _COMPANIONS = ("index.json", "user.json", "intentions.jsonl")
 
 
-def own_files(files: DataFiles) -> list[Path]:
+def source_files(files: DataFiles) -> list[Path]:
     """Every file of a data set where the user keeps it, raw ones included."""
     known = (*_ATOMIC, *_COMPANIONS, "inter.json", "item.json", "item2id", "user2id")
     beside = [path for suffix in known if (path := files.folder / f"{files.name}.{suffix}").is_file()]
@@ -82,7 +82,7 @@ def export_atomic(
         OSError: the disk is full, say; what was half written is gone.
     """
     files = find_data_files(name, folder)
-    with placed(name, out_folder, overwrite, own_files(files)) as partial:
+    with placed(name, out_folder, overwrite, source_files(files)) as partial:
         _make_atomic(files, partial, show_progress)
         for path in companions(files):
             shutil.copyfile(path, partial / path.name)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from recbole_lcrec.data.reserved_ids import missing_words
 from recbole_lcrec.data.sequences import exact_time_ranks
-from recbole_lcrec.preparation.export.atomic_export import atomic_files, own_files
+from recbole_lcrec.preparation.export.atomic_export import atomic_files, source_files
 from recbole_lcrec.preparation.export.renumber import numbered_index, numbered_lines, numbered_user_texts, numbers_of
 from recbole_lcrec.preparation.forms.atomic_table import AtomicTable, read_atomic
 from recbole_lcrec.preparation.forms.convert import TEXT_FIELDS, numbers_first, one_line
@@ -100,7 +100,7 @@ def publish(
     beside = files.folder / f"{name}.user.json"
     user_file = _named(user_file) or (beside if beside.is_file() else None)
     lines_file = files.folder / f"{name}.intentions.jsonl"
-    sources = [*own_files(files), *(path for path in (index_file, user_file) if path)]
+    sources = [*source_files(files), *(path for path in (index_file, user_file) if path)]
     with placed(name, out_folder, overwrite, sources) as target:
         with atomic_files(files, target, show_progress) as source:
             sequences = _sequences(read_atomic(source / f"{name}.inter"), columns)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from recbole_lcrec.config.values import KeyTwiceError, distinct_keys
 from recbole_lcrec.data.item_text import leaves
-from recbole_lcrec.data.reserved_ids import ODD_IDS
+from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.preparation.forms.atomic_writer import write_atomic
 from recbole_lcrec.preparation.forms.id_files import original_ids
 
@@ -204,7 +204,7 @@ def _check_ids(ids: Iterable[str], source: Path | None) -> None:
 
 
 def _warn_of_odd(name: str, ids: Iterable[str]) -> None:
-    odd = [one for one in ids if one in ODD_IDS]
+    odd = [one for one in ids if one in RESERVED_IDS]
     if odd:
         getLogger().warning(
             f"{name}: RecBole takes {len(odd):,} id(s) for missing values, whose rows it leaves out, or for its "

@@ -7,17 +7,17 @@ takes values and gives values; what is left out is counted, with the first lines
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from recbole_lcrec.data.reserved_ids import ODD_IDS
+from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.data.times import KINDS, Times, looks_like_dates, parse_times
 from recbole_lcrec.preparation.amazon.report import Counts
 from recbole_lcrec.preparation.five_core import first_of_each, k_core
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Example, Finding, examples_of, finding
-from recbole_lcrec.preparation.tables.reading import OwnTable
+from recbole_lcrec.preparation.tables.reading import RawTable
 from recbole_lcrec.preparation.tables.rows import usable_rows, without_reserved_ids
 
 __all__ = ["Interactions", "choose_rows", "read_interactions"]
@@ -80,29 +80,31 @@ class Interactions:
 
 
 def read_interactions(
-    table: OwnTable, time_format: str | None, odd_ids: str, limit: BadRowLimit, now: int | None = None
+    table: RawTable, time_format: str | None, reserved_ids: str, limit: BadRowLimit, now: int | None = None
 ) -> tuple[Interactions, tuple[Counts, ...], tuple[Finding, ...]]:
     """The rows with a user, an item and a time.
 
     Args:
         table: with ``user_id``, ``item_id`` and ``timestamp``.
         time_format: see :func:`parse_times`.
-        odd_ids: ``stop`` counts ids that RecBole reads as missing among the bad rows, ``mark`` writes them otherwise.
+        reserved_ids: ``stop`` counts ids that RecBole reads as missing as bad rows, ``mark`` appends an underscore.
         limit: of bad rows.
         now: nanoseconds since 1970, to tell times in the future; None for no telling.
 
     Raises:
         ValueError: more bad rows than the limit, times in several units, or dates in digits alone.
     """
-    columns, marked = without_reserved_ids(table, ("user_id", "item_id")) if odd_ids == "mark" else (table.columns, ())
-    table = OwnTable(table.path, columns, table.lines, table.digests, table.broken, table.unit)
+    columns, marked = (
+        without_reserved_ids(table, ("user_id", "item_id")) if reserved_ids == "mark" else (table.columns, ())
+    )
+    table = RawTable(table.path, columns, table.lines, table.digests, table.broken, table.unit)
     times = _read_times(table, time_format)
     bad: dict[str, tuple[np.ndarray, pd.Series]] = {}
     for key, name in (("blank_user", "user_id"), ("blank_item", "item_id")):
         bad[key] = table.columns[name].str.strip().eq("").to_numpy(bool), table.columns[name]
     for name in ("user_id", "item_id"):
         bad[f"nul_id {name}"] = table.columns[name].str.contains("\0", regex=False).to_numpy(bool), table.columns[name]
-        bad[f"missing_id {name}"] = table.columns[name].isin(ODD_IDS).to_numpy(bool), table.columns[name]
+        bad[f"missing_id {name}"] = table.columns[name].isin(RESERVED_IDS).to_numpy(bool), table.columns[name]
     bad["bad_time"] = times.kinds == 0, table.columns["timestamp"]
     usable, dropped = usable_rows(table, bad, limit)
     kept = Interactions(table.columns, table.lines, table.digests, times.nanoseconds, table.path.name, table.unit)
@@ -116,7 +118,7 @@ def read_interactions(
     return kept, tuple(steps), (*dropped, *marked, *told, *_told_ids(kept))
 
 
-def _read_times(table: OwnTable, time_format: str | None) -> Times:
+def _read_times(table: RawTable, time_format: str | None) -> Times:
     texts = table.columns["timestamp"].to_numpy(object)
     if time_format is None and looks_like_dates(texts):
         raise ValueError(

@@ -34,12 +34,12 @@ _WORDS = {
         "ids that RecBole reads as missing",
         "RecBole's files cannot hold ids such as NA, null or nan: RecBole would drop these rows without a word. Often "
         "they stand for a visitor who is not known.",
-        "--odd_ids=mark keeps them with an underscore behind (NA_); else rename them in the table.",
+        "--reserved_ids=mark keeps them with an underscore behind (NA_); else rename them in the table.",
     ),
     "marked_ids": (
         "ids written with an underscore behind",
         "RecBole reads the ids NA, null and the like as missing, so they are written as NA_, null_ and so on "
-        "(--odd_ids=mark).",
+        "(--reserved_ids=mark).",
         "Ask for these users and items by the new ids.",
     ),
     "bad_time": (

@@ -36,13 +36,13 @@ from recbole_lcrec.preparation.tables.columns import (
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Finding
 from recbole_lcrec.preparation.tables.items import Catalogue, clean_columns, complete_catalogue, read_catalogue
 from recbole_lcrec.preparation.tables.page import render_import
-from recbole_lcrec.preparation.tables.reading import OwnTable, TableSource, open_table
+from recbole_lcrec.preparation.tables.reading import RawTable, TableSource, open_table
 from recbole_lcrec.preparation.tables.report import ImportReport, describe, describe_texts, suggest_commands
 from recbole_lcrec.preparation.tables.rows import require_numbers, without_reserved_ids
 
 __all__ = ["ImportOptions", "import_tables", "name_of"]
 
-_ODD_ID_WAYS = ("stop", "mark")
+_RESERVED_ID_MODES = ("stop", "mark")
 _SUFFIXES = re.compile(r"(?:\.(?:csv|tsv|tab|txt|json|jsonl|ndjson|parquet|pq|gz))+\Z", re.IGNORECASE)
 
 
@@ -62,7 +62,7 @@ class ImportOptions:
         quotes: whether double quotes enclose fields.
         time_format: of the times; None: found out.
         bad_row_limit: how many rows of each table may be left out as unusable.
-        odd_ids: ``stop`` counts ids that RecBole reads as missing (NA, null) as unusable, ``mark`` writes them as NA_.
+        reserved_ids: ``stop`` counts ids that RecBole reads as missing (NA, null) as bad rows, ``mark`` writes NA_.
         first_only: whether a user's later interactions with an item are left out.
         drop_unknown_items: whether interactions with items that the table of items lacks are left out.
         min_user_interactions: the fewest interactions of a user; 0 for any.
@@ -84,7 +84,7 @@ class ImportOptions:
     quotes: bool = True
     time_format: str | None = None
     bad_row_limit: BadRowLimit = field(default_factory=BadRowLimit)
-    odd_ids: str = "stop"
+    reserved_ids: str = "stop"
     first_only: bool = False
     drop_unknown_items: bool = False
     min_user_interactions: int = 0
@@ -93,8 +93,8 @@ class ImportOptions:
 
     def __post_init__(self) -> None:
         require_name(self.name)
-        if self.odd_ids not in _ODD_ID_WAYS:
-            raise ValueError(f"--odd_ids={self.odd_ids!r} must be one of {', '.join(_ODD_ID_WAYS)}")
+        if self.reserved_ids not in _RESERVED_ID_MODES:
+            raise ValueError(f"--reserved_ids={self.reserved_ids!r} must be one of {', '.join(_RESERVED_ID_MODES)}")
         for key in ("min_user_interactions", "min_item_interactions"):
             if getattr(self, key) < 0:
                 raise ValueError(f"--{key}={getattr(self, key)} must be 0 or more")
@@ -148,7 +148,7 @@ class _Inputs:
 
     sources: Mapping[str, TableSource]
     fields: Mapping[str, Mapping[str, str]]
-    tables: Mapping[str, OwnTable]
+    tables: Mapping[str, RawTable]
     types: Mapping[str, Mapping[str, str]]
 
 
@@ -190,7 +190,7 @@ def _write(options: ImportOptions, target: Path, begin: float) -> ImportReport:
     item_types, types = given.types.get(ITEMS, {"item_id": "token"}), given.types[INTERACTIONS]
     catalogue, on_items = _catalogue(options, given.tables.get(ITEMS), item_types)
     kept, steps, found = read_interactions(
-        given.tables[INTERACTIONS], options.time_format, options.odd_ids, options.bad_row_limit, time_ns()
+        given.tables[INTERACTIONS], options.time_format, options.reserved_ids, options.bad_row_limit, time_ns()
     )
     kept, later_steps, later_found = choose_rows(
         kept,
@@ -244,12 +244,12 @@ def _write(options: ImportOptions, target: Path, begin: float) -> ImportReport:
 
 
 def _catalogue(
-    options: ImportOptions, table: OwnTable | None, types: Mapping[str, str]
+    options: ImportOptions, table: RawTable | None, types: Mapping[str, str]
 ) -> tuple[Catalogue, tuple[Finding, ...]]:
     if table is None:
         return Catalogue(pd.DataFrame({"item_id": pd.Series([], dtype=object)}), np.zeros(0, dtype=np.int64)), ()
     marked: tuple[Finding, ...] = ()
-    if options.odd_ids == "mark":
+    if options.reserved_ids == "mark":
         columns, marked = without_reserved_ids(table, ("item_id",))
         table = replace(table, columns=columns)
     columns, cleaned = clean_columns("cleaned_items", table.columns, types, table.lines, table.path.name, table.unit)

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_lcrec.data.item_text import clean_text
-from recbole_lcrec.data.reserved_ids import ODD_IDS
+from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Finding, examples_of, finding
-from recbole_lcrec.preparation.tables.reading import OwnTable
+from recbole_lcrec.preparation.tables.reading import RawTable
 from recbole_lcrec.preparation.tables.rows import usable_rows
 
 __all__ = ["Catalogue", "clean_columns", "complete_catalogue", "read_catalogue"]
@@ -40,7 +40,7 @@ class Catalogue:
         return len(self.lines)
 
 
-def read_catalogue(table: OwnTable, limit: BadRowLimit) -> tuple[Catalogue, tuple[Finding, ...]]:
+def read_catalogue(table: RawTable, limit: BadRowLimit) -> tuple[Catalogue, tuple[Finding, ...]]:
     """The items of the table, in its order.
 
     Args:
@@ -54,7 +54,7 @@ def read_catalogue(table: OwnTable, limit: BadRowLimit) -> tuple[Catalogue, tupl
     bad = {
         "blank_item_rows": (ids.str.strip().eq("").to_numpy(bool), ids),
         "nul_id": (ids.str.contains("\0", regex=False).to_numpy(bool), ids),
-        "missing_id": (ids.isin(ODD_IDS).to_numpy(bool), ids),
+        "missing_id": (ids.isin(RESERVED_IDS).to_numpy(bool), ids),
     }
     usable, found = usable_rows(table, bad, limit)
     columns, lines = table.columns[usable].reset_index(drop=True), table.lines[usable]
@@ -71,7 +71,7 @@ def read_catalogue(table: OwnTable, limit: BadRowLimit) -> tuple[Catalogue, tupl
     return Catalogue(columns, lines), found
 
 
-def _require_one_row(table: OwnTable, columns: pd.DataFrame, lines: np.ndarray) -> None:
+def _require_one_row(table: RawTable, columns: pd.DataFrame, lines: np.ndarray) -> None:
     twins = columns["item_id"].duplicated(keep=False).to_numpy()
     if not twins.any():
         return

@@ -28,7 +28,7 @@ from recbole_lcrec.preparation.tables.form import TableForm, find_form, undecoda
 from recbole_lcrec.preparation.tables.parquet import column_names, column_texts
 from recbole_lcrec.preparation.tables.typed_texts import json_text
 
-__all__ = ["Broken", "OwnTable", "TableSource", "open_table"]
+__all__ = ["Broken", "RawTable", "TableSource", "open_table"]
 
 _ROWS_AT_ONCE = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -47,7 +47,7 @@ class Broken:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnTable:
+class RawTable:
     """The wanted columns of a table of R rows.
 
     Attributes:
@@ -78,7 +78,7 @@ class TableSource:
     form: TableForm
     columns: tuple[str, ...]
 
-    def read(self, wanted: Mapping[str, str], repeated: Collection[str] = ()) -> OwnTable:
+    def read(self, wanted: Mapping[str, str], repeated: Collection[str] = ()) -> RawTable:
         """Reads the rows.
 
         Args:
@@ -88,7 +88,7 @@ class TableSource:
         Raises:
             ValueError: the file is damaged, holds what its encoding does not know, or has no rows.
         """
-        readers: dict[str, Callable[..., OwnTable]] = {
+        readers: dict[str, Callable[..., RawTable]] = {
             "delimited": _read_delimited,
             "jsonl": _read_json_lines,
             "parquet": _read_parquet,
@@ -203,19 +203,19 @@ class _Rows:
         self.bar.update(len(self.waiting))
         self.waiting.clear()
 
-    def table(self, path: Path) -> OwnTable:
+    def table(self, path: Path) -> RawTable:
         self.settle()
         self.bar.close()
         frame = pd.DataFrame({name: _objects(column) for name, column in zip(self.names, self.columns, strict=True)})
         counts = np.array(self.lines, dtype=np.int64), np.array(self.digests, dtype=np.int64)
-        return OwnTable(path, frame, *counts, tuple(self.broken))
+        return RawTable(path, frame, *counts, tuple(self.broken))
 
 
 def _objects(values: list[str]) -> pd.Series:
     return pd.Series(values, dtype=object)
 
 
-def _read_delimited(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> OwnTable:
+def _read_delimited(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> RawTable:
     places = [source.columns.index(column) for column in wanted.values()]
     take = itemgetter(*places, places[0])  # with one place alone itemgetter would give no tuple
     width, rows = len(source.columns), _Rows(list(wanted), repeated)
@@ -274,7 +274,7 @@ def _json_objects(
             broken.append(Broken(number, 1, f"holds a {type(record).__name__}, no object"))
 
 
-def _read_json_lines(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> OwnTable:
+def _read_json_lines(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> RawTable:
     rows = _Rows(list(wanted), repeated)
     for line, record in _json_objects(source.path, source.form.encoding, rows.broken):
         values = tuple(json_text(record.get(column)) for column in wanted.values())
@@ -286,8 +286,8 @@ def _read_json_lines(source: TableSource, wanted: Mapping[str, str], repeated: s
     return rows.table(source.path)
 
 
-def _read_parquet(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> OwnTable:
+def _read_parquet(source: TableSource, wanted: Mapping[str, str], repeated: set[str]) -> RawTable:
     texts = column_texts(source.path, set(wanted.values()))
     frame = pd.DataFrame({name: texts[source.columns.index(column)] for name, column in wanted.items()})
     digests = pd.util.hash_pandas_object(pd.DataFrame(dict(enumerate(texts))), index=False).to_numpy().view(np.int64)
-    return OwnTable(source.path, frame, np.arange(1, len(frame) + 1), digests, unit="row")
+    return RawTable(source.path, frame, np.arange(1, len(frame) + 1), digests, unit="row")

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from recbole_lcrec.data.item_text import clean_text
-from recbole_lcrec.data.reserved_ids import ODD_IDS, READ_AS_MISSING
+from recbole_lcrec.data.reserved_ids import READ_AS_MISSING, RESERVED_IDS
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Finding, examples_of, finding
-from recbole_lcrec.preparation.tables.reading import OwnTable
+from recbole_lcrec.preparation.tables.reading import RawTable
 
 __all__ = ["require_numbers", "usable_rows", "without_reserved_ids"]
 
@@ -21,7 +21,7 @@ _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _PLAIN = {"float": rf"\s*{_NUMBER}\s*", "float_seq": rf"\s*{_NUMBER}(?:\s+{_NUMBER})*\s*"}
 
 
-def without_reserved_ids(table: OwnTable, names: Collection[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+def without_reserved_ids(table: RawTable, names: Collection[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
     """Ids that RecBole reads as missing, with an underscore behind.
 
     Raises:
@@ -30,7 +30,7 @@ def without_reserved_ids(table: OwnTable, names: Collection[str]) -> tuple[pd.Da
     columns = table.columns.copy()
     found: list[Finding] = []
     for name in names:
-        odd = columns[name].isin(ODD_IDS).to_numpy(bool)
+        odd = columns[name].isin(RESERVED_IDS).to_numpy(bool)
         new = columns[name][odd] + "_"
         if taken := sorted(set(new) & set(columns[name])):
             raise ValueError(f"{table.path}: {name} {taken[0][:-1]!r} cannot be marked, for {taken[0]!r} is there too")
@@ -46,7 +46,7 @@ def without_reserved_ids(table: OwnTable, names: Collection[str]) -> tuple[pd.Da
 
 
 def usable_rows(
-    table: OwnTable, bad: Mapping[str, tuple[np.ndarray, pd.Series]], limit: BadRowLimit
+    table: RawTable, bad: Mapping[str, tuple[np.ndarray, pd.Series]], limit: BadRowLimit
 ) -> tuple[np.ndarray, tuple[Finding, ...]]:
     """Rows with nothing bad about them.
 
@@ -103,7 +103,7 @@ def _spelt(texts: pd.Series, rows: np.ndarray) -> list[str]:
     return [repr(text) for text in texts[rows].iloc[:5]]
 
 
-def require_numbers(table: OwnTable, types: Mapping[str, str]) -> None:
+def require_numbers(table: RawTable, types: Mapping[str, str]) -> None:
     """Makes sure that columns of numbers, or of several numbers with blanks between them, hold such or nothing.
 
     Raises:

@@ -11,11 +11,11 @@ import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
 from recbole_lcrec.data.item_text import clean_text
-from recbole_lcrec.data.reserved_ids import ODD_IDS
+from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.preparation.tables.checks import Interactions, choose_rows, read_interactions
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Finding
 from recbole_lcrec.preparation.tables.items import Catalogue, clean_columns, complete_catalogue, read_catalogue
-from recbole_lcrec.preparation.tables.reading import Broken, OwnTable
+from recbole_lcrec.preparation.tables.reading import Broken, RawTable
 from recbole_lcrec.preparation.tables.report import (
     describe,
     describe_texts,
@@ -28,10 +28,10 @@ from recbole_lcrec.preparation.tables.rows import require_numbers
 ANY = BadRowLimit("100%")
 
 
-def table(rows: list[tuple[str, ...]], names: tuple[str, ...] = ("user_id", "item_id", "timestamp")) -> OwnTable:
+def table(rows: list[tuple[str, ...]], names: tuple[str, ...] = ("user_id", "item_id", "timestamp")) -> RawTable:
     frame = pd.DataFrame(rows, columns=list(names), dtype=object)
     digests = np.array([hash(row) for row in rows], dtype=np.int64)
-    return OwnTable(Path("my.csv"), frame, np.arange(2, len(rows) + 2), digests)
+    return RawTable(Path("my.csv"), frame, np.arange(2, len(rows) + 2), digests)
 
 
 def by_key(found: tuple[Finding, ...]) -> dict[str, Finding]:
@@ -40,18 +40,18 @@ def by_key(found: tuple[Finding, ...]) -> dict[str, Finding]:
 
 
 def usable(rows: list[tuple[str, ...]], **changes: object) -> Interactions:
-    how = {"time_format": None, "odd_ids": "stop", "limit": ANY, **changes}
+    how = {"time_format": None, "reserved_ids": "stop", "limit": ANY, **changes}
     return read_interactions(table(rows), **how)[0]  # type: ignore[arg-type]
 
 
 def test_ids_that_readers_take_for_missing() -> None:
-    assert STR_NA_VALUES - {""} | {"[PAD]"} == ODD_IDS
+    assert STR_NA_VALUES - {""} | {"[PAD]"} == RESERVED_IDS
 
 
 def test_unusable_rows_are_counted_and_named() -> None:
     rows = [("u", "a", "1"), (" ", "a", "2"), ("u", "", "3"), ("u", "b\0", "4"), ("null", "b", "5"), ("u", "b", "soon")]
     own = table(rows)
-    own = OwnTable(own.path, own.columns, own.lines, own.digests, (Broken(9, 2, "3 fields"),))
+    own = RawTable(own.path, own.columns, own.lines, own.digests, (Broken(9, 2, "3 fields"),))
     kept, steps, found = read_interactions(own, None, "stop", ANY)
     assert kept.columns["item_id"].tolist() == ["a"] and kept.lines.tolist() == [2]
     told = by_key(found)
@@ -173,7 +173,7 @@ def test_short_users_and_split() -> None:
 # --- items -----------------------------------------------------------------------------------------------------------
 
 
-def items(rows: list[tuple[str, ...]], *names: str) -> OwnTable:
+def items(rows: list[tuple[str, ...]], *names: str) -> RawTable:
     return table(rows, ("item_id", *names))
 
 

@@ -243,9 +243,9 @@ def test_types_by_name(tmp_path: Path) -> None:
 
 def test_missing_ids_stop_or_are_marked(tmp_path: Path) -> None:
     orders = ORDERS.replace("bob", "null").replace("ghost", "NA")
-    with pytest.raises(ValueError, match=r"3 of 7 rows .* 'null'.*--odd_ids=mark"):
+    with pytest.raises(ValueError, match=r"3 of 7 rows .* 'null'.*--reserved_ids=mark"):
         import_tables(options(tmp_path, orders))
-    import_tables(options(tmp_path, orders, odd_ids="mark"))
+    import_tables(options(tmp_path, orders, reserved_ids="mark"))
     lines = (tmp_path / "dataset" / "shop" / "shop.inter").read_text(encoding="utf-8").splitlines()
     assert lines[-1].startswith("null_\tNA_\t")
 
@@ -328,7 +328,7 @@ def test_one_table_serves_as_both(tmp_path: Path) -> None:
     [
         ({"name": "a/b"}, "cannot name a data set"),
         ({"name": ".."}, "cannot name a data set"),
-        ({"odd_ids": "keep"}, "stop, mark"),
+        ({"reserved_ids": "keep"}, "stop, mark"),
         ({"min_user_interactions": -1}, "must be 0 or more"),
         ({"products": None, "drop_unknown_items": True}, "--items=FILE"),
     ],

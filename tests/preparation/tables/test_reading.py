@@ -16,7 +16,7 @@ import pytest
 
 from recbole_lcrec.data.times import parse_times
 from recbole_lcrec.preparation.tables.columns import Header, guess_type, match_columns, parse_pairs, parse_types
-from recbole_lcrec.preparation.tables.reading import OwnTable, open_table
+from recbole_lcrec.preparation.tables.reading import RawTable, open_table
 
 ROWS = [
     ["007", "1e5", "NA", "plain"],
@@ -35,7 +35,7 @@ def written(path: Path, separator: str = ",", encoding: str = "utf-8", pack: boo
     return path
 
 
-def read(path: Path, names: list[str] = NAMES, **how: object) -> OwnTable:
+def read(path: Path, names: list[str] = NAMES, **how: object) -> RawTable:
     return open_table(path, **how).read({name: name for name in names})  # type: ignore[arg-type]
 
 

@@ -13,14 +13,14 @@ import pytest
 from recbole_lcrec.data.item_text import clean_text
 from recbole_lcrec.preparation.tables.columns import parse_types
 from recbole_lcrec.preparation.tables.importing import ImportOptions, import_tables
-from recbole_lcrec.preparation.tables.reading import OwnTable, open_table
+from recbole_lcrec.preparation.tables.reading import RawTable, open_table
 from recbole_lcrec.preparation.tables.rows import require_numbers
 
 CSV = "user_id,item_id,timestamp\nä,x,1700000000\nä,y,1700000100\nb,x,1700000000\n"
 FIELDS = {name: name for name in ("user_id", "item_id", "timestamp")}
 
 
-def read(path: Path, content: bytes | str, encoding: str | None = None) -> OwnTable:
+def read(path: Path, content: bytes | str, encoding: str | None = None) -> RawTable:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return open_table(path, encoding=encoding).read(FIELDS, repeated=("user_id", "item_id"))
 
