@@ -94,10 +94,10 @@ def read_interactions(
     Raises:
         ValueError: more bad rows than the limit, times in several units, or dates in digits alone.
     """
-    columns, marked = (
-        without_reserved_ids(table, ("user_id", "item_id")) if reserved_ids == "mark" else (table.columns, ())
-    )
-    table = RawTable(table.path, columns, table.lines, table.digests, table.broken, table.unit)
+    marked: tuple[Finding, ...] = ()
+    if reserved_ids == "mark":
+        columns, marked = without_reserved_ids(table, ("user_id", "item_id"))
+        table = replace(table, columns=columns)
     times = _read_times(table, time_format)
     bad: dict[str, tuple[np.ndarray, pd.Series]] = {}
     for key, name in (("blank_user", "user_id"), ("blank_item", "item_id")):
