@@ -26,7 +26,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from recbole_lcrec.decoding import Beams, Ranker
+from recbole_lcrec.decoding import Beams, Ranker, open_reader
 
 NEAR = 0.1
 PLACES = 10
@@ -111,8 +111,10 @@ def main() -> None:
         f"{platform.machine()}, {options.threads} threads, PyTorch {torch.__version__}, {device}, {options.run.name}: "
         f"{type(model.llm).__name__}, beam {decoding.beam_size}, {decoding.normalizer}\n\n"
     )
-    exact = Ranker.of(model.llm.float(), model.candidates, decoding)
-    rough = Ranker.of(copy.deepcopy(model.llm).to(torch.bfloat16), model.candidates, decoding)
+    exact, rough = (
+        Ranker(open_reader(llm, decoding.search), model.candidates, decoding, llm.device)
+        for llm in (model.llm.float(), copy.deepcopy(model.llm).to(torch.bfloat16))
+    )
     found, rows = {}, []
     for name, ranker in (("float32", exact), ("bf16", rough)):
         start = perf_counter()

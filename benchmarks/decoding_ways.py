@@ -104,7 +104,7 @@ def searched(reader: SharedReader, rows: Rows, trie: Trie, beam_size: int, norma
 
 def ranked(model: Any, reader: SharedReader, rows: Rows, trie: Trie, beam_size: int, normalizer: str) -> Beams:
     """The package's ranker, which makes its own batches by ``decoding_max_tokens``."""
-    return Ranker.of(model, trie, settings(beam_size, normalizer), reader).rank([[row] for row in rows], k=1)
+    return Ranker(reader, trie, settings(beam_size, normalizer), model.device).rank([[row] for row in rows], k=1)
 
 
 def prefix_function(token_ids: np.ndarray) -> Callable[[int], Callable[[int, torch.Tensor], list[int]]]:

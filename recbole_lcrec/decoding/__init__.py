@@ -7,7 +7,10 @@ calls this room has already turned histories into prompt tokens and item indices
 from recbole_lcrec.decoding.beam_search import Beams, beam_search
 from recbole_lcrec.decoding.prompt_batch import Prompts
 from recbole_lcrec.decoding.ranker import Ranker, Ranking, UserPrompts
-from recbole_lcrec.decoding.readers.causal import PlainReader, Reader, SharedReader, open_reader
+from recbole_lcrec.decoding.readers.base import Reader
+from recbole_lcrec.decoding.readers.causal import SharedReader
+from recbole_lcrec.decoding.readers.opening import open_reader
+from recbole_lcrec.decoding.readers.plain import PlainReader
 from recbole_lcrec.decoding.scoring import score_items
 from recbole_lcrec.decoding.trie import Candidates, Trie
 

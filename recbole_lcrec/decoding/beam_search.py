@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_lcrec.decoding.exclusion import Excluded
 from recbole_lcrec.decoding.next_tokens import require_normalizer
 from recbole_lcrec.decoding.prompt_batch import Prompts
-from recbole_lcrec.decoding.readers.causal import Reader
+from recbole_lcrec.decoding.readers.base import Reader
 from recbole_lcrec.decoding.trie import Trie
 
 __all__ = ["Beams", "beam_search"]

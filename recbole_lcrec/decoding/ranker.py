@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from recbole_lcrec.config.settings import DecodingSettings
 from recbole_lcrec.decoding.batches import Parts, plan_batches, work_through
 from recbole_lcrec.decoding.beam_search import Beams, beam_search, branch_tokens
 from recbole_lcrec.decoding.exclusion import excluded_nodes
 from recbole_lcrec.decoding.prompt_batch import Prompts
-from recbole_lcrec.decoding.readers.causal import Reader, open_reader
+from recbole_lcrec.decoding.readers.base import Reader
 from recbole_lcrec.decoding.scoring import score_items
 from recbole_lcrec.decoding.trie import Trie
 from recbole_lcrec.runtime.processes import from_all_processes, process_count, process_rank
@@ -58,10 +57,11 @@ class Ranker:
 
     Attributes:
         reader: the language model.
-        trie: the items that may come up, on the model's device.
-        settings: how wide and how exact the search is, and how many tokens a batch has.
-        device: the model's.
-        shared: whether the processes of a run share the users out among themselves.
+        trie: the items that may be recommended; moved to ``device``.
+        settings: beam size, exactness, normaliser and batch size.
+        device: the device of the reader's model.
+        shared: whether the processes of a run split the users among themselves; False where every process must take
+            part in each forward pass, as under ZeRO-3.
         parts: into how many parts batches are divided, since memory ran out.
     """
 
@@ -72,23 +72,9 @@ class Ranker:
     shared: bool = True
     parts: Parts = field(default_factory=Parts)
 
-    @classmethod
-    def of(cls, model: PreTrainedModel, trie: Trie, settings: DecodingSettings, reader: Reader | None = None) -> Ranker:
-        """A ranker by a model in evaluation mode.
-
-        Args:
-            model: the language model.
-            trie: the items that may come up.
-            settings: see above.
-            reader: of that model, if it was opened before.
-
-        Raises:
-            ValueError: the model cannot be searched as ``decoding_search`` says.
-            RuntimeError: it is in training mode.
-        """
-        reader = reader or open_reader(model, settings.search)
-        parted = any(hasattr(parameter, "ds_id") for parameter in model.parameters())  # by ZeRO-3: all read together
-        return cls(reader, trie.to(model.device), settings, model.device, shared=not parted)
+    def __post_init__(self) -> None:
+        """Move the trie to the device."""
+        object.__setattr__(self, "trie", self.trie.to(self.device))
 
     def rank(
         self,

@@ -38,7 +38,15 @@ from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
 from recbole_lcrec.runtime.causal_models import causal_lm_error
 
-__all__ = ["Backbone", "check_base_model", "load_backbone", "load_saved", "merge_adapter_folder", "quiet"]
+__all__ = [
+    "Backbone",
+    "check_base_model",
+    "is_partitioned",
+    "load_backbone",
+    "load_saved",
+    "merge_adapter_folder",
+    "quiet",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,14 @@ class Backbone:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+def is_partitioned(model: torch.nn.Module) -> bool:
+    """Return whether DeepSpeed ZeRO-3 has split the model's parameters across processes.
+
+    All processes must then take part in every forward pass, and no process holds the whole weights.
+    """
+    return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
 def check_base_model(name: str) -> None:

@@ -18,7 +18,7 @@ import torch
 from accelerate import PartialState
 
 from recbole_lcrec.config.settings import TuningSettings
-from recbole_lcrec.decoding import Beams, Ranker
+from recbole_lcrec.decoding import Beams, Ranker, open_reader
 from recbole_lcrec.models.lcrec.prompt_writer import PromptWriter, longest_row, require_template
 from recbole_lcrec.models.lcrec.requests import Request, RequestWriter
 from recbole_lcrec.runs.restore import load_folder
@@ -141,7 +141,8 @@ class Recommender:
         ensemble = settings.eval_templates == "ensemble"
         requests = RequestWriter(writer, most, longest, levels, tuning.text_tokens, settings.template, ensemble)
         getLogger().info(f"{path}: {len(catalogue.item_ids):,} items, {trie.n_items:,} may come up, on {place}")
-        return cls(catalogue, Ranker.of(model, trie, settings), requests, knows_intentions(config, tuning))
+        ranker = Ranker(open_reader(model, settings.search), trie, settings, model.device)
+        return cls(catalogue, ranker, requests, knows_intentions(config, tuning))
 
     def recommend(
         self,

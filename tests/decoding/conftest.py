@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from recbole_lcrec.config.settings import DecodingSettings
-from recbole_lcrec.decoding import Beams, Prompts
+from recbole_lcrec.decoding import Beams, Prompts, Ranker, Trie, open_reader
 
 ROPE_CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "mistral": MistralConfig}
 ARCHITECTURES = (*ROPE_CONFIGS, "gpt2")
@@ -149,8 +149,13 @@ def tokens_read(model: PreTrainedModel) -> Iterator[list[int]]:
 def decoding_settings(**changes: Any) -> DecodingSettings:
     """Settings of a ranker."""
     values: dict[str, Any] = {"beam_size": 5, "max_tokens": 4096, "search": "shared", "normalizer": "full"}
-    values |= {"exact": False, "exclude_history": False, "allowed_items": None, "template": 0, "eval_templates": "one"}
+    values |= {"exact": False, "exclude_history": False, "allowed_items": None}
     return DecodingSettings(**values | changes)
+
+
+def ranker_for(model: PreTrainedModel, trie: Trie, settings: DecodingSettings) -> Ranker:
+    """A ranker with a newly opened reader."""
+    return Ranker(open_reader(model, settings.search), trie, settings, model.device)
 
 
 def users_of(rows: Sequence[list[int]], n_templates: int = 1) -> list[Rows]:

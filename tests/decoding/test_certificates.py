@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_lcrec.decoding import Ranker, SharedReader, Trie, beam_search
-from tests.decoding.conftest import TOLERANCE, Lab, assert_best, assert_ranks, decoding_settings, users_of
+from recbole_lcrec.decoding import SharedReader, Trie, beam_search
+from tests.decoding.conftest import TOLERANCE, Lab, assert_best, assert_ranks, decoding_settings, ranker_for, users_of
 
 LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 
@@ -64,12 +64,12 @@ def test_exact_search_finds_the_best_of_the_whole_catalogue(
     changes: dict[str, Any] = {"beam_size": beam_size, "search": search, "normalizer": normalizer, "max_tokens": 200}
     trie, users = Trie.from_token_ids(ids), users_of(rows, n_templates)
     truth = lab.exhaustive(model, rows, ids, normalizer == "legal").unflatten(0, (len(users), n_templates)).sum(1)
-    narrow = Ranker.of(model, trie, decoding_settings(**changes)).rank(users, k)
+    narrow = ranker_for(model, trie, decoding_settings(**changes)).rank(users, k)
     assert_ranks(narrow, truth)
     proved = narrow.certified(k)
     assert 0 < proved.sum() < len(users)
     with caplog.at_level(logging.DEBUG):
-        beams = Ranker.of(model, trie, decoding_settings(**changes, exact=True)).rank(users, k)
+        beams = ranker_for(model, trie, decoding_settings(**changes, exact=True)).rank(users, k)
     assert beams.items.shape == (len(users), beam_size)
     assert beams.certified(k).all()
     assert_best(beams, truth, k)
@@ -85,7 +85,7 @@ def test_exact_search_goes_on_to_the_whole_catalogue(lab: Lab, caplog: pytest.Lo
         model.lm_head.weight[32:44] = 0.0
     rows = lab.rows(5, 8)
     with caplog.at_level(logging.DEBUG):
-        beams = Ranker.of(model, Trie.from_token_ids(ids), decoding_settings(beam_size=3, exact=True)).rank(
+        beams = ranker_for(model, Trie.from_token_ids(ids), decoding_settings(beam_size=3, exact=True)).rank(
             users_of(rows), 1
         )
     assert [message.rsplit(" ", 2)[1] for message in caplog.messages] == ["6", "12"]

@@ -11,7 +11,7 @@ from transformers import GraniteConfig
 
 from recbole_lcrec.decoding import Beams, PlainReader, Ranker, Trie, ranker
 from recbole_lcrec.decoding.beam_search import branch_tokens
-from tests.decoding.conftest import TOLERANCE, Lab, Watched, assert_best, decoding_settings, users_of
+from tests.decoding.conftest import TOLERANCE, Lab, Watched, assert_best, decoding_settings, ranker_for, users_of
 
 LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 
@@ -20,14 +20,16 @@ LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 def test_users_keep_their_order(lab: Lab, max_tokens: int) -> None:
     """User by user, in batches of like length, and all at once."""
     model, ids, rows = lab.model("llama"), lab.catalogue(50, 3), lab.rows(*LENGTHS)
-    decoder = Ranker.of(model, Trie.from_token_ids(ids), decoding_settings(beam_size=50, max_tokens=max_tokens))
+    decoder = ranker_for(model, Trie.from_token_ids(ids), decoding_settings(beam_size=50, max_tokens=max_tokens))
     beams = decoder.rank(users_of(rows), k=10)
     assert beams.items.shape == (11, 50) and beams.items.device.type == "cpu"
     assert_best(beams, lab.exhaustive(model, rows, ids))
 
 
 def test_the_budget_is_kept(lab: Lab) -> None:
-    decoder = Ranker.of(lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90))
+    decoder = ranker_for(
+        lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90)
+    )
     reader = Watched(decoder.reader)
     Ranker(reader, decoder.trie, decoder.settings, decoder.device).rank(users_of(lab.rows(*LENGTHS)), k=5)
     assert sum(len(batch) for batch, _ in reader.read_batches) == 11
@@ -42,7 +44,9 @@ def test_batches_do_not_depend_on_how_many_groups_are_asked_for_at_once(
     lab: Lab, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranker, "_TOGETHER", 4)
-    decoder = Ranker.of(lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90))
+    decoder = ranker_for(
+        lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90)
+    )
     reader, rows = Watched(decoder.reader), lab.rows(*LENGTHS)
     watched = Ranker(reader, decoder.trie, decoder.settings, decoder.device)
     users = users_of(rows)
@@ -70,20 +74,20 @@ def test_excluded_items_of_each_user(lab: Lab, exact: bool) -> None:
         truth[user, items] = -torch.inf
     settings = decoding_settings(beam_size=6 if exact else 60, exact=exact, max_tokens=150)
     trie = Trie.from_token_ids(ids).restricted(allowed)
-    beams = Ranker.of(model, trie, settings).rank(users_of(rows), 6, excluded)
+    beams = ranker_for(model, trie, settings).rank(users_of(rows), 6, excluded)
     assert_best(Beams(beams.items[:, :6], beams.log_probs[:, :6], beams.bound), truth)
 
 
 def test_fewer_items_than_asked_for_are_an_error_that_counts_them(lab: Lab) -> None:
     model, rows = lab.model("llama"), lab.rows(5, 3, 8)
     trie = Trie.from_token_ids(lab.catalogue(10, 3))
-    decoder = Ranker.of(model, trie, decoding_settings(beam_size=5))
+    decoder = ranker_for(model, trie, decoding_settings(beam_size=5))
     excluded = [[0, 1], [0, 1, 2, 3, 4, 5, 6, 6], list(range(10))]
     with pytest.raises(ValueError, match=r"5 items .* 2 users have fewer .*\(number 1\) has 3 of 10"):
         decoder.rank(users_of(rows), 5, excluded)
     found = decoder.rank(users_of(rows)[:2], 3, excluded[:2])
     assert (found.items[1, 3:] == -1).all() and set(found.items[1, :3].tolist()) == {7, 8, 9}
-    few = Ranker.of(model, trie.restricted([1, 2, 3]), decoding_settings(beam_size=5))
+    few = ranker_for(model, trie.restricted([1, 2, 3]), decoding_settings(beam_size=5))
     with pytest.raises(ValueError, match="4 items are asked for, but there are 5 beams and 3 items that may come up"):
         few.rank(users_of(rows), 4)
     assert few.rank(users_of(rows), 3).items.sort(dim=1).values.tolist() == [[1, 2, 3]] * 3
@@ -95,7 +99,7 @@ def test_fewer_items_than_asked_for_are_an_error_that_counts_them(lab: Lab) -> N
 def test_a_lack_of_memory_makes_batches_smaller_and_nothing_else(
     lab: Lab, err: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    decoder = Ranker.of(lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 3)), decoding_settings(beam_size=7))
+    decoder = ranker_for(lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 3)), decoding_settings(beam_size=7))
     users = users_of(lab.rows(*LENGTHS))
     plenty = decoder.rank(users, 7)
     poor = Watched(decoder.reader, 110, err)
@@ -116,7 +120,7 @@ def test_candidates_score_as_they_rank(lab: Lab, normalizer: str) -> None:
     """Unequal numbers of candidates, in any order, some twice; -1 is none."""
     model, ids, rows = lab.model("gpt2"), lab.catalogue(50, 3), lab.rows(*LENGTHS, 8)
     settings = decoding_settings(beam_size=50, normalizer=normalizer, max_tokens=300)
-    decoder, users = Ranker.of(model, Trie.from_token_ids(ids), settings), users_of(rows, 2)
+    decoder, users = ranker_for(model, Trie.from_token_ids(ids), settings), users_of(rows, 2)
     wanted = [[3, 49, 3], [], [7], [0, -1, 20, 21, 22], [11], [5, 6]]
     scores = decoder.score(users, wanted)
     ranked = decoder.rank(users, 50)
@@ -131,7 +135,7 @@ def test_candidates_score_as_they_rank(lab: Lab, normalizer: str) -> None:
 
 
 def test_no_users(lab: Lab) -> None:
-    decoder = Ranker.of(lab.model("llama"), Trie.from_token_ids(lab.catalogue(40, 3)), decoding_settings(exact=True))
+    decoder = ranker_for(lab.model("llama"), Trie.from_token_ids(lab.catalogue(40, 3)), decoding_settings(exact=True))
     assert decoder.rank([], 3).items.shape == (0, 5)
 
 
@@ -139,15 +143,15 @@ def test_the_settings_choose_the_reader(lab: Lab) -> None:
     model, ids, rows = lab.built(GraniteConfig(**lab.sizes(), logits_scaling=3.0)), lab.catalogue(20, 2), lab.rows(5, 8)
     trie = Trie.from_token_ids(ids)
     with pytest.raises(ValueError, match="decoding_search: plain"):
-        Ranker.of(model, trie, decoding_settings())
-    decoder = Ranker.of(model, trie, decoding_settings(search="plain", beam_size=20))
+        ranker_for(model, trie, decoding_settings())
+    decoder = ranker_for(model, trie, decoding_settings(search="plain", beam_size=20))
     assert isinstance(decoder.reader, PlainReader)
     assert_best(decoder.rank(users_of(rows), 5), lab.exhaustive(model, rows, ids))
 
 
 def test_a_call_may_ask_for_more_beams(lab: Lab) -> None:
     model, ids, rows = lab.model("llama"), lab.catalogue(40, 3), lab.rows(5, 8)
-    decoder = Ranker.of(model, Trie.from_token_ids(ids), decoding_settings(beam_size=5))
+    decoder = ranker_for(model, Trie.from_token_ids(ids), decoding_settings(beam_size=5))
     assert_best(decoder.rank(users_of(rows), 30, beam_size=40), lab.exhaustive(model, rows, ids))
 
 
@@ -167,7 +171,7 @@ def test_a_call_may_ask_for_more_beams(lab: Lab) -> None:
     ],
 )
 def test_bad_input_is_named(lab: Lab, changed: dict[str, Any], message: str) -> None:
-    decoder = Ranker.of(lab.model("llama"), Trie.from_token_ids(lab.catalogue(40, 3)), decoding_settings())
+    decoder = ranker_for(lab.model("llama"), Trie.from_token_ids(lab.catalogue(40, 3)), decoding_settings())
     arguments: dict[str, Any] = {"prompts": [[[1, 2]], [[3]]], "k": 3}
     with pytest.raises(ValueError, match=message):
         decoder.rank(**arguments | changed)
@@ -184,11 +188,11 @@ def test_bad_input_is_named(lab: Lab, changed: dict[str, Any], message: str) -> 
 def test_bad_candidates_are_named(lab: Lab, items: list[list[int]], message: str) -> None:
     trie = Trie.from_token_ids(lab.catalogue(40, 3)).restricted([1, 2])
     with pytest.raises(ValueError, match=message):
-        Ranker.of(lab.model("llama"), trie, decoding_settings()).score([[[1, 2]], [[3]]], items)
+        ranker_for(lab.model("llama"), trie, decoding_settings()).score([[[1, 2]], [[3]]], items)
 
 
 def test_weights_that_are_no_numbers_are_an_error(lab: Lab) -> None:
     model = lab.model("llama")
     torch.nn.init.constant_(model.lm_head.weight, torch.nan)
     with pytest.raises(RuntimeError, match="NaN"):
-        Ranker.of(model, Trie.from_token_ids(lab.catalogue(40, 3)), decoding_settings()).rank([[[1, 2]]], 3)
+        ranker_for(model, Trie.from_token_ids(lab.catalogue(40, 3)), decoding_settings()).rank([[[1, 2]]], 3)

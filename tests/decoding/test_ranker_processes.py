@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recbole_lcrec.decoding import Beams, Ranker, SharedReader, Trie, ranker
-from tests.decoding.conftest import Lab, Watched, decoding_settings, users_of
+from tests.decoding.conftest import Lab, Watched, decoding_settings, ranker_for, users_of
 
 LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 
@@ -62,11 +62,11 @@ def test_several_processes_give_what_one_gives_to_the_last_bit(
     users, settings = users_of(lab.rows(*LENGTHS)), decoding_settings(beam_size=3, exact=True, max_tokens=60)
     excluded = [[user, user + 1] for user in range(11)]
     wanted = [[7, 8, 9][: 1 + user % 3] for user in range(11)]
-    alone = Ranker.of(model, trie, settings)
+    alone = ranker_for(model, trie, settings)
     beams, scores = alone.rank(users, 3, excluded), alone.score(users, wanted)
 
     def work() -> Any:
-        mine = Ranker.of(copy.deepcopy(model), trie, settings)
+        mine = ranker_for(copy.deepcopy(model), trie, settings)
         return mine.rank(users, 3, excluded), mine.score(users, wanted)
 
     for found, given in in_processes(count, monkeypatch, work):
@@ -93,7 +93,7 @@ def test_all_processes_fail_alike(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
     users = [*users_of(lab.rows(*LENGTHS)), [[1] * 63]]
 
     def work() -> Beams:
-        return Ranker.of(copy.deepcopy(model), trie, decoding_settings(max_tokens=60)).rank(users, 5)
+        return ranker_for(copy.deepcopy(model), trie, decoding_settings(max_tokens=60)).rank(users, 5)
 
     errors = in_processes(3, monkeypatch, work)
     assert all("prompt of 63 tokens and 2 index tokens" in str(err) for err in errors)

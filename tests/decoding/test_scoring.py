@@ -95,7 +95,7 @@ def test_the_whole_vocabulary_normalises(lab: Lab) -> None:
         ({"normalizer": "half"}, "normalizer='half'"),
         (
             {"prompts": Prompts.of([[1] * 64])},
-            "prompt of 64 tokens and 1 index tokens pass .*max_position_embeddings=64",
+            "prompt of 64 tokens and 1 index tokens exceed .*max_position_embeddings=64",
         ),
     ],
 )

@@ -1,4 +1,5 @@
-"""How decoding asks a language model: prompts are read once, branches grow, next tokens have log-probabilities.
+"""Readers: how decoding queries a language model.
 
-Knows kinds of language models, one file each. Refuses to know the trie and items.
+A reader reads prompts once, extends branches of tokens from them, and returns log-probabilities of next tokens. Each
+kind of reader has its own file and follows the protocols in ``base.py``.
 """

@@ -1,77 +1,75 @@
-"""Whether a language model can read all branches of a prompt at once.
+"""Check whether the branches of a prompt can share it in a given language model.
 
-Knows what such reading asks of a model: attention that honours a 4-D mask and positions, keys and values as its only
-state, and logits that leave the head as they are. Refuses to know how prompts and branches are read: two readers are
-given to it, and must agree.
+Sharing needs attention that honours a 4-D mask and explicit positions, keys and values as the model's only state, and
+logits that are used as the output head returns them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from recbole_lcrec.decoding.prompt_batch import Prompts
+from recbole_lcrec.decoding.readers.base import Reader
+from recbole_lcrec.decoding.readers.model_checks import PLAIN_REMEDY, vocabulary_size
 
-if TYPE_CHECKING:
-    from recbole_lcrec.decoding.readers.causal import Reader
-
-__all__ = ["PLAIN_REMEDY", "require_equal_readings", "require_shareable", "trial_prompts"]
+__all__ = ["require_equal_readings", "require_shareable", "trial_prompts"]
 
 _MASKED_ATTENTION = ("sdpa", "eager")
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "global"}
-_TOLERANCE = {torch.float32: 0.01, torch.float64: 0.01}  # of how far logits lie apart; halves round more
-PLAIN_REMEDY = "set decoding_search: plain, which reads every beam on its own"
+_TOLERANCE = {torch.float32: 0.01, torch.float64: 0.01}
+"""Largest relative difference of logits; half-precision formats are allowed more for rounding."""
 
 
 def require_shareable(model: PreTrainedModel) -> None:
-    """Looks at a model's configuration and at what it does with its head's logits.
+    """Check a model's configuration and what it does with its head's logits.
 
     Raises:
-        ValueError: the attention ignores 4-D masks, a layer keeps another state than keys and values, an adapter adds
-            tokens of its own, or logits are changed after the head.
+        ValueError: the attention ignores 4-D masks, a layer's state is not keys and values, an adapter adds tokens of
+            its own, or logits are changed after the head.
     """
     config = model.config
     attention = config._attn_implementation
     if attention not in _MASKED_ATTENTION:
         raise ValueError(
-            f"attn_implementation={attention!r} does not honour the 4-D mask that keeps beams apart; load the model "
+            f"attn_implementation={attention!r} does not honour the 4-D mask that separates beams; load the model "
             f"with one of {', '.join(_MASKED_ATTENTION)}, or {PLAIN_REMEDY}"
         )
     kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
-    strange = set(kinds) - _ATTENTION_LAYERS
-    if strange:
+    unsupported = set(kinds) - _ATTENTION_LAYERS
+    if unsupported:
         raise ValueError(
-            f"{_kind(model)} has layers of kind {', '.join(sorted(strange))}, which beams cannot share; use a model "
-            f"whose layers all attend to the whole text, or {PLAIN_REMEDY}"
+            f"{_kind(model)} has layers of kind {', '.join(sorted(unsupported))}, which beams cannot share; use a "
+            f"model whose layers all attend to the whole text, or {PLAIN_REMEDY}"
         )
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise ValueError(
-            "a PEFT prompt-learning adapter adds tokens of its own to each call; use LoRA or merge it into the model"
+            "a PEFT prompt-learning adapter adds its own tokens to each call; use LoRA or merge it into the model"
         )
     head = model.get_output_embeddings()
     if head is None:
-        raise ValueError(f"{_kind(model)} names no output head; use another model, or {PLAIN_REMEDY}")
-    _require_plain_head(model, head)
+        raise ValueError(f"{_kind(model)} has no output head; use another model, or {PLAIN_REMEDY}")
+    _require_unchanged_logits(model, head)
 
 
-def require_equal_readings(model: PreTrainedModel, shared: Reader, plain: Reader, n_tokens: int) -> None:
-    """Makes sure that a model says the same of branches read at once as of each read on its own.
+def require_equal_readings(model: PreTrainedModel, shared: Reader, plain: Reader) -> None:
+    """Check that a model gives the same logits for branches that share a prompt as for each branch read separately.
 
-    A model that takes a mask or positions and then goes by something else (by the order of keys, under ALiBi) would
-    give wrong scores without a word.
+    Without this check, a model that accepts a mask or positions but uses something else (the order of keys, as under
+    ALiBi) would return wrong scores silently.
 
     Args:
-        model: what both readers ask.
-        shared: reads branches at once; its states are what the head reads.
-        plain: reads each on its own; its states are logits.
-        n_tokens: the model's vocabulary.
+        model: the model of both readers.
+        shared: reads the branches of a prompt together; its states are the head's input.
+        plain: reads each branch separately; its states are logits.
 
     Raises:
-        ValueError: the readings differ, or the model cannot be read at once.
+        ValueError: the logits differ, or the model cannot read branches together.
     """
+    n_tokens = vocabulary_size(model)
     with torch.no_grad():
         theirs = _trial(plain, model.device, n_tokens).float()
         try:
@@ -80,25 +78,25 @@ def require_equal_readings(model: PreTrainedModel, shared: Reader, plain: Reader
             raise
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as err:
             raise ValueError(f"{_kind(model)} cannot read beams that share a prompt ({err}); {PLAIN_REMEDY}") from err
-    off = (ours - theirs).norm() / (theirs - theirs.mean(-1, keepdim=True)).norm()
-    if off > _TOLERANCE.get(model.dtype, 0.15):
+    difference = (ours - theirs).norm() / (theirs - theirs.mean(-1, keepdim=True)).norm()
+    if difference > _TOLERANCE.get(model.dtype, 0.15):
         raise ValueError(
-            f"{_kind(model)} under attn_implementation={model.config._attn_implementation!r} scores beams that share a "
-            "prompt otherwise than each on its own, so it goes by more than the mask and the positions it is given; "
+            f"{_kind(model)} with attn_implementation={model.config._attn_implementation!r} scores beams that share a "
+            "prompt differently from separate beams, so it depends on more than the given mask and positions; "
             f"{PLAIN_REMEDY}"
         )
 
 
 def trial_prompts(device: torch.device, n_tokens: int) -> Prompts:
-    """Two prompts of unequal length that begin alike, of a vocabulary of ``n_tokens``."""
+    """Return two prompts of unequal length with the same first tokens, from a vocabulary of ``n_tokens``."""
     words = [3 * place % n_tokens for place in range(11)]
     return Prompts.of([words, [*words[:8], 1]], device)
 
 
 def _trial(reader: Reader, device: torch.device, n_tokens: int) -> Tensor:
-    """States of two branches of each of two prompts.
+    """Return states of two branches of each of two prompts.
 
-    Twelve branches come first, so that a column's place and its token's position lie far apart.
+    Twelve branches are read first, so that a token's column and its position are far apart.
     """
     first = (torch.arange(24, device=device).view(2, 12) * 5 + 1) % n_tokens
     second, parents = (torch.tensor(rows, device=device) for rows in ([[1, 0], [0, 1]], [[11, 3], [7, 0]]))
@@ -111,14 +109,17 @@ def _kind(model: PreTrainedModel) -> str:
     return f"model_type={model.config.model_type!r}"
 
 
-def _require_plain_head(model: PreTrainedModel, head: nn.Module) -> None:
-    """Puts other logits in the place of the head's: some models scale or bend them, which small ones would not show."""
-    wanted: list[Tensor] = []
+def _require_unchanged_logits(model: PreTrainedModel, head: nn.Module) -> None:
+    """Check that the model returns the head's logits unchanged, by replacing them with large known values.
+
+    Some models scale or cap logits after the head; small logits would not show it.
+    """
+    expected: list[Tensor] = []
 
     def replace(_: nn.Module, __: Any, logits: Tensor) -> Tensor:
-        probe = torch.arange(logits.shape[-1], device=logits.device) % 201 - 100  # whole numbers that all dtypes hold
-        wanted.append(probe.to(logits.dtype).expand_as(logits).contiguous())
-        return wanted[0].clone()
+        probe = torch.arange(logits.shape[-1], device=logits.device) % 201 - 100  # integers that every dtype represents
+        expected.append(probe.to(logits.dtype).expand_as(logits).contiguous())
+        return expected[0].clone()
 
     hook = head.register_forward_hook(replace)
     try:
@@ -127,5 +128,5 @@ def _require_plain_head(model: PreTrainedModel, head: nn.Module) -> None:
             logits = model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=False).logits
     finally:
         hook.remove()
-    if not wanted or logits.shape != wanted[0].shape or not logits.float().equal(wanted[0].float()):
+    if not expected or logits.shape != expected[0].shape or not logits.float().equal(expected[0].float()):
         raise ValueError(f"{_kind(model)} changes logits after its output head; use another model, or {PLAIN_REMEDY}")

@@ -32,7 +32,7 @@ from recbole_lcrec.decoding import Ranker, Reader, Trie, open_reader
 from recbole_lcrec.instructions.tasks import history_text
 from recbole_lcrec.instructions.templates import Instruction
 from recbole_lcrec.llm.adapters import is_adapter_folder, load_adapter_weights
-from recbole_lcrec.llm.backbone import load_backbone, load_saved
+from recbole_lcrec.llm.backbone import is_partitioned, load_backbone, load_saved
 from recbole_lcrec.llm.collator import IGNORED, InstructionCollator, padded_group
 from recbole_lcrec.llm.launch import deepspeed_asked, weight_dtype
 from recbole_lcrec.llm.response_loss import response_loss
@@ -211,9 +211,8 @@ class LCRec(SequentialRecommender):
     def _ranker(self) -> Ranker:
         """A ranker by the language model as it is; kept, for the trie is large."""
         if self._kept is None or self._kept.device != self.llm.device:
-            self._kept = Ranker.of(self.llm, self.candidates, self.decoding, self._reader)
-        parted = any(hasattr(parameter, "ds_id") for parameter in self.llm.parameters())  # by ZeRO-3: all read together
-        return dataclasses.replace(self._kept, shared=not parted)
+            self._kept = Ranker(self._reader, self.candidates, self.decoding, self.llm.device)
+        return dataclasses.replace(self._kept, shared=not is_partitioned(self.llm))
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of given pairs by teacher forcing, for RecBole's sampled evaluation.
@@ -247,8 +246,7 @@ class LCRec(SequentialRecommender):
         Raises:
             ValueError: the folder holds no model.
         """
-        whole_here = not any(hasattr(parameter, "ds_id") for parameter in self.llm.parameters())  # not after ZeRO-3
-        if isinstance(self.llm, PeftModel) and is_adapter_folder(folder) and whole_here:
+        if isinstance(self.llm, PeftModel) and is_adapter_folder(folder) and not is_partitioned(self.llm):
             load_adapter_weights(self.llm, folder)
             return
         dtype = self.llm.get_base_model().dtype if isinstance(self.llm, PeftModel) else None

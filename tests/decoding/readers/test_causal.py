@@ -129,7 +129,7 @@ def test_a_prompt_may_fill_all_positions_and_no_more(lab: Lab, reader: Any) -> N
     model, ids = lab.model("gpt2"), lab.catalogue(20, 4)
     trie, fitting = Trie.from_token_ids(ids), lab.prompts(61, 4)
     assert_best(beam_search(reader(model), fitting, trie, beam_size=20), lab.exhaustive(model, fitting, ids))
-    with pytest.raises(ValueError, match=r"prompt of 62 tokens and 3 index tokens pass .*max_position_embeddings=64"):
+    with pytest.raises(ValueError, match=r"prompt of 62 tokens and 3 index tokens exceed .*max_position_embeddings=64"):
         beam_search(reader(model), lab.prompts(62, 4), trie, beam_size=20)
 
 
@@ -158,7 +158,7 @@ def test_positions_that_turn_otherwise_in_long_texts(lab: Lab, attention: str) -
 
 @pytest.mark.parametrize("reader", READERS)
 def test_training_mode_is_an_error(lab: Lab, reader: Any) -> None:
-    with pytest.raises(RuntimeError, match=r"training mode, where dropout blurs scores; call model\.eval\(\)"):
+    with pytest.raises(RuntimeError, match=r"training mode, where dropout changes the scores; call model\.eval\(\)"):
         reader(lab.model("llama").train())
 
 
@@ -219,7 +219,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda lab: lab.built(
             MptConfig(vocab_size=80, d_model=32, n_heads=4, n_layers=2, initializer_range=0.3), "eager"
         ),
-        "'mpt' under attn_implementation='eager' scores beams that share a prompt otherwise than each on its own",
+        "'mpt' with attn_implementation='eager' scores beams that share a prompt differently from separate beams",
     ),
     "bloom": (  # wants a mask of two dimensions
         lambda lab: lab.built(BloomConfig(vocab_size=80, hidden_size=32, n_layer=2, n_head=4), "eager"),
@@ -248,14 +248,14 @@ def test_a_model_of_several_kinds_of_layers_is_refused(lab: Lab) -> None:
 def test_a_model_without_a_head_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     model = lab.model("llama")
     monkeypatch.setattr(type(model), "get_output_embeddings", lambda _: None)
-    with pytest.raises(ValueError, match=r"'llama' names no output head; .*decoding_search: plain"):
+    with pytest.raises(ValueError, match=r"'llama' has no output head; .*decoding_search: plain"):
         SharedReader(model)
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_tokens_of_an_adapter_are_refused(lab: Lab) -> None:
     wrapped = get_peft_model(lab.model("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).eval()
-    with pytest.raises(ValueError, match=r"prompt-learning adapter adds tokens of its own .*; use LoRA"):
+    with pytest.raises(ValueError, match=r"prompt-learning adapter adds its own tokens .*; use LoRA"):
         SharedReader(wrapped)
 
 

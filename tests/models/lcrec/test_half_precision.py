@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from recbole_lcrec import load_data_and_model
-from recbole_lcrec.decoding import Ranker
+from recbole_lcrec.decoding import Ranker, SharedReader
 from tests.conftest import N_USERS
 from tests.models.lcrec.test_model import plain_scores
 from tests.saved_runs import make_run
@@ -18,7 +18,8 @@ from tests.saved_runs import make_run
 def test_choices_in_half_precision_are_as_good_within_a_tenth_of_a_nat(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tuning_seq_format="stream", epochs=24, eval_step=24)
     _, model, _, _, _, test = load_data_and_model(run)
-    rough = Ranker.of(copy.deepcopy(model.llm).to(torch.bfloat16), model.candidates, model.decoding)
+    reader = SharedReader(copy.deepcopy(model.llm).to(torch.bfloat16))
+    rough = Ranker(reader, model.candidates, model.decoding, model.llm.device)
     gaps, rounded = [], 0
     for interaction, _, _, _ in test:
         lengths = interaction[model.ITEM_SEQ_LEN].tolist()
