@@ -1,6 +1,6 @@
-"""The frame of the package's HTML pages: one file each, readable without a network, in light and in dark.
+"""HTML reports: self-contained pages that need no network, with a light and a dark theme.
 
-Knows nothing itself; ``page`` fills templates, which extend ``frame.html.jinja``.
+``render_page`` fills templates that extend ``frame.html.jinja``.
 """
 
 from recbole_lcrec.report.page import Figure, plotly_json, render_page

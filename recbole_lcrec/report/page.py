@@ -1,7 +1,6 @@
-"""From a template and plain values to one HTML text, with figures that plotly.js draws.
+"""Render HTML pages from templates and plain values, with figures drawn by plotly.js.
 
-Knows Jinja, plotly and how both are put together so that no text of a user's data is ever read as HTML or script.
-Refuses to know what a page says and where it is written.
+All values are escaped, so that user data is never interpreted as HTML or script.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ __all__ = ["Figure", "plotly_json", "render_page"]
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as plotly's JSON, with a sentence on how to read it."""
+    """A figure as Plotly JSON, with a title and a sentence on how to read it."""
 
     title: str
     caption: str
@@ -29,16 +28,16 @@ class Figure:
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """Fills a template, which extends the frame of all pages; figures are drawn by plotly.js, which the page holds.
+    """Render a template that extends the shared frame; plotly.js is embedded in the page.
 
     The same values give the same text.
 
     Args:
-        template: its file.
-        values: what it names, plain texts throughout.
+        template: path of the template.
+        values: plain values for the template's variables.
 
     Raises:
-        jinja2.UndefinedError: the template names what is not among the values.
+        jinja2.UndefinedError: the template uses a variable that is not given.
     """
     environment = Environment(
         loader=FileSystemLoader([template.parent, Path(__file__).parent]),
@@ -52,12 +51,12 @@ def render_page(template: Path, **values: Any) -> str:
 
 
 def plotly_json(figure: go.Figure, x_title: str, y_title: str, height: int) -> dict[str, Any]:
-    """A figure as plotly's JSON, in the looks of all pages.
+    """Return a figure as Plotly JSON, in the style shared by all pages.
 
     Args:
-        figure: its traces.
-        x_title: of the horizontal axis.
-        y_title: of the vertical one.
+        figure: the figure with its traces.
+        x_title: title of the horizontal axis.
+        y_title: title of the vertical axis.
         height: in pixels.
     """
     for update, title in ((figure.update_xaxes, x_title), (figure.update_yaxes, y_title)):

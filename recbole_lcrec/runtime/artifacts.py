@@ -1,8 +1,8 @@
-"""Artifacts: folders named by a fingerprint of everything they depend on, whole or absent.
+"""Cached artifacts: folders named by a fingerprint of their inputs, either complete or absent.
 
-Knows how to build a folder once under a lock, alone or part by part with other processes, prove that it is whole, and
-throw torn ones away. Refuses to know what is inside: each stage writes its own arrays (.npy without pickle),
-safetensors and JSON, never pickles, and reads them back.
+A folder is built once under a file lock, by one process or in parts by several, and verified against its manifest;
+incomplete folders are rebuilt. Each stage defines its own content: arrays (.npy without pickle), safetensors and JSON,
+never pickles.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ _SHORT_WRITE = re.compile(r"No space left on device|^\d+ requested and \d+ writt
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished folder, and whether it was there before."""
+    """A complete folder, and whether it existed before the call."""
 
     path: Path
     reused: bool
 
 
 class DiskFullError(OSError):
-    """There is no space left for an artifact; says where, and what to do."""
+    """There is no disk space left for an artifact; the message names the folder and the remedy."""
 
 
 class ArtifactStore:
-    """Artifacts under one root folder, which is made when first needed.
+    """Artifacts under one root folder, which is created on first use.
 
-    ``<root>/<kind>-<16 digits>`` is whole: it holds what its manifest lists, and it got its name after the manifest
-    was written. Work in progress lives in a hidden sibling and is guarded by a lock that ends with its process.
+    ``<root>/<kind>-<16 digits>`` contains what its manifest lists; it is renamed to this name after the manifest is
+    written. Work in progress is kept in a hidden sibling folder, guarded by a lock that is released when its process
+    ends.
 
     Args:
         root: the folder; several processes may share it.
@@ -60,19 +61,19 @@ class ArtifactStore:
         self.root = Path(root)
 
     def get_or_build(self, kind: str, parts: Mapping[str, Any], build: Callable[[Path], None]) -> Artifact:
-        """Returns the artifact of these parts, building it when it is absent or torn.
+        """Return the artifact for these inputs, building it if it is absent or incomplete.
 
-        A second process that wants the same artifact waits for the first and reuses its work.
+        A second process that requests the same artifact waits for the first and reuses its result.
 
         Args:
             kind: what it is, a word such as ``embeddings``.
-            parts: everything that the content depends on (see ``fingerprint``).
-            build: writes the content into the empty folder that it is given.
+            parts: all inputs that determine the content (see ``fingerprint``).
+            build: writes the content into the empty folder it receives.
 
         Raises:
-            ValueError: a kind that is no word, or parts that cannot be fingerprinted.
+            ValueError: ``kind`` is not a word, or ``parts`` cannot be fingerprinted.
             RuntimeError: ``build`` wrote nothing.
-            DiskFullError: there is no space left; what was half written is gone.
+            DiskFullError: there is no disk space left; partial files have been removed.
         """
         name, digest = self._begin(kind, parts)
         with _locked(self._lock(name), name):
@@ -86,22 +87,23 @@ class ArtifactStore:
         build_part: Callable[[int, Path], None],
         join: Callable[[list[Path], Path], None],
     ) -> Artifact:
-        """As ``get_or_build``, with the work cut into parts that a launcher's processes share through the root alone.
+        """Return an artifact as ``get_or_build`` does, with the work split into parts that several processes share.
 
-        Process r of W makes the parts r, r + W, ..., then those that nobody has begun, each an artifact of its own; who
-        is ready first joins them, waiting for those at work and making what a dead process left. So the content does
-        not depend on W, an interrupted run goes on with the parts that it has, and a process that comes late finds the
-        whole. The parts go once the whole is there; a single part never gets a name.
+        The processes coordinate only through files under the root. Process r of W builds parts r, r + W, ..., then any
+        part that nobody has started; each part is an artifact of its own. The first process to finish joins them, after
+        waiting for parts in progress and rebuilding those of dead processes. So the content does not depend on W, an
+        interrupted run resumes with the parts it has, and a process that starts late finds the complete artifact. Parts
+        are removed once they are joined; a single part is not stored separately.
 
         Args:
             kind: as in ``get_or_build``.
-            parts: what the whole depends on, as in ``get_or_build``; the number of processes is not among it.
-            count: how many parts.
-            build_part: writes part i into the empty folder that it is given.
-            join: takes the parts' folders, in order, and writes the whole into the empty folder that it is given.
+            parts: inputs that determine the whole, as in ``get_or_build``, without the number of processes.
+            count: number of parts.
+            build_part: writes part i into the empty folder it receives.
+            join: receives the parts' folders in order and writes the whole into the empty folder it receives.
 
         Raises:
-            ValueError: as in ``get_or_build``, or no part.
+            ValueError: as in ``get_or_build``, or ``count`` is below 1.
             RuntimeError, DiskFullError: as in ``get_or_build``.
         """
         if count < 1:
@@ -128,7 +130,7 @@ class ArtifactStore:
 
         if names and not self._found(name, digest):
             for i in _own_first(count, process_rank(), process_count()):
-                with suppress(Timeout), self._lock(names[i]).acquire(timeout=0):  # held: another process is at it
+                with suppress(Timeout), self._lock(names[i]).acquire(timeout=0):  # held: another process is building it
                     if not (self.root / name).exists() and not (self.root / names[i]).exists():
                         make_part(i)
         with _locked(self._lock(name), name):
@@ -137,7 +139,7 @@ class ArtifactStore:
         return artifact
 
     def _begin(self, kind: str, parts: Mapping[str, Any]) -> tuple[str, str]:
-        """Name and fingerprint of an artifact, in a root that is there and swept."""
+        """Return name and fingerprint of an artifact, after creating the root and removing leftovers."""
         if not _KIND.fullmatch(kind):
             raise ValueError(f"kind = {kind!r} must be a word of letters, digits and underscores")
         digest = fingerprint(parts)
@@ -147,7 +149,7 @@ class ArtifactStore:
         return name, digest
 
     def _found(self, name: str, digest: str) -> bool:
-        """Whether the artifact is there and whole, as far as nobody is building it at this moment."""
+        """Return whether the artifact is complete and no process is building it right now."""
         try:
             with self._lock(name).acquire(timeout=0):
                 return _problem(self.root / name, digest) is None
@@ -157,14 +159,14 @@ class ArtifactStore:
     def _get_or_build(
         self, name: str, digest: str, parts: Mapping[str, Any], build: Callable[[Path], None]
     ) -> Artifact:
-        """The artifact of this name, whose lock the caller holds."""
+        """Return the artifact of this name; the caller holds its lock."""
         shutil.rmtree(self._temporary(name), ignore_errors=True)
         final = self.root / name
         problem = _problem(final, digest)
         if problem is None:
             return Artifact(final, reused=True)
         if final.exists():
-            getLogger().warning(f"artifact {final} is torn ({problem}); it is built again")
+            getLogger().warning(f"artifact {final} is incomplete ({problem}); rebuilding it")
             shutil.rmtree(final)
         self._build(final, digest, parts, build)
         return Artifact(final, reused=False)
@@ -185,20 +187,20 @@ class ArtifactStore:
             if _disk_is_full(err):
                 raise DiskFullError(
                     errno.ENOSPC,
-                    f"no space left in {self.root} for {final.name} ({err}); nothing half written stays there: free "
-                    "some space, or name a folder on another disk by artifact_dir",
+                    f"no space left in {self.root} for {final.name} ({err}); partial files have been removed: free "
+                    "some space, or set artifact_dir to a folder on another disk",
                 ) from err
             raise
 
     def _remove(self, names: Sequence[str]) -> None:
-        """Removes parts and their locks, once the whole is there; one that is held is its holder's to remove."""
+        """Remove joined parts and their locks; a part that another process holds is left to that process."""
         for name in names:
             with suppress(Timeout), self._lock(name).acquire(timeout=0):
                 shutil.rmtree(self.root / name, ignore_errors=True)
                 Path(self._lock(name).lock_file).unlink(missing_ok=True)
 
     def _sweep(self, except_for: str) -> None:
-        """Removes what processes that died have left: a temporary folder whose lock is free has no owner."""
+        """Remove what dead processes left behind: temporary folders whose lock is free."""
         for leftover in self.root.glob(f".*{_TEMPORARY}"):
             name = leftover.name[1 : -len(_TEMPORARY)]
             if name == except_for:
@@ -217,7 +219,7 @@ class ArtifactStore:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file beside and renames it, so that nobody ever reads half of it."""
+    """Write a UTF-8 file under a temporary name and rename it, so that readers never see a partial file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -228,14 +230,15 @@ def replace_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(final: Path, owner: bool = True) -> Iterator[Path]:
-    """A hidden folder beside ``final`` that takes its place, and that of an older one, when all is written.
+    """Yield a hidden folder beside ``final`` that replaces it once everything is written.
 
     Args:
-        final: the folder to be; its parent is made.
-        owner: whether this process makes and renames the folder; several may write into it.
+        final: the target folder; its parent is created.
+        owner: whether this process creates and renames the folder; several processes may write into it.
 
     Raises:
-        DiskFullError: there is no space left. After any error the hidden folder is gone and the older one stays.
+        DiskFullError: there is no disk space left. After any error the hidden folder is removed and an older ``final``
+            stays.
     """
     partial, older = final.with_name(f".{final.name}.saving"), _older(final)
     try:
@@ -256,14 +259,14 @@ def whole_folder(final: Path, owner: bool = True) -> Iterator[Path]:
         if _disk_is_full(err):
             raise DiskFullError(
                 errno.ENOSPC,
-                f"no space left for {final} ({err}); nothing half written stays there: free some space, or name a "
-                "folder on another disk by checkpoint_dir",
+                f"no space left for {final} ({err}); partial files have been removed: free some space, or set "
+                "checkpoint_dir to a folder on another disk",
             ) from err
         raise
 
 
 def put_back(final: Path) -> None:
-    """Gives a folder back its place, where a kill fell between the two moments of :func:`whole_folder`'s exchange."""
+    """Restore a folder if the process was killed between the two renames of :func:`whole_folder`."""
     if not final.exists() and _older(final).is_dir():
         _older(final).rename(final)
 
@@ -273,28 +276,28 @@ def _older(final: Path) -> Path:
 
 
 def _locked(lock: FileLock, name: str) -> Any:
-    """Acquires the lock, telling the reader of the log when that means waiting."""
+    """Acquire the lock, and log a line if another process holds it."""
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        getLogger().info(f"waiting for another process that builds {name}")
+        getLogger().info(f"waiting for another process that is building {name}")
         return lock.acquire()
 
 
 def _own_first(count: int, rank: int, world: int) -> list[int]:
-    """The parts in the order in which a process takes them: its own, then the others' from the end."""
+    """Return the parts in the order in which a process takes them: its own, then the others' from the end."""
     return [*range(rank, count, world), *(i for i in reversed(range(count)) if i % world != rank)]
 
 
 def _disk_is_full(err: BaseException) -> bool:
-    """By the error's number, or by its words: NumPy and safetensors tell it without one."""
+    """Check the error's number, or its message: NumPy and safetensors report a full disk without a number."""
     if isinstance(err, DiskFullError):
-        return False  # told already, by the builder of a part
+        return False  # already reported, by the builder of a part
     return getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or bool(_SHORT_WRITE.search(str(err)))
 
 
 def _problem(folder: Path, digest: str) -> str | None:
-    """Why the folder is not a whole artifact of this fingerprint, or None when it is."""
+    """Return why the folder is not a complete artifact with this fingerprint, or None if it is."""
     if not folder.is_dir():
         return "absent"
     try:
@@ -303,10 +306,10 @@ def _problem(folder: Path, digest: str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError) as err:
         return f"manifest unreadable: {err}"
     if found_digest != digest:
-        return "made from other parts"
+        return "made from other inputs"
     found = _content(folder)
-    torn = sorted(name for name, entry in listed.items() if found.get(name) != entry)
-    return f"files missing or changed: {', '.join(torn)}" if torn else None
+    changed = sorted(name for name, entry in listed.items() if found.get(name) != entry)
+    return f"files missing or changed: {', '.join(changed)}" if changed else None
 
 
 def _content(folder: Path) -> dict[str, dict[str, Any]]:
@@ -314,7 +317,7 @@ def _content(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _summary(value: Any) -> Any:
-    """The parts in few words, for a reader of the manifest."""
+    """Shorten the inputs for readers of the manifest."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _summary(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

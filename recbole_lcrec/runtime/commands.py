@@ -1,7 +1,4 @@
-"""How a command works: mistakes are found first, and reported in one line.
-
-Knows which errors are the user's to mend. Refuses to know any command.
-"""
+"""Run a command: arguments are checked before any work starts, and user errors are reported in one line."""
 
 from __future__ import annotations
 
@@ -15,22 +12,21 @@ from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = ["run_command"]
 
-_TOLD = (ENOENT, EISDIR, ENOTDIR, EACCES, EPERM, EROFS, ENOSPC, EDQUOT)
-"""Troubles with files and disks that are the user's to mend."""
+_USER_ERRORS = (ENOENT, EISDIR, ENOTDIR, EACCES, EPERM, EROFS, ENOSPC, EDQUOT)
+"""Errors of files and disks that users can fix themselves."""
 
 
 def run_command(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) -> int:
-    """Does a command's work and tells a mistake in one line; ``--state=DEBUG`` among the flags adds a traceback.
+    """Run a command and report user errors in one line; ``--state=DEBUG`` among the flags adds a traceback.
 
-    So it tells why a run cannot go on, as with a model whose logits are no numbers. All other errors keep their
-    traceback.
+    :class:`RunAborted` is reported in the same way. All other errors keep their traceback.
 
     Args:
-        prepare: reads and checks the flags, and returns the work itself.
-        flags: of the command.
+        prepare: reads and checks the flags, and returns the work to do.
+        flags: command-line flags.
 
     Returns:
-        0, or 2 after a mistake or where the run cannot go on.
+        0, or 2 after a user error or an aborted run.
     """
     debug = any(flag.upper() == "--STATE=DEBUG" for flag in flags)
     started = False
@@ -39,7 +35,7 @@ def run_command(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) 
         started = True
         work()
     except (ValueError, OSError, RunAborted) as err:
-        if isinstance(err, OSError) and err.errno not in _TOLD:
+        if isinstance(err, OSError) and err.errno not in _USER_ERRORS:
             raise
         if debug:
             traceback.print_exc()

@@ -1,23 +1,23 @@
-"""What RecBole 1.2.1 needs on today's NumPy, pandas, SciPy and PyTorch, given to RecBole's own modules alone.
+"""Compatibility of RecBole 1.2.1 with current NumPy, pandas, SciPy and PyTorch.
 
-Knows which names RecBole uses that its libraries have dropped or changed, and puts stand-ins for them into the
-namespaces of ``recbole.*`` modules as these are imported: NumPy, pandas, SciPy and PyTorch themselves stay as they are
-for everybody else. A module that uses none of the names is left alone, and so is all of RecBole once it has mended
-itself. Refuses to know anything of this package's models, settings or data.
+Names that RecBole uses and that its libraries have removed or changed are replaced in the namespaces of ``recbole.*``
+modules as these are imported. NumPy, pandas, SciPy and PyTorch themselves are not patched, so other code sees no
+change. Modules that use none of the names are left alone, and so is any RecBole release that has fixed them itself.
 
-What is mended, and why:
+What is patched, and why:
 
-* ``np.float``, ``np.int``, ``np.long`` and kin are gone since NumPy 1.24; RecBole sets them on NumPy itself, out of
-  ``np.float_`` and kin, which are gone since NumPy 2.0.
-* ``torch.load`` reads weights only since PyTorch 2.6; RecBole's checkpoints, read by its trainer and by models with
-  pretrained parts (S3Rec, NeuMF, ...), hold a whole ``Config``.
+* ``np.float``, ``np.int``, ``np.long`` and similar were removed in NumPy 1.24; RecBole sets them on NumPy itself, from
+  ``np.float_`` and similar, which were removed in NumPy 2.0.
+* ``torch.load`` reads only weights since PyTorch 2.6; RecBole's checkpoints, read by its trainer and by models with
+  pretrained parts (S3Rec, NeuMF, ...), contain a whole ``Config``.
 * ``torch.cuda.amp.GradScaler`` and ``autocast`` warn since PyTorch 2.4 that they moved to ``torch.amp``.
 * ``frame[column].fillna(..., inplace=True)`` changes nothing since pandas 3.0 (copy on write), so that missing tokens
   would become arbitrary ids.
-* ``column.agg(len)`` counts the rows since pandas 3.0, not what is in each; ``column.values`` cannot be written to.
-* The layer that embeds item features (FDSA, GRU4RecF, SASRecF, DIN) keeps the data set that it was built from, so that
-  every checkpoint would hold all interactions, or fail where the data set's class cannot be pickled; nothing reads it.
-* ``dok_matrix._update`` is gone since SciPy 1.13, and the graph models (LightGCN, NGCF, ...) call it.
+* ``column.agg(len)`` counts the rows since pandas 3.0 instead of applying ``len`` to each; ``column.values`` is
+  read-only.
+* The layer that embeds item features (FDSA, GRU4RecF, SASRecF, DIN) keeps a reference to its data set, so that every
+  checkpoint would contain all interactions, or fail if the data set's class cannot be pickled; nothing reads it.
+* ``dok_matrix._update`` was removed in SciPy 1.13, and the graph models (LightGCN, NGCF, ...) call it.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ __all__ = ["prepare_recbole"]
 
 
 def prepare_recbole() -> None:
-    """Makes RecBole fit the installed libraries; call it before RecBole is used, as often as you like.
+    """Make RecBole work with the installed libraries; call it before using RecBole, any number of times.
 
-    RecBole's modules that are loaded already are mended at once, the others when they are imported. Imports nothing by
-    itself, so it costs no time.
+    RecBole modules that are already loaded are patched at once, the others when they are imported. The call itself
+    imports nothing.
     """
     if any(isinstance(finder, _RecBoleFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _RecBoleFinder())
     for name, module in list(sys.modules.items()):
         if name.startswith("recbole."):
-            _mend(module)
+            _patch(module)
 
 
 class _RecBoleFinder(MetaPathFinder):
-    """Finds RecBole's modules where Python would, and has them mended right after they are run."""
+    """Import hook that finds RecBole's modules as Python does, and patches them right after they are executed."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -58,18 +58,18 @@ class _RecBoleFinder(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and type(spec.loader) is SourceFileLoader:
-            spec.loader = _MendingLoader(spec.loader.name, spec.loader.path)
+            spec.loader = _PatchingLoader(spec.loader.name, spec.loader.path)
         return spec
 
 
-class _MendingLoader(SourceFileLoader):
+class _PatchingLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        _mend(module)
+        _patch(module)
 
 
 class _StandIn(ModuleType):
-    """A library as one RecBole module sees it: the library itself, but for a few names."""
+    """A library as one RecBole module sees it: the library itself, with a few names replaced."""
 
     def __init__(self, library: ModuleType, names: Mapping[str, Any]) -> None:
         super().__init__(library.__name__, library.__doc__)
@@ -79,7 +79,7 @@ class _StandIn(ModuleType):
         return getattr(self.__dict__["_library"], name)
 
 
-def _mend(module: ModuleType) -> None:
+def _patch(module: ModuleType) -> None:
     loader = module.__spec__.loader if module.__spec__ is not None else None
     code = loader.get_code(module.__name__) if isinstance(loader, SourceFileLoader) else None
     if code is None:
@@ -89,9 +89,9 @@ def _mend(module: ModuleType) -> None:
         if not isinstance(value, ModuleType) or isinstance(value, _StandIn):
             continue
         stand_ins = _LIBRARIES.get(value.__name__)
-        wanted = {key: new for key, new in stand_ins(value).items() if key in used} if stand_ins else {}
-        if wanted:
-            setattr(module, name, _StandIn(value, wanted))
+        replaced = {key: new for key, new in stand_ins(value).items() if key in used} if stand_ins else {}
+        if replaced:
+            setattr(module, name, _StandIn(value, replaced))
     if module.__name__ in _CLASSES:
         _CLASSES[module.__name__](module)
 
@@ -183,13 +183,13 @@ def _sparse_names(sparse: ModuleType) -> dict[str, Any]:
     return {"dok_matrix": dok_matrix}
 
 
-def _mend_config(configurator: ModuleType) -> None:
+def _patch_config(configurator: ModuleType) -> None:
     config = configurator.Config
     if "float_" in config.compatibility_settings.__code__.co_names:
         config.compatibility_settings = lambda self: None
 
 
-def _mend_dataset(dataset: ModuleType) -> None:
+def _patch_dataset(dataset: ModuleType) -> None:
     cls = dataset.Dataset
     feature_type = dataset.FeatureType
     fill_nan = cls._fill_nan
@@ -208,7 +208,7 @@ def _mend_dataset(dataset: ModuleType) -> None:
     cls._load_feat = _without_chained_assignment_warning(cls._load_feat)
 
 
-def _mend_layers(layers: ModuleType) -> None:
+def _patch_layers(layers: ModuleType) -> None:
     def without_dataset(self: Any) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "dataset"}
 
@@ -234,7 +234,7 @@ _LIBRARIES: Mapping[str, Callable[[ModuleType], dict[str, Any]]] = {
 }
 
 _CLASSES: Mapping[str, Callable[[ModuleType], None]] = {
-    "recbole.config.configurator": _mend_config,
-    "recbole.data.dataset.dataset": _mend_dataset,
-    "recbole.model.layers": _mend_layers,
+    "recbole.config.configurator": _patch_config,
+    "recbole.data.dataset.dataset": _patch_dataset,
+    "recbole.model.layers": _patch_layers,
 }

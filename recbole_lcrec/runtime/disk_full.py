@@ -1,7 +1,4 @@
-"""What to say of a full disk.
-
-Knows the errors of a disk without room. Refuses to know what was to be written.
-"""
+"""Error message for a full disk."""
 
 from __future__ import annotations
 
@@ -13,17 +10,17 @@ from recbole_lcrec.runtime.artifacts import DiskFullError
 __all__ = ["disk_full"]
 
 
-def disk_full(err: OSError, folder: Path, left: str = "nothing half written stays there") -> DiskFullError | None:
-    """The error that says where a disk is full and what can be done; None where that is not the trouble, or is said.
+def disk_full(err: OSError, folder: Path, left: str = "partial files have been removed") -> DiskFullError | None:
+    """Return the error that names the full disk and the remedy; None for other errors, and for one that already does.
 
     Args:
-        err: what was raised.
-        folder: where something was written.
-        left: what is there now.
+        err: the error that was raised.
+        folder: folder that was being written to.
+        left: what is on the disk now.
     """
     if isinstance(err, DiskFullError) or err.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     return DiskFullError(
         err.errno,
-        f"no space left in {folder} ({err.strerror}); {left}: free some space, or name a folder on another disk",
+        f"no space left in {folder} ({err.strerror}); {left}: free some space, or use a folder on another disk",
     )

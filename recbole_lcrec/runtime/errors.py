@@ -1,7 +1,6 @@
-"""The error of a run that cannot go on though nothing that was given is wrong.
+"""The error of a run that cannot continue although its input is valid.
 
-Knows what tells it from others: wrong input is a ValueError, a mistake of the program's own any other error. Refuses to
-know who raises it.
+Invalid input raises ValueError; any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -10,4 +9,7 @@ __all__ = ["RunAborted"]
 
 
 class RunAborted(RuntimeError):
-    """Logits are no numbers, memory does not suffice, a file changed under way: a command tells it in one line."""
+    """The run cannot continue, though its input is valid; commands report the message in one line, without a traceback.
+
+    Examples: logits are NaN, memory is exhausted, or a file changed while it was read.
+    """

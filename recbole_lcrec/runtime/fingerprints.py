@@ -1,8 +1,4 @@
-"""Fingerprints: one number for all that a result depends on, the same in any process and on any day.
-
-Knows how to reduce values, arrays, files and folders to what tells them apart. Refuses to know what is fingerprinted
-and what the number names.
-"""
+"""Fingerprints: one hash of everything a result depends on, reproducible across processes and runs."""
 
 from __future__ import annotations
 
@@ -20,24 +16,24 @@ __all__ = ["file_digest", "fingerprint", "folder_listing"]
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
-    """Hashes named parts, the same for the same content in any process and on any day.
+    """Hash named values; equal content gives the same hash in every process and run.
 
-    Values may be None, booleans, numbers, strings, bytes, lists and tuples (alike), mappings with string keys (in any
-    order), dataclasses (their fields), NumPy arrays (dtype, shape, bytes) and scalars, and paths (a file's content; a
-    folder's files with their relative names), nested at will.
+    Values may be None, booleans, numbers, strings, bytes, lists and tuples (equivalent), mappings with string keys (in
+    any order), dataclasses (their fields), NumPy arrays (dtype, shape, bytes) and scalars, and paths (a file's content;
+    a folder's files with their relative names), nested to any depth.
 
     Returns:
         64 hexadecimal digits of SHA-256.
 
     Raises:
-        ValueError: a value of another kind, a NaN or infinite float, or a path that is not there; named by its place.
+        ValueError: a value of another type, a NaN or infinite float, or a path that does not exist; names its position.
     """
     text = json.dumps(_canonical(parts, "parts"), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def folder_listing(folder: Path) -> dict[str, dict[str, Any]]:
-    """Name relative to the folder -> ``{"bytes": size, "sha256": digits}``, of every file in it, sorted by name."""
+    """Return ``{"bytes": size, "sha256": digits}`` by relative name, for every file in a folder, sorted by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
@@ -46,13 +42,13 @@ def folder_listing(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _canonical(value: Any, place: str) -> Any:
-    """A JSON value that differs wherever the content does; every container carries its kind."""
+    """Return a JSON value that differs whenever the content differs; every container carries its type."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -86,4 +82,4 @@ def _canonical_path(path: Path, place: str) -> Any:
         return ["file", file_digest(path)]
     if path.is_dir():
         return ["folder", [[name, entry["sha256"]] for name, entry in sorted(folder_listing(path).items())]]
-    raise ValueError(f"{place} = {path} cannot be fingerprinted: there is no such file or folder")
+    raise ValueError(f"{place} = {path} cannot be fingerprinted: no such file or folder")

@@ -1,7 +1,4 @@
-"""Whether memory ran out.
-
-Knows how PyTorch and the libraries under it say so. Refuses to know what was to be held.
-"""
+"""Recognise errors that mean that memory ran out, on CPU or GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +10,10 @@ _SIGNS = ("DefaultCPUAllocator", "bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(err: BaseException) -> bool:
-    """PyTorch's allocator for the CPU has no error of its own, nor have the libraries that it calls."""
+    """Return whether an error means that memory ran out.
+
+    PyTorch's CPU allocator and the libraries it calls have no error class for this, so their messages are checked too.
+    """
     if isinstance(err, (torch.OutOfMemoryError, MemoryError)):
         return True
     return any(sign in str(err) for sign in _SIGNS)

@@ -1,7 +1,4 @@
-"""The processes of a run: how many a launcher such as torchrun started, which one this is, and how they agree.
-
-Knows the launcher's environment variables. Refuses to know what the processes do.
-"""
+"""Distributed processes: how many a launcher such as torchrun started, the rank of this one, and shared values."""
 
 from __future__ import annotations
 
@@ -14,24 +11,24 @@ __all__ = ["from_all_processes", "from_first_process", "from_launcher", "process
 
 
 def process_count() -> int:
-    """How many processes a launcher such as torchrun started; 1 without one."""
+    """Return the number of processes that a launcher such as torchrun started; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def process_rank() -> int:
-    """The number of this process among those that the launcher started; process 0 writes logs and results.
+    """Return the rank of this process; rank 0 writes logs and results.
 
     Raises:
-        RunAborted: there are several processes, but the launcher did not number them.
+        RunAborted: there are several processes, but the launcher did not set their ranks.
     """
     return from_launcher("RANK") if process_count() > 1 else 0
 
 
 def from_first_process(value: Any) -> Any:
-    """The first process's value, in every process; the others wait until the first one gets there.
+    """Return the value of rank 0 in every process; the other processes wait for it.
 
-    Processes that decide by values of their own (a score rounded otherwise, a name made of the time) part ways, and
-    those that train on wait for ever. The process group must be open already.
+    Use it for decisions: processes that each decide by their own value (a score rounded differently, a name with a time
+    stamp) diverge, and those that continue training wait forever. The process group must be initialised.
     """
     if process_count() == 1:
         return value
@@ -43,7 +40,7 @@ def from_first_process(value: Any) -> Any:
 
 
 def from_all_processes(value: Any) -> list[Any]:
-    """The values of all processes, in their order, in every process. The process group must be open already."""
+    """Return the values of all processes, ordered by rank, in every process. The process group must be initialised."""
     if process_count() == 1:
         return [value]
     from torch import distributed
@@ -54,10 +51,10 @@ def from_all_processes(value: Any) -> list[Any]:
 
 
 def from_launcher(name: str) -> int:
-    """A number that the launcher puts into the environment, such as ``LOCAL_RANK``.
+    """Return a number that the launcher sets in the environment, such as ``LOCAL_RANK``.
 
     Raises:
-        RunAborted: it is not there.
+        RunAborted: the variable is not set.
     """
     if name not in os.environ:
         raise RunAborted(f"WORLD_SIZE is {process_count()} but {name} is not set; start the processes with torchrun")

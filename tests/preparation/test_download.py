@@ -270,7 +270,7 @@ def test_a_full_disk_keeps_what_came_and_a_later_call_goes_on(server, target, mo
             fetch(server, target)
     assert told.value.errno == errno.ENOSPC and f"no space left in {target.parent} " in told.value.strerror
     assert "1,234 bytes of meta.json.gz are kept, and the next call goes on from there: free" in told.value.strerror
-    assert "name a folder on another disk" in told.value.strerror
+    assert "use a folder on another disk" in told.value.strerror
     assert files(target) == ["meta.json.gz.part", "meta.json.gz.part.json"]
     fetch(server, target, digest=SHA)
     assert server.ranges() == [None, "bytes=1234-"] and files(target) == [target.name]
@@ -280,7 +280,7 @@ def test_a_full_disk_leaves_no_part_that_nothing_could_go_on_with(server, target
     server.plan = [{"etag": None}]
     monkeypatch.setattr(module, "_receive", disk_full)
     with pytest.raises(
-        DiskFullError, match=f"in {re.escape(str(target.parent))} .*nothing half written stays there: free"
+        DiskFullError, match=f"in {re.escape(str(target.parent))} .*partial files have been removed: free"
     ):
         fetch(server, target)
     assert files(target) == []

@@ -1,4 +1,4 @@
-"""Causal language models and others, by the configurations that transformers makes."""
+"""Causal language models are recognised by their configurations."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def test_causal_language_models_pass(kind: type[PretrainedConfig], saved_as: lis
 
 @pytest.mark.parametrize("kind", [T5Config, ViTConfig])
 def test_other_types_are_named(kind: type[PretrainedConfig]) -> None:
-    assert causal_lm_error(kind()).startswith(f"is of type '{kind.model_type}', which is no causal language model")
+    assert causal_lm_error(kind()).startswith(f"is of type '{kind.model_type}', which is not a causal language model")
 
 
 def test_the_class_a_model_was_saved_as_is_named() -> None:
-    expected = "was saved as BertModel, which is no causal language model"
+    expected = "was saved as BertModel, which is not a causal language model"
     assert causal_lm_error(BertConfig(architectures=["BertModel"])) == expected
     assert "saved as LlamaModel" in causal_lm_error(LlamaConfig(architectures=["LlamaModel"]))
 
 
-def test_a_type_that_can_be_causal_is_none_with_an_encoder_beside_it() -> None:
-    assert "no causal language model" in causal_lm_error(BertConfig(is_encoder_decoder=True))
+def test_an_encoder_decoder_is_not_causal() -> None:
+    assert "not a causal language model" in causal_lm_error(BertConfig(is_encoder_decoder=True))

@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_nothing_and_the_older_files(tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in tmp_path.glob("Games.*")}
     monkeypatch.setattr(module.csv, "writer", FullDisk)
     place = re.escape(str(tmp_path))
-    told = rf"no space left in {place} \(No space left on device\); nothing half written stays there: free"
+    told = rf"no space left in {place} \(No space left on device\); partial files have been removed: free"
     with pytest.raises(DiskFullError, match=told):
         prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("Games.*")} == before

@@ -47,8 +47,8 @@ def test_a_full_disk_is_told_once(tmp_path: Path, number: int) -> None:
         raise OSError(number, "there is no room")
     assert told.value.errno == number
     assert told.value.strerror == (
-        f"no space left in {tmp_path / 'out'} (there is no room); nothing half written stays there: free some space, "
-        "or name a folder on another disk"
+        f"no space left in {tmp_path / 'out'} (there is no room); partial files have been removed: free some space, "
+        "or use a folder on another disk"
     )
     with pytest.raises(DiskFullError) as again, placed("shop", tmp_path / "out"):
         raise told.value

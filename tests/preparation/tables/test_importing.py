@@ -271,7 +271,7 @@ def test_disk_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     given = options(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_atomic", full)
-        with pytest.raises(OSError, match=r"no space left in .*nothing half written") as told:
+        with pytest.raises(OSError, match=r"no space left in .*partial files have been removed") as told:
             import_tables(given)
         assert told.value.errno == errno.ENOSPC and not (tmp_path / "dataset").exists()
     import_tables(given)
