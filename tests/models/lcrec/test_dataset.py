@@ -96,7 +96,7 @@ def test_rqvae_on_demand_passes_over_a_given_index(indexed_shop: Path, tiny: Par
 def test_interrupted_index_training_leaves_nothing_and_the_rerun_is_clean(
     shop: Path, tiny: Parameters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import recbole_lcrec.models.lcrec.dataset as module
+    import recbole_lcrec.indexing.stage as module
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         raise KeyboardInterrupt

@@ -1,0 +1,76 @@
+"""Checks of the index stage's inputs, before any data are read: index file, embedding file, text encoder, columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from recbole_lcrec.config.settings import IndexSettings, TextSettings
+from recbole_lcrec.indexing.embeddings import check_embedding_inputs
+from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.preparation.locate import DataFiles
+
+__all__ = ["check_index_inputs"]
+
+RequireColumns = Callable[[Path, Sequence[str], str], None]
+"""``(file, columns, asked_by)``: raises ValueError where an atomic file lacks a column that ``asked_by`` names."""
+
+
+def check_index_inputs(
+    settings: IndexSettings, text: TextSettings, files: DataFiles, item_file: Path, require_columns: RequireColumns
+) -> None:
+    """Check that an index is given or can be learned.
+
+    Args:
+        settings: the index method and its inputs.
+        text: the text encoder and the fields it reads.
+        files: the files of the data set.
+        item_file: where the data set keeps, or would keep, the items' texts.
+        require_columns: checks the columns of an atomic file by its header.
+
+    Raises:
+        ValueError: a missing index file, item file, text column, embedding file or text encoder, or a key that would
+            have no effect; the message names it and the remedy.
+    """
+    if settings.file is not None and not Path(settings.file).is_file():
+        raise ValueError(f"index_file = {settings.file!r}: there is no such file; leave the key out to learn an index")
+    if settings.label_field and files.atomic:
+        if not item_file.is_file():
+            raise ValueError(
+                f"index_label_field = {settings.label_field!r}: there is no {item_file} to read labels from"
+            )
+        require_columns(item_file, [settings.label_field], "index_label_field")
+    _check_unused(settings, files.index)
+    if settings.method == "auto" and (settings.file or files.index):
+        return
+    if not METHODS[settings.resolved().method].needs_embeddings:
+        return
+    check_embedding_inputs(text, settings)
+    if settings.embedding_file is not None:
+        return
+    if not item_file.is_file() and files.raw is None:
+        raise ValueError(
+            f"{item_file} does not exist, so there are no texts to learn an item index from; put it there, or a "
+            f"published index as {files.folder / (files.name + '.index.json')}"
+        )
+    if files.atomic:
+        columns = (*text.title_fields, *text.description_fields)
+        require_columns(item_file, columns, "text_title_fields and text_description_fields ([] for none)")
+
+
+def _check_unused(settings: IndexSettings, found: Path | None) -> None:
+    """Reject files that are named for the index and would have no effect."""
+    given = settings.file or found if settings.method == "auto" else None
+    if settings.file is not None and settings.method != "auto":
+        raise ValueError(
+            f"index_file = {settings.file!r} gives an index, and index_method = {settings.method!r} learns another: "
+            "leave one of the two keys out"
+        )
+    if settings.embedding_file is not None and (given or not METHODS[settings.resolved().method].needs_embeddings):
+        source = (
+            f"the index is given in {given}" if given else f"index_method = {settings.method!r} needs no embeddings"
+        )
+        raise ValueError(
+            f"index_embedding_file = {settings.embedding_file!r} would not be used, for {source}: leave it out, or set "
+            "index_method=rqvae"
+        )

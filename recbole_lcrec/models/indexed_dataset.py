@@ -1,0 +1,132 @@
+"""A sequential data set whose items have indices, for every model that writes item indices."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_lcrec.bridge.catalogue import ItemCatalogue
+from recbole_lcrec.config.settings import IndexSettings, TextSettings
+from recbole_lcrec.data.atomic_header import require_columns
+from recbole_lcrec.indexing.export import export_index
+from recbole_lcrec.indexing.inputs import check_index_inputs
+from recbole_lcrec.indexing.item_index import ItemIndex
+from recbole_lcrec.indexing.report import IndexReport, make_report
+from recbole_lcrec.indexing.stage import IndexStage, index_items
+from recbole_lcrec.preparation.locate import DataFiles, artifact_store
+
+__all__ = ["IndexedDataset", "check_index", "item_text_file"]
+
+
+class IndexedDataset(ItemCatalogue):
+    """A sequential data set whose items have indices.
+
+    Attributes:
+        item_index: the item indices, one row per item of ``item_ids``.
+        index_folder: folder with the index and the method that made it (``indexing/saved.py``): an artifact or a saved
+            run; None where the index is a file of its own.
+    """
+
+    def __init__(self, config: Any) -> None:
+        """Load the interactions, and load or learn the item indices.
+
+        Args:
+            config: a :class:`recbole_lcrec.config.configurator.Config`.
+
+        Raises:
+            ValueError: the data set, its texts or its index are missing or damaged, or the catalogue is too small.
+        """
+        super().__init__(config)
+        _check_catalogue(len(self.item_ids), max(config["topk"]))
+        self._settings, self._text = IndexSettings.from_config(config), TextSettings.from_config(config)
+        field = self._settings.label_field if self._settings.report else None
+        self._labels = self.item_labels(field) if field else None  # read now, so that no report fails after training
+        self._indexed = index_items(
+            IndexStage(
+                item_ids=self.item_ids,
+                item_texts=lambda: self.item_texts,
+                settings=self._settings,
+                text=self._text,
+                given_index=Path(self._settings.file) if self._settings.file else self.files.index,
+                store=artifact_store(config),
+                seed=int(config["seed"]),
+                device=config["device"],
+                show_progress=bool(config["show_progress"]),
+            )
+        )
+
+    @property
+    def item_index(self) -> ItemIndex:
+        """The item indices, one row per item of ``item_ids``."""
+        return self._indexed.index
+
+    @property
+    def index_folder(self) -> Path | None:
+        """Folder with the index and the method that made it; None where the index is a file of its own."""
+        return self._indexed.folder
+
+    def has_texts(self) -> bool:
+        """Whether titles can be read; an item file without the columns that the settings name is logged."""
+        if self.item_file is None:
+            return False
+        try:
+            return len(self.item_texts) > 0
+        except ValueError as err:
+            getLogger().warning(
+                f"Tokenizer and report go without item texts, which text_title_fields would name: {err}"
+            )
+            return False
+
+    def save_index(self, folder: Path, before: Path | None = None) -> None:
+        """Write the index in the published form, what is needed to index new items, and the report's page.
+
+        Args:
+            folder: an existing folder.
+            before: a folder that this index has been written to; its page is copied instead of made again.
+        """
+        report = self._report if self._settings.report else None
+        export_index(folder, self.dataset_name, self.item_ids, self.item_index, self.index_folder, report, before)
+
+    def _report(self) -> IndexReport:
+        return make_report(
+            dataset=self.dataset_name,
+            item_ids=self.item_ids,
+            index=self.item_index,
+            folder=self.index_folder,
+            titles=self.item_texts.titles if self.has_texts() else None,
+            embeddings=self._indexed.embeddings,
+            labels=self._labels,
+            settings=self._settings,
+            text=self._text,
+            seed=int(self.config["seed"]),
+        )
+
+
+def item_text_file(files: DataFiles) -> Path:
+    """Where a data set keeps, or would keep, the texts of its items."""
+    return files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
+
+
+def check_index(config: Any, files: DataFiles) -> None:
+    """Check, before any data are read, that there is an index or that one can be learned.
+
+    Raises:
+        ValueError: a missing index file, item file, text column, embedding file or text encoder; says which and what
+            to do.
+    """
+    form = (config["field_separator"], config["encoding"])
+    check_index_inputs(
+        IndexSettings.from_config(config),
+        TextSettings.from_config(config),
+        files,
+        item_text_file(files),
+        lambda path, names, asked_by: require_columns(path, names, *form, asked_by),
+    )
+
+
+def _check_catalogue(n_items: int, k: int) -> None:
+    if n_items == 1:
+        raise ValueError("the data set has a catalogue of 1 item; there is nothing to rank")
+    if n_items < k:
+        raise ValueError(f"topk asks for {k} items, but the catalogue has {n_items}; lower --topk")
