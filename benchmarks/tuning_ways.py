@@ -197,9 +197,17 @@ def package_way(model: Any, source: Any, tokenizer: Any, settings: Any, options:
             record.tokens, record.places = report.tokens, report.places
             return True
 
-        backbone, device = Backbone(model, tokenizer), torch.device(options.device)
+        backbone = Backbone(model, tokenizer)
+        run = stage.TuningRun(
+            source=source,
+            settings=settings,
+            deepspeed=None,
+            device=torch.device(options.device),
+            seed=options.seed,
+            max_grad_norm=1.0,
+        )
         with patch.object(stage, "Tuner", watched(stage.Tuner, record, synchronize)):
-            stage.finetune(backbone, source, settings, None, device, options.seed, 1.0, False, after_epoch)
+            stage.finetune(backbone, run, after_epoch)
 
     return train
 

@@ -1,7 +1,7 @@
-"""Fine-tuning over epochs of instructions, under DeepSpeed when asked or when several processes run.
+"""Fine-tune a language model on epochs of instructions, with DeepSpeed if configured.
 
-Knows a backbone, an instruction source and the settings. After each epoch it hands over to its caller, who may score
-the model, save it and stop. Refuses to know RecBole, metrics and which epoch was best.
+After each epoch a callback may evaluate the model, save it, and stop the tuning; metrics and the choice of the best
+epoch are up to the caller.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from recbole_lcrec.llm.steps import StepPlan
 from recbole_lcrec.llm.tuner import Tuner, peak_memory
 from recbole_lcrec.runtime.processes import from_first_process, process_count
 
-__all__ = ["AfterEpoch", "EpochReport", "finetune", "step_plan"]
+__all__ = ["AfterEpoch", "EpochReport", "TuningRun", "finetune", "step_plan"]
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch of tuning came to.
+    """The loss and the throughput of one epoch.
 
     Attributes:
-        epoch: from 0.
+        epoch: number of the epoch, from 0.
         loss: mean of the optimizer steps' losses, nats per response token.
-        seconds: wall time, validation and checkpoints left out.
-        rows: instructions of all processes; likewise below.
-        tokens: of prompts and responses.
-        places: tokens and padding.
-        peak_memory: most bytes that this process has held so far, of the GPU, else of main memory.
-        save: writes the model and tokenizer of this moment into an existing folder, in Hugging Face's form. Every
-            process must call it; the first one writes.
+        seconds: wall time without validation and checkpoints.
+        rows: instructions, summed over all processes.
+        tokens: tokens of prompts and responses, summed over all processes.
+        places: tokens including padding, summed over all processes.
+        peak_memory: peak memory of this process so far in bytes, of the GPU if there is one.
+        save: writes the current model and tokenizer to an existing folder in Hugging Face's format. Every process
+            must call it; the first one writes.
     """
 
     epoch: int
@@ -58,7 +58,7 @@ class EpochReport:
     save: Callable[[Path], None]
 
     def rates(self) -> dict[str, float]:
-        """Samples and tokens per second, share of padding among all places, peak memory in GiB."""
+        """Return samples and tokens per second, the proportion of padding, and peak memory in GiB."""
         seconds = max(self.seconds, 1e-9)
         return {
             "samples/s": self.rows / seconds,
@@ -68,7 +68,7 @@ class EpochReport:
         }
 
     def in_words(self) -> str:
-        """:meth:`rates`, for the log."""
+        """Return :meth:`rates` as one line for the log."""
         rates = self.rates()
         return (
             f"{rates['samples/s']:,.1f} samples/s, {rates['tokens/s']:,.0f} tokens/s, padding {rates['padding']:.1%}, "
@@ -80,26 +80,59 @@ AfterEpoch = Callable[[EpochReport], bool]
 """Called in every process after each epoch; True stops the tuning."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TuningRun:
+    """What to tune on, how and where.
+
+    Attributes:
+        source: the instructions.
+        settings: epochs, batches, optimizer and precision.
+        deepspeed: a DeepSpeed configuration; None: run without DeepSpeed.
+        device: the model's device.
+        seed: seeds the order of the instructions and dropout.
+        max_grad_norm: gradients are clipped to this norm; 0: no clipping.
+        show_progress: whether to draw a progress bar.
+        checkpoints: where to save checkpoints, taken from the first process; None: nowhere.
+        resume: the checkpoint to resume from; :func:`read_progress` checks that it belongs to this run. None: start
+            from the first step.
+    """
+
+    source: InstructionSource
+    settings: TuningSettings
+    deepspeed: dict[str, Any] | None
+    device: torch.device
+    seed: int
+    max_grad_norm: float
+    show_progress: bool = False
+    checkpoints: Checkpoints | None = None
+    resume: Progress | None = None
+
+
 def step_plan(source: InstructionSource, settings: TuningSettings, seed: int) -> StepPlan:
-    """The optimizer steps of a run.
+    """Plan the optimizer steps of a run.
+
+    A step has ``train_batch_size`` x ``tuning_accumulation_steps`` x processes rows.
 
     Args:
         source: the instructions.
-        settings: ``train_batch_size`` rows x ``tuning_accumulation_steps`` x processes make a step.
-        seed: of the order.
+        settings: epochs and batch sizes.
+        seed: seeds the order of the instructions.
 
     Raises:
-        ValueError: an epoch has no instruction.
+        ValueError: an epoch has no instructions.
     """
     sizes = tuple(source.size(epoch) for epoch in range(settings.epochs))
     if not all(sizes):
-        raise ValueError("there is nothing to tune on: no user has two interactions before the held-out ones")
+        raise ValueError(
+            "there is nothing to tune on: no user has two interactions before the held-out ones; use a data set with "
+            "longer histories"
+        )
     return StepPlan(sizes, settings.batch_size * settings.accumulation_steps * process_count(), seed)
 
 
 @contextmanager
 def _as_saved(model: Any) -> Iterator[None]:
-    """Takes off the half precision that accelerate puts around the forward pass: scores are the saved model's."""
+    """Remove accelerate's autocast from the forward pass, so that scores are those of the saved model."""
     wrapped = model.__dict__.get("forward")
     if not hasattr(model, "_original_forward") or wrapped is None:
         yield
@@ -112,9 +145,9 @@ def _as_saved(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _recomputing(model: Any, wanted: bool) -> Iterator[None]:
-    """Has activations recomputed in backward passes, when wanted, until the tuning ends."""
-    if not wanted:
+def _gradient_checkpointing(model: Any, enabled: bool) -> Iterator[None]:
+    """Turn gradient checkpointing on, if enabled, and off again at the end."""
+    if not enabled:
         yield
         return
     model.gradient_checkpointing_enable()
@@ -124,8 +157,8 @@ def _recomputing(model: Any, wanted: bool) -> Iterator[None]:
         model.gradient_checkpointing_disable()
 
 
-class _Epochs(TrainerCallback):
-    """Draws the bar, hands over to the caller after each epoch, and keeps checkpoints."""
+class _EpochCallback(TrainerCallback):
+    """Draws the progress bar, calls the caller after each epoch, and saves checkpoints."""
 
     def __init__(
         self, tuner: Tuner, after_epoch: AfterEpoch, checkpoints: Checkpoints | None, show_progress: bool
@@ -156,11 +189,11 @@ class _Epochs(TrainerCallback):
             self.tuner.require_finite_weights()
             self.tuner.sums["seconds"] += perf_counter() - self.started
             if ended:
-                self._hand_over(plan.epoch_of(done - 1), done, control)
-            self._keep(done)
+                self._report(plan.epoch_of(done - 1), done, control)
+            self._save_checkpoint(done)
             self.started = perf_counter()
 
-    def _hand_over(self, epoch: int, done: int, control: TrainerControl) -> None:
+    def _report(self, epoch: int, done: int, control: TrainerControl) -> None:
         self.bar.close()
         self.bar = None
         tuner, sums = self.tuner, self.tuner.total_sums()
@@ -174,7 +207,7 @@ class _Epochs(TrainerCallback):
         with _as_saved(tuner.model):
             control.should_training_stop |= self.after_epoch(report)
 
-    def _keep(self, done: int) -> None:
+    def _save_checkpoint(self, done: int) -> None:
         if self.checkpoints is None:
             return
         tuner = self.tuner
@@ -184,16 +217,8 @@ class _Epochs(TrainerCallback):
             tuner.write_checkpoint(folder)
 
 
-def _arguments(
-    settings: TuningSettings,
-    precision: str,
-    deepspeed: dict[str, Any] | None,
-    device: torch.device,
-    folder: str,
-    seed: int,
-    max_grad_norm: float,
-) -> TrainingArguments:
-    on_cpu = device.type != "cuda"
+def _arguments(run: TuningRun, precision: str, folder: str) -> TrainingArguments:
+    settings, on_cpu = run.settings, run.device.type != "cuda"
     return TrainingArguments(
         output_dir=folder,
         num_train_epochs=1,
@@ -202,15 +227,15 @@ def _arguments(
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.scheduler,
         warmup_steps=settings.warmup_ratio,
-        max_grad_norm=max_grad_norm,
+        max_grad_norm=run.max_grad_norm,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         dataloader_num_workers=settings.workers,
-        deepspeed=deepspeed,
+        deepspeed=run.deepspeed,
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and process_count() > 1 else None,
-        seed=seed,
-        data_seed=seed,
+        seed=run.seed,
+        data_seed=run.seed,
         logging_strategy="no",
         save_strategy="no",
         report_to=[],
@@ -219,76 +244,57 @@ def _arguments(
     )
 
 
-def finetune(
-    backbone: Backbone,
-    source: InstructionSource,
-    settings: TuningSettings,
-    deepspeed: dict[str, Any] | None,
-    device: torch.device,
-    seed: int,
-    max_grad_norm: float,
-    show_progress: bool,
-    after_epoch: AfterEpoch,
-    checkpoints: Checkpoints | None = None,
-    resume: Progress | None = None,
-) -> None:
-    """Tunes the model in place by Eq. 7: the negative log-likelihood of the responses.
+def finetune(backbone: Backbone, run: TuningRun, after_epoch: AfterEpoch) -> None:
+    """Fine-tune the model in place by Eq. 7: minimise the negative log-likelihood of the responses.
 
-    The loss of an optimizer step is the mean over the response tokens of its whole batch, over forward passes and
-    processes. transformers seeds Python's, NumPy's and PyTorch's global generators by ``seed`` and leaves them so.
+    The loss of an optimizer step is the mean over the response tokens of its whole batch, across forward passes and
+    processes. transformers seeds the global generators of Python, NumPy and PyTorch with ``run.seed``.
 
     Args:
         backbone: model and tokenizer; the model is changed.
-        source: the instructions.
-        settings: how to tune.
-        deepspeed: a DeepSpeed configuration, or None.
-        device: where the model lies.
-        seed: of the order of the instructions and of dropout.
-        max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
-        show_progress: whether to draw a progress bar.
-        after_epoch: see :data:`AfterEpoch`.
-        checkpoints: where to keep checkpoints, the first process's choice; None: nowhere.
-        resume: how far the run had come; it must be the same one, which :func:`read_progress` makes sure of.
+        run: the data, the settings and where to run.
+        after_epoch: called in every process after each epoch; True stops the tuning.
 
     Raises:
-        ValueError: there is nothing to train on, or an instruction is too long.
-        DivergedError: the loss is not finite any more.
+        ValueError: there is no data to tune on, or an instruction is too long.
+        DivergedError: the loss, its gradient or a weight is not finite.
     """
-    plan = step_plan(source, settings, seed)
-    precision = resolve_precision(settings.precision, device)
+    settings, deepspeed, checkpoints = run.settings, run.deepspeed, run.checkpoints
+    plan = step_plan(run.source, settings, run.seed)
+    precision = resolve_precision(settings.precision, run.device)
     getLogger().info(
-        f"Tuning on {_counted(plan.sizes)} instructions an epoch, {plan.rows_per_step} per optimizer step, "
+        f"Tuning on {_sizes_in_words(plan.sizes)} instructions per epoch, {plan.rows_per_step} per optimizer step, "
         f"{len(plan):,} steps, {precision}, "
         + (f"DeepSpeed ZeRO-{deepspeed.get('zero_optimization', {}).get('stage', 0)}" if deepspeed else "no DeepSpeed")
         + f", {process_count()} process(es)"
     )
     with (
-        launched(device) if deepspeed is not None else nullcontext(),
-        _recomputing(backbone.model, settings.gradient_checkpointing),
-        torch.autograd.set_detect_anomaly(False),  # which RecBole's SINE turns on for all, when it is imported
+        launched(run.device) if deepspeed is not None else nullcontext(),
+        _gradient_checkpointing(backbone.model, settings.gradient_checkpointing),
+        torch.autograd.set_detect_anomaly(False),  # importing RecBole's SINE turns it on globally
         tempfile.TemporaryDirectory() as folder,
     ):
         tuner = Tuner(
             backbone,
             plan,
-            PlannedInstructions(source, plan.sizes),
+            PlannedInstructions(run.source, plan.sizes),
             InstructionCollator(backbone.tokenizer, settings.max_length),
             settings.batch_size,
             settings.batch_tokens,
-            _arguments(settings, precision, deepspeed, device, folder, seed, max_grad_norm),
+            _arguments(run, precision, folder),
         )
         if checkpoints is not None:
             checkpoints = replace(checkpoints, folder=from_first_process(checkpoints.folder))
-        tuner.add_callback(_Epochs(tuner, after_epoch, checkpoints, show_progress))
-        if resume is not None:
-            tuner.restore_sums(resume.sums)
+        tuner.add_callback(_EpochCallback(tuner, after_epoch, checkpoints, run.show_progress))
+        if run.resume is not None:
+            tuner.restore_sums(run.resume.sums)
         try:
-            tuner.train(resume_from_checkpoint=str(resume.written) if resume is not None else None)
+            tuner.train(resume_from_checkpoint=str(run.resume.written) if run.resume is not None else None)
         finally:
             tuner.accelerator.unwrap_model(backbone.model, keep_fp32_wrapper=False)
 
 
-def _counted(sizes: tuple[int, ...]) -> str:
-    """Sizes of epochs in words: one number, or those that differ."""
+def _sizes_in_words(sizes: tuple[int, ...]) -> str:
+    """Return the distinct sizes of epochs, for the log."""
     distinct = list(dict.fromkeys(sizes))
     return ", then ".join(f"{size:,}" for size in distinct)

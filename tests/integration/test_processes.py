@@ -128,7 +128,7 @@ def test_two_processes_train_as_one(run: Run, tied: bool, lora: bool, stage: str
     """The same rows in the same optimizer steps, also where a process has none; weights decay alike."""
     one, alone = run(tied, lora)
     two, ended = run(tied, lora, stage)
-    assert f"Tuning on {ROWS} instructions an epoch, 8 per optimizer step, 12 steps, fp32, no DeepSpeed" in alone.log
+    assert f"Tuning on {ROWS} instructions per epoch, 8 per optimizer step, 12 steps, fp32, no DeepSpeed" in alone.log
     assert f"12 steps, fp32, DeepSpeed ZeRO-{stage[-1]}, 2 process(es)" in ended.log
     assert ended.log.count("Results on the test users") == 1
     assert losses(two) == pytest.approx(losses(one), rel=1e-3)
@@ -140,7 +140,7 @@ def test_processes_with_unequal_numbers_of_passes(run: Run) -> None:
     """Under ZeRO-3, where a process that makes fewer passes than another would leave it waiting."""
     one, _ = run(False, False, **SINGLY)
     two, ended = run(False, False, "zero3", **SINGLY)
-    assert "Tuning on 5 instructions an epoch, 8 per optimizer step, 6 steps" in ended.log
+    assert "Tuning on 5 instructions per epoch, 8 per optimizer step, 6 steps" in ended.log
     assert losses(two) == pytest.approx(losses(one), rel=1e-3)
     assert len(losses(one)) == 6
     assert same_ranking(one["test_result"], two["test_result"])

@@ -9,6 +9,7 @@ import torch
 
 from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.instructions.templates import Instruction
+from recbole_lcrec.llm.finetune import TuningRun
 
 CPU = torch.device("cpu")
 
@@ -53,3 +54,9 @@ def tuning_settings(**changes: Any) -> TuningSettings:
         "valid_sample_users": None,
     }
     return TuningSettings(**{**values, **changes})
+
+
+def tuning_run(settings: TuningSettings, source: Any = None, **changes: Any) -> TuningRun:
+    """Tuning on the CPU without DeepSpeed, but for what is to differ."""
+    values = {"source": source or Source(), "deepspeed": None, "device": CPU, "seed": 5, "max_grad_norm": 1.0}
+    return TuningRun(settings=settings, **{**values, **changes})

@@ -16,7 +16,7 @@ from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.checkpoints import Checkpoints, latest_checkpoint, read_progress
 from recbole_lcrec.llm.finetune import EpochReport, finetune
 from recbole_lcrec.llm.tuner import DivergedError
-from tests.llm.plain_tuning import CPU, Source, tuning_settings
+from tests.llm.plain_tuning import Source, tuning_run, tuning_settings
 
 IDENTITY = {"item index": "abc", "vocabulary": 12, "epochs": 3}
 
@@ -50,7 +50,7 @@ def tune(backbone: Backbone, folder: Path, resume: bool = False, kill_at: int = 
         return False
 
     settings = tuning_settings(**{"epochs": 3, "batch_size": 2, "scheduler": "cosine", **changes})
-    finetune(backbone, Killing(), settings, None, CPU, 5, 1.0, False, after_epoch, checkpoints, progress)
+    finetune(backbone, tuning_run(settings, Killing(), checkpoints=checkpoints, resume=progress), after_epoch)
     return losses
 
 
@@ -152,7 +152,7 @@ def test_weights_that_are_no_numbers_do_not_take_the_place_of_a_good_checkpoint(
     checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
     settings = tuning_settings(epochs=3, batch_size=2)
     with pytest.raises(DivergedError, match="weights after the step before is nan at step 5"):
-        finetune(broken, Without(), settings, None, CPU, 5, 1.0, False, lambda report: False, checkpoints)
+        finetune(broken, tuning_run(settings, Without(), checkpoints=checkpoints), lambda report: False)
     newest = latest_checkpoint(tmp_path / "run")
     assert newest is not None and newest.name == "step-4"
     weights = load_file(newest / "checkpoint-4" / "model.safetensors")

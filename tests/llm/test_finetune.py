@@ -18,7 +18,7 @@ from recbole_lcrec.llm.collator import InstructionCollator
 from recbole_lcrec.llm.finetune import EpochReport, finetune
 from recbole_lcrec.llm.tuner import DivergedError
 from tests.integration.tiny_llama import save_tiny_llama
-from tests.llm.plain_tuning import CPU, Source, tuning_settings
+from tests.llm.plain_tuning import Source, tuning_run, tuning_settings
 
 
 def tune(backbone: Backbone, stop_after: int = 99, source: Any = None, **changes: Any) -> list[EpochReport]:
@@ -29,7 +29,7 @@ def tune(backbone: Backbone, stop_after: int = 99, source: Any = None, **changes
         return report.epoch >= stop_after
 
     settings = tuning_settings(**changes)
-    finetune(backbone, Source() if source is None else source, settings, None, CPU, 5, 1.0, False, after_epoch)
+    finetune(backbone, tuning_run(settings, source), after_epoch)
     return reports
 
 
@@ -108,7 +108,7 @@ def test_stopping_and_saving(backbone: Backbone, tmp_path: Path) -> None:
         report.save(tmp_path / f"{report.epoch}")
         return report.epoch == 1
 
-    finetune(backbone, Source(), tuning_settings(epochs=5), None, CPU, 5, 1.0, False, after_epoch)
+    finetune(backbone, tuning_run(tuning_settings(epochs=5)), after_epoch)
     assert seen == [0, 1]
     assert {p.name for p in (tmp_path / "1").iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
 
@@ -131,7 +131,7 @@ def test_a_base_model_that_asks_for_sampling_is_tuned_and_saved(
         report.save(run)
         return True
 
-    finetune(backbone, Source(), tuning_settings(epochs=1), None, CPU, 5, 1.0, False, after_epoch)
+    finetune(backbone, tuning_run(tuning_settings(epochs=1)), after_epoch)
     assert is_adapter_folder(run) == (lora is not None)
     ids = backbone.tokenizer("<a_1><b_2> lamp", return_tensors="pt")["input_ids"]
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_half_precision_is_off_while_an_epoch_is_judged_and_afterwards(backbone:
         return False
 
     settings = tuning_settings(precision="bf16", epochs=2)
-    finetune(backbone, Source(), settings, None, CPU, 5, 1.0, False, after_epoch)
+    finetune(backbone, tuning_run(settings), after_epoch)
     assert judged == [True, True]
     with torch.no_grad():
         assert torch.equal(backbone.model.eval()(ids).logits, plain_logits())

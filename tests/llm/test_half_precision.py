@@ -12,7 +12,7 @@ from recbole_lcrec.config.settings import LoraSettings
 from recbole_lcrec.llm.adapters import add_lora
 from recbole_lcrec.llm.backbone import Backbone, load_saved, merge_adapter_folder
 from recbole_lcrec.llm.finetune import EpochReport, finetune
-from tests.llm.plain_tuning import CPU, Source, tuning_settings
+from tests.llm.plain_tuning import tuning_run, tuning_settings
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -37,7 +37,7 @@ def test_lora_on_a_base_in_bf16(backbone: Backbone, tmp_path: Path, tied: bool) 
 
     (tmp_path / "saved").mkdir()
     adapted = Backbone(model, backbone.tokenizer)
-    finetune(adapted, Source(), tuning_settings(precision="bf16", epochs=6), None, CPU, 5, 1.0, False, after_epoch)
+    finetune(adapted, tuning_run(tuning_settings(precision="bf16", epochs=6)), after_epoch)
     assert losses[-1] < losses[0]
     ids = torch.tensor([[3, 4, 5, *new]])
     with torch.no_grad():

@@ -15,7 +15,7 @@ import torch
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.finetune import finetune
 from recbole_lcrec.llm.launch import launched
-from tests.llm.plain_tuning import CPU, Source, tuning_settings
+from tests.llm.plain_tuning import CPU, tuning_run, tuning_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_TURN = """
@@ -24,14 +24,14 @@ from recbole_lcrec.llm.finetune import finetune
 from recbole_lcrec.llm.launch import deepspeed_config
 from recbole_lcrec.config.resources import properties_dir
 from tests.llm.conftest import backbone as fixture
-from tests.llm.plain_tuning import CPU, Source, tuning_settings
+from tests.llm.plain_tuning import tuning_run, tuning_settings
 
 found = []
 for name in (None, "zero3", None, "zero2", None):
     backbone, losses = fixture.__wrapped__(), []
     deepspeed = deepspeed_config(name, properties_dir() / "deepspeed")
     kept = lambda report: bool(losses.append(report.loss))
-    finetune(backbone, Source(), tuning_settings(), deepspeed, CPU, 5, 1.0, False, kept)
+    finetune(backbone, tuning_run(tuning_settings(), deepspeed=deepspeed), kept)
     found.append([losses, dict(os.environ), [weight.numel() for weight in backbone.model.parameters()]])
 with open("found.json", "w") as file:
     json.dump(found, file)
@@ -87,6 +87,6 @@ def test_activations_are_recomputed_while_tuning_only(backbone: Backbone) -> Non
     seen = []
     backbone.model.model.embed_tokens.register_forward_hook(lambda *_: seen.append(layers[0].gradient_checkpointing))
     settings = tuning_settings(gradient_checkpointing=True, epochs=1)
-    finetune(backbone, Source(), settings, None, CPU, 5, 1.0, False, lambda report: False)
+    finetune(backbone, tuning_run(settings), lambda report: False)
     assert seen and all(seen)
     assert not any(getattr(part, "gradient_checkpointing", False) for part in backbone.model.modules())

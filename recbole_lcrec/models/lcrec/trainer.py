@@ -23,7 +23,7 @@ from recbole_lcrec.config.resources import properties_dir, unused_path
 from recbole_lcrec.llm.adapters import is_adapter_folder
 from recbole_lcrec.llm.backbone import Backbone, merge_adapter_folder
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
-from recbole_lcrec.llm.finetune import EpochReport, finetune
+from recbole_lcrec.llm.finetune import EpochReport, TuningRun, finetune
 from recbole_lcrec.llm.launch import deepspeed_config
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
 from recbole_lcrec.models.lcrec.evaluation import LCRecEvaluation, write_results
@@ -130,19 +130,18 @@ class LCRecTrainer(LCRecEvaluation):
             if self.finished:
                 PartialState(cpu=self.device.type != "cuda")  # opens the process group, as the tuning would have done
             else:
-                finetune(
-                    Backbone(self.model.llm, self.model.tokenizer),
-                    source,
-                    self.model.tuning,
-                    self.deepspeed,
-                    self.device,
-                    int(self.config["seed"]),
-                    max_norm(self.clip_grad_norm),
-                    show_progress and self.is_main,
-                    after_epoch,
-                    self.checkpoints,
-                    progress,
+                run = TuningRun(
+                    source=source,
+                    settings=self.model.tuning,
+                    deepspeed=self.deepspeed,
+                    device=self.device,
+                    seed=int(self.config["seed"]),
+                    max_grad_norm=max_norm(self.clip_grad_norm),
+                    show_progress=show_progress and self.is_main,
+                    checkpoints=self.checkpoints,
+                    resume=progress,
                 )
+                finetune(Backbone(self.model.llm, self.model.tokenizer), run, after_epoch)
         if self.config["lora_r"] and self.config["lora_merge"] and saved and self.is_main:
             _merge(Path(self.saved_model_file), self.model.llm.get_base_model().dtype)
         self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written

@@ -115,7 +115,7 @@ def test_epochs_of_streams_come_first_and_are_not_validated(
     assert len(messages(caplog, "train loss")) == 2
     stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
     assert stored["best_epoch"] == 1 and set(stored["train_loss"]) == {"0", "1"}
-    assert messages(caplog, f"Tuning on {windows()}, then {sum(targets())} instructions an epoch")
+    assert messages(caplog, f"Tuning on {windows()}, then {sum(targets())} instructions per epoch")
 
 
 def test_the_log_accounts_for_the_work(indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture) -> None:
