@@ -50,7 +50,7 @@ def assert_same(config):
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_lines_are_read_as_recbole_reads_them(kind, tmp_path):
+def test_unusual_lines_are_read_as_in_recbole(kind, tmp_path):
     root = write_events(tmp_path / "data", [])
     with (root / "small" / "small.inter").open("a", encoding="utf-8", newline="") as file:
         file.write(ODD[kind])
@@ -67,7 +67,7 @@ def test_line_endings(ending, tmp_path):
     assert len(assert_same(config_of(settings(root, tmp_path, **columns))).inter_feat) == len(random_events())
 
 
-def test_columns_are_chosen_as_recbole_chooses_them(tmp_path):
+def test_columns_are_chosen_as_in_recbole(tmp_path):
     root = write_events(tmp_path / "data", random_events())
     for changes in (
         {"load_col": None},
@@ -93,19 +93,19 @@ def test_another_separator(tmp_path):
     assert len(assert_same(config_of(settings(root, tmp_path, field_separator=","))).inter_feat) == len(random_events())
 
 
-def test_a_first_line_too_long_does_not_shift_the_columns(tmp_path):
+def test_an_overlong_first_row_does_not_shift_columns(tmp_path):
     root = write_events(tmp_path / "data", [("a", "x", 1, "2\t9"), ("b", "y", 3, 4)])
     frame = loaded(Fast, config_of(settings(root, tmp_path))).inter_feat
     assert frame["user_id"].tolist() == ["a", "b"] and frame["rating"].tolist() == [2.0, 4.0]
 
 
-def test_a_number_that_is_none_is_an_error(tmp_path):
+def test_a_non_numeric_float_is_an_error(tmp_path):
     root = write_events(tmp_path / "data", [("a", "x", "soon", 1)])
     with pytest.raises(ValueError, match=r"small\.inter cannot be read: .*soon.*mend the file"):
         loaded(Fast, config_of(settings(root, tmp_path)))
 
 
-def test_a_type_that_does_not_exist_is_recboles_error(tmp_path):
+def test_an_unknown_type_is_recboles_error(tmp_path):
     root = write_events(tmp_path / "data", [("a", "x", 1, 1)])
     path = root / "small" / "small.inter"
     path.write_text(path.read_text().replace("rating:float", "rating:number"))
@@ -114,7 +114,7 @@ def test_a_type_that_does_not_exist_is_recboles_error(tmp_path):
 
 
 @pytest.mark.parametrize("interval", ["[0,inf)", "[3,inf)", "[0,10]", "(0,inf)", "[0,5];[8,inf)", None])
-def test_filtering_by_counts_is_recboles(interval, tmp_path):
+def test_filtering_by_counts_equals_recboles(interval, tmp_path):
     root = write_events(tmp_path / "data", random_events())
     given = settings(root, tmp_path, user_inter_num_interval=interval, item_inter_num_interval="[0,inf)")
     frames = []

@@ -52,7 +52,7 @@ def compare(found, expected, batches=None):
 
 @pytest.mark.parametrize("leave_one", LEAVE_ONE)
 @pytest.mark.parametrize("width", [1, 5, 100])
-def test_every_tensor_is_recboles(leave_one, width, tmp_path):
+def test_every_tensor_equals_recboles(leave_one, width, tmp_path):
     root = write_events(tmp_path / "data", placed(random_events()))
     given = settings(root, tmp_path, leave_one, MAX_ITEM_LIST_LENGTH=width)
     config = [config_of(given) for _ in range(2)]
@@ -91,7 +91,7 @@ def test_ml_100k_with_the_same_time_ranks(tmp_path):
 
 
 @pytest.mark.slow
-def test_games(tmp_path):
+def test_games_matches_recbole(tmp_path):
     if not (SHARED / "Games").is_dir():
         pytest.skip(f"Games is not in {SHARED}")
     given = settings(SHARED, tmp_path, MAX_ITEM_LIST_LENGTH=20, train_batch_size=2048, eval_batch_size=512)
@@ -102,7 +102,7 @@ def test_games(tmp_path):
     compare(found, recboles(config[1]), batches=1)
 
 
-def test_numbers_of_several_columns_are_windows_too(tmp_path):
+def test_multi_column_floats_become_windows(tmp_path):
     root = write_events(tmp_path / "data", placed(random_events()))
     given = settings(root, tmp_path, numerical_features=["rating"])
     parts = [make(config_of(given)).build() for make in (create_dataset, SequentialDataset)]
@@ -111,7 +111,7 @@ def test_numbers_of_several_columns_are_windows_too(tmp_path):
         assert_same_rows(found.inter_feat, expected.inter_feat)
 
 
-def test_features_of_a_row_that_are_sequences_are_windows_of_sequences(tmp_path):
+def test_sequence_features_become_windows_of_sequences(tmp_path):
     root, tags = write_events(tmp_path / "data", placed(random_events())), ("red", "red blue", "", "blue red green")
     path = root / "small" / "small.inter"
     header, *lines = path.read_text().splitlines()
@@ -152,13 +152,13 @@ INDICES = [
 
 
 @pytest.mark.parametrize("index", INDICES, ids=repr)
-def test_rows_are_chosen_as_recbole_chooses_them(index):
+def test_rows_are_indexed_as_in_recbole(index):
     found, expected = rows()[index], plain()[index]
     assert len(found) == len(expected)
     assert_same_tensors(found, expected, ["user", "length", "item_list"])
 
 
-def test_rows_change_as_recboles_do():
+def test_rows_are_modified_as_in_recbole():
     for change in (
         lambda feat: feat.sort("length"),
         lambda feat: feat.sort(["length", "user"]),
@@ -183,7 +183,7 @@ def test_rows_change_as_recboles_do():
         rows()["other"]
 
 
-def test_a_list_read_by_its_name_is_held_and_is_the_rows_own():
+def test_a_list_read_by_name_is_kept():
     feat, expected = rows(), plain()
     for one in (feat, expected):
         one["item_list"][1, 0] = 70
@@ -197,7 +197,7 @@ def test_a_list_read_by_its_name_is_held_and_is_the_rows_own():
     assert rows()["item_list"].tolist() == plain()["item_list"].tolist()  # the column is untouched
 
 
-def test_drawing_batches_holds_nothing(tmp_path):
+def test_reading_batches_keeps_no_lists(tmp_path):
     root = write_events(tmp_path / "data", random_events())
     dataset, loaders = ours(config_of(settings(root, tmp_path)))
     for part in (dataset, *(loader._dataset for loader in loaders)):
@@ -205,12 +205,12 @@ def test_drawing_batches_holds_nothing(tmp_path):
         assert not [name for name in part.inter_feat.interaction.held if name.endswith("_list")]
 
 
-def test_windows_of_many_rows_are_read_in_pieces(monkeypatch):
+def test_windows_of_many_rows_are_read_in_chunks(monkeypatch):
     monkeypatch.setattr("recbole_lcrec.bridge.windows._ROWS_AT_ONCE", 2)
     assert rows()["item_list"].tolist() == [[5, 0], [5, 6], [8, 0]]
 
 
-def test_models_are_given_the_lists_they_read(tmp_path, caplog):
+def test_models_get_the_lists_they_read(tmp_path, caplog):
     for model in (SASRec, SASRecF, GRU4RecF, FDSA, CORE):
         assert why_all_lists(model, None) is None
     assert why_all_lists(SASRec, "mask_itemseq") is None
@@ -233,7 +233,7 @@ def test_models_are_given_the_lists_they_read(tmp_path, caplog):
         assert ("Batches hold every list" in caplog.text) == (len(lists) > 1)
 
 
-def test_a_sparse_matrix_of_the_rows_is_recboles(tmp_path):
+def test_the_sparse_matrix_equals_recboles(tmp_path):
     root = write_events(tmp_path / "data", placed(random_events()))
     matrices = []
     for make in (create_dataset, SequentialDataset):
@@ -242,7 +242,7 @@ def test_a_sparse_matrix_of_the_rows_is_recboles(tmp_path):
     assert (matrices[0][0] == matrices[1][0]).all() and (matrices[0][1] == matrices[1][1]).all()
 
 
-def test_without_the_switch_rows_are_recboles(tmp_path):
+def test_without_the_switch_rows_equal_recboles(tmp_path):
     root = write_events(tmp_path / "data", random_events())
     dataset = create_dataset(config_of(settings(root, tmp_path), fast=False))
     assert not isinstance(dataset, FastAugmentation)

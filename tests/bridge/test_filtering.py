@@ -23,7 +23,7 @@ def items_by_user(dataset):
 
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
 @pytest.mark.parametrize("places", list(permutations([0, 4, 10], 2)), ids=str)
-def test_rows_without_user_or_item_leave_and_no_others(places, fast, tmp_path, caplog):
+def test_only_rows_without_user_or_item_are_removed(places, fast, tmp_path, caplog):
     no_user, no_item = places
     events = list(WHOLE)
     for place, blank in sorted(((no_user, ("", "i0", 9)), (no_item, ("u", "", 9))), reverse=True):
@@ -39,7 +39,7 @@ def test_rows_without_user_or_item_leave_and_no_others(places, fast, tmp_path, c
 
 
 @pytest.mark.parametrize("model", ["Pop", "SASRec"])
-def test_interactions_with_items_that_are_not_listed_are_counted(model, tmp_path, caplog):
+def test_interactions_with_unlisted_items_are_counted(model, tmp_path, caplog):
     config = config_of(model, write_shop(tmp_path / "data", WHOLE, CATALOGUE[:4]), tmp_path)
     with caplog.at_level(logging.WARNING):
         dataset = create_dataset(config)
@@ -47,19 +47,19 @@ def test_interactions_with_items_that_are_not_listed_are_counted(model, tmp_path
     assert "2 of 10 interactions are with 1 items that the item file does not list, first ['i4']" in caplog.text
 
 
-def test_an_item_file_of_other_data_is_refused(tmp_path):
+def test_an_item_file_of_other_data_is_rejected(tmp_path):
     config = config_of("Pop", write_shop(tmp_path / "data", WHOLE, ["x1", "x2"]), tmp_path)
     with pytest.raises(ValueError, match=r"10 of 10 .* first \['i0', .*it lists others, first \['x1', 'x2'\]"):
         create_dataset(config)
 
 
-def test_nothing_is_told_where_nothing_leaves(tmp_path, caplog):
+def test_nothing_is_logged_when_nothing_is_removed(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         create_dataset(config_of("Pop", write_shop(tmp_path / "data", WHOLE, [*CATALOGUE, "unbought"]), tmp_path))
     assert not caplog.text
 
 
-def test_times_that_are_no_numbers_name_the_field_and_a_way_out(tmp_path):
+def test_non_numeric_times_name_the_field_and_the_remedy(tmp_path):
     root = write_shop(
         tmp_path / "data", [(user, item, f"2024-01-0{time + 1}") for user, item, time in WHOLE], CATALOGUE
     )
@@ -79,7 +79,7 @@ def test_times_that_are_no_numbers_name_the_field_and_a_way_out(tmp_path):
         ([5, 1_600_000_000_000, 1_600_000_000_001], None),
     ],
 )
-def test_mixed_units_of_time_are_told(times, told, tmp_path, caplog):
+def test_mixed_time_units_are_reported(times, told, tmp_path, caplog):
     events = [(user, f"i{number}", str(time)) for user in "uv" for number, time in enumerate(times)]
     with caplog.at_level(logging.WARNING):
         create_dataset(config_of("Pop", write_shop(tmp_path / "data", events, CATALOGUE), tmp_path))
@@ -88,7 +88,7 @@ def test_mixed_units_of_time_are_told(times, told, tmp_path, caplog):
     assert doubled is None or doubled in caplog.text
 
 
-def test_users_that_are_not_listed_are_counted(tmp_path, caplog):
+def test_interactions_with_unlisted_users_are_counted(tmp_path, caplog):
     root = write_shop(tmp_path / "data", WHOLE, CATALOGUE)
     (root / "shop" / "shop.user").write_text("user_id:token\nu\n")
     columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"], "user": ["user_id"]}
@@ -98,7 +98,7 @@ def test_users_that_are_not_listed_are_counted(tmp_path, caplog):
     assert "5 of 10 interactions are with 1 users that the user file does not list, first ['v']" in caplog.text
 
 
-def test_items_that_the_user_filters_away_are_no_unlisted_ones(tmp_path, caplog):
+def test_filtered_items_do_not_count_as_unlisted(tmp_path, caplog):
     root = write_shop(tmp_path / "data", WHOLE, CATALOGUE)
     rows = "".join(f"{item}\t{price}\n" for price, item in enumerate(CATALOGUE))
     (root / "shop" / "shop.item").write_text("item_id:token\tprice:float\n" + rows)

@@ -84,26 +84,26 @@ def test_ml_100k_split(model, tmp_path):
 
 
 @pytest.mark.parametrize("max_history", [1, 2, 50])
-def test_histories_lose_their_oldest_items_only(max_history, shop, tmp_path):
+def test_histories_lose_only_their_oldest_items(max_history, shop, tmp_path):
     sequences = sequences_in(shop / "shop" / "shop.inter")
     train, valid, test = loaders("SASRec", shop, tmp_path, MAX_ITEM_LIST_LENGTH=max_history)
     check_split("SASRec", sequences, train, valid, test, max_history)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_items_nobody_bought_are_in_the_catalogue(model, shop, tmp_path):
+def test_items_without_interactions_are_in_the_catalogue(model, shop, tmp_path):
     dataset = create_dataset(config_of(model, shop, tmp_path))
     assert dataset.item_num == 1 + len(CATALOGUE)
     assert set(dataset.field2id_token["item_id"][1:]) == set(CATALOGUE)
 
 
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
-def test_without_an_item_file_the_catalogue_is_what_was_bought(model, tmp_path):
+def test_without_item_file_the_catalogue_is_the_bought_items(model, tmp_path):
     root = write_shop(tmp_path / "data", catalogue=None)
     assert create_dataset(config_of(model, root, tmp_path)).item_num == 1 + 6
 
 
-def test_all_models_number_users_and_items_alike(shop, tmp_path):
+def test_all_models_share_user_and_item_ids(shop, tmp_path):
     datasets = [create_dataset(config_of(model, shop, tmp_path)) for model in MODELS]
     for dataset in datasets:
         for field in ("user_id", "item_id"):
@@ -134,7 +134,7 @@ def test_only_short_users_is_an_error(model, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
-def test_users_with_three_interactions_are_tested_and_not_validated(model, tmp_path, caplog):
+def test_users_with_three_interactions_are_only_tested(model, tmp_path, caplog):
     root = write_shop(tmp_path / "data", [("u", "a", 1), ("u", "b", 2), ("u", "c", 3)])
     with caplog.at_level(logging.WARNING):
         _, valid, test = loaders(model, root, tmp_path)
@@ -156,7 +156,7 @@ def test_no_interactions_is_an_error(model, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
-def test_order_in_the_file_does_not_matter_where_times_differ(model, tmp_path):
+def test_file_order_matters_only_for_equal_times(model, tmp_path):
     events = [event for event in EVENTS if event[0] != "tie"]
     splits = []
     for number, order in enumerate((events, events[::-1], sorted(events))):
@@ -166,7 +166,7 @@ def test_order_in_the_file_does_not_matter_where_times_differ(model, tmp_path):
 
 
 @pytest.mark.parametrize("keep", ["first", "last"])
-def test_removal_of_repeated_items_keeps_the_file_order_of_ties(keep, shop, tmp_path):
+def test_removing_repeats_keeps_the_file_order_of_ties(keep, shop, tmp_path):
     sequences = sequences_in(shop / "shop" / "shop.inter")
     _, _, test = loaders("SASRec", shop, tmp_path, rm_dup_inter=keep)
     found = evaluated(test)
@@ -191,7 +191,7 @@ def test_other_splits_compare_times_across_users(tmp_path):
     assert found == [in_time[:10], in_time[10:15], in_time[15:]]
 
 
-def test_saved_data_are_refused(shop, tmp_path):
+def test_saved_data_sets_are_rejected(shop, tmp_path):
     for key, value in (("save_dataset", True), ("save_dataloaders", True), ("dataloaders_save_path", "x.pth")):
         with pytest.raises(ValueError, match=f"{key} = .*never saved"):
             config_of("Pop", shop, tmp_path, **{key: value})
@@ -202,7 +202,7 @@ def test_saved_data_are_refused(shop, tmp_path):
         data_preparation(config, create_dataset(config))
 
 
-def test_class_names_stay_recboles(shop, tmp_path):
+def test_class_names_equal_recboles(shop, tmp_path):
     for model, name in (("SASRec", "SequentialDataset"), ("Pop", "Dataset")):
         dataset = create_dataset(config_of(model, shop, tmp_path))
         assert type(dataset).__name__ == name and isinstance(dataset, ExactTimeOrder)

@@ -12,7 +12,7 @@ def shop(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "Pop"])
-def test_masked_history_is_all_that_came_before(model, shop, tmp_path):
+def test_the_mask_is_the_whole_earlier_history(model, shop, tmp_path):
     sequences = sequences_in(shop / "shop" / "shop.inter")
     _, valid, test = loaders(model, shop, tmp_path, mask_history=True)
     for loader, place in ((valid, -2), (test, -1)):
@@ -24,7 +24,7 @@ def test_masked_history_is_all_that_came_before(model, shop, tmp_path):
             assert hidden == sorted(set(before) - {target}), user  # a target that came before can still be ranked
 
 
-def test_masks_of_sequential_and_general_models_agree_on_real_data(tmp_path):
+def test_sequential_and_general_masks_agree(tmp_path):
     found = {}
     for model in ("SASRec", "Pop"):
         _, valid, test = loaders(model, None, tmp_path, dataset="ml-100k", mask_history=True)
@@ -33,7 +33,7 @@ def test_masks_of_sequential_and_general_models_agree_on_real_data(tmp_path):
     assert len(found["Pop"][1]) == 943 and min(len(hidden) for _, hidden in found["Pop"][1].values()) >= 18
 
 
-def test_mask_of_sequential_loaders_is_one_that_the_trainer_can_index_with(shop, tmp_path):
+def test_the_sequential_mask_can_be_used_as_an_index(shop, tmp_path):
     _, _, test = loaders("SASRec", shop, tmp_path, mask_history=True, eval_batch_size=2)
     batches = list(test)
     assert [len(batch[0]) for batch in batches] == [2, 2, 1]
@@ -44,7 +44,7 @@ def test_mask_of_sequential_loaders_is_one_that_the_trainer_can_index_with(shop,
         assert torch.isinf(scores).sum() == len(history[0])
 
 
-def test_mask_holds_earlier_splits_only_where_a_user_has_several_targets(tmp_path):
+def test_the_mask_holds_earlier_splits_for_several_targets(tmp_path):
     users = [(f"u{number}", 100 * number) for number in range(4)]  # the last users are met in test alone
     events = [(user, "abcdef"[step], start + step) for user, start in users for step in range(6)]
     ratio = {"split": {"RS": [0.5, 0.25, 0.25]}, "order": "TO", "group_by": None, "mode": "full"}
@@ -61,7 +61,7 @@ def test_mask_holds_earlier_splits_only_where_a_user_has_several_targets(tmp_pat
     assert found == [(user, item, []) for user in ("u2", "u3") for item in "bcdef"]
 
 
-def test_masking_where_items_are_sampled_is_refused(shop, tmp_path):
+def test_masking_sampled_items_is_rejected(shop, tmp_path):
     sampled = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "uni2"}
     with pytest.raises(
         ValueError, match="mask_history = True reaches sequential models only where every item is ranked"

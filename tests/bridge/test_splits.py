@@ -25,13 +25,13 @@ def groups_by_loop(keys):
 
 
 @pytest.mark.parametrize("keys", [FOUND_AGAIN, np.array([7]), np.array([], dtype=np.int64)], ids=("many", "one", "no"))
-def test_groups_are_recboles(keys):
+def test_groups_equal_recboles(keys):
     assert list(RowGroups.by(keys)) == groups_by_loop(keys) == list(map(list, Dataset._grouped_index(None, keys)))
     assert len(RowGroups.by(keys)) == len(groups_by_loop(keys))
 
 
 @pytest.mark.parametrize("n_parts", [1, 2])
-def test_held_out_rows_are_recboles(n_parts):
+def test_held_out_rows_equal_recboles(n_parts):
     found = leave_out_last(RowGroups.by(FOUND_AGAIN), n_parts, spared=1)
     expected = Dataset._split_index_by_leave_one_out(None, groups_by_loop(FOUND_AGAIN), n_parts)
     assert [part.tolist() for part in found] == expected
@@ -46,7 +46,7 @@ def test_held_out_rows_by_hand():
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("leave_one", LEAVE_ONE)
-def test_no_training_row_holds_a_held_out_interaction(leave_one, fast, tmp_path):
+def test_training_rows_contain_no_held_out_interaction(leave_one, fast, tmp_path):
     """By position: each row's place in its user's sequence is found by its time, and times are distinct here."""
     events = [(user, item, line, stars) for line, (user, item, _, stars) in enumerate(random_events())]
     root = write_events(tmp_path / "data", events)
@@ -85,7 +85,7 @@ def test_no_training_row_holds_a_held_out_interaction(leave_one, fast, tmp_path)
 
 
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
-def test_equal_times_are_held_out_by_their_lines(model, tmp_path):
+def test_equal_times_are_held_out_by_line(model, tmp_path):
     events = [
         ("a", "x", 5, 1),
         ("b", "y", 5, 1),
@@ -120,7 +120,7 @@ def test_statistics_by_hand():
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
-def test_the_log_says_what_the_split_holds(model, fast, tmp_path, caplog):
+def test_the_log_describes_the_split(model, fast, tmp_path, caplog):
     root = write_events(tmp_path / "data", random_events())
     lengths = [len(items) for items in sequences_in(root / "small" / "small.inter").values()]
     config = config_of(settings(root, tmp_path), model=model, fast=fast)
@@ -135,7 +135,7 @@ def test_the_log_says_what_the_split_holds(model, fast, tmp_path, caplog):
     assert ("training histories" in line) == (model == "SASRec")
 
 
-def test_a_data_set_with_an_augmentation_of_its_own_keeps_it(caplog):
+def test_a_custom_augmentation_is_kept(caplog):
     with caplog.at_level(logging.INFO):
         mended = _mended(DIENDataset, fast=True)
     assert mended.data_augmentation is DIENDataset.data_augmentation and issubclass(mended, ExactTimeOrder)
@@ -144,7 +144,7 @@ def test_a_data_set_with_an_augmentation_of_its_own_keeps_it(caplog):
     assert not issubclass(_mended(Dataset, fast=True), FastAugmentation)
 
 
-def test_negative_sampling_is_recboles(tmp_path):
+def test_negative_sampling_equals_recboles(tmp_path):
     """Samplers are made where a model is trained or evaluated on sampled items."""
     root = write_events(tmp_path / "data", random_events())
     sampled = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}

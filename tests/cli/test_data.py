@@ -43,7 +43,7 @@ def test_prepare_and_run_read_the_same(tmp_path: Path, capsys: pytest.CaptureFix
     assert counts[0] == counts[1] and counts[0][2] > 0
 
 
-def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "Games", f"--data_path={tmp_path}"]) == 2
     told = capsys.readouterr().err
     assert "Video_Games.csv" in told and "https://" in told and str(tmp_path / "Games" / "raw") in told
@@ -52,12 +52,12 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
         run_recbole_lcrec("SASRec", "Games", config_dict={"data_path": str(tmp_path)})
 
 
-def test_no_such_edition(tmp_path: Path) -> None:
+def test_an_unknown_edition_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main(["download", "Games", "--edition=2014"])
 
 
-def test_untitled_items_stay_when_asked(tmp_path: Path) -> None:
+def test_untitled_items_stay_on_request(tmp_path: Path) -> None:
     counts = []
     for name, flags in (("titled", []), ("all", ["--keep_untitled", "--k=1", "--keep_repeats"])):
         folder = tmp_path / name / "Games"
@@ -85,7 +85,7 @@ def test_untitled_items_stay_when_asked(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_only_the_kinds_that_are_asked_for_are_fetched(
+def test_only_the_requested_kinds_are_downloaded(
     tmp_path: Path, server: Server, kinds: list[str], paths: list[str]
 ) -> None:
     mirror = server.address.partition("/files")[0]
@@ -104,7 +104,7 @@ def test_only_the_kinds_that_are_asked_for_are_fetched(
         ("ml-1m", "ratings", "--kinds says nothing to ml-1m"),
     ],
 )
-def test_kinds_that_cannot_be_fetched(
+def test_unknown_kinds_are_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], server: Server, name: str, kinds: str, told: str
 ) -> None:
     mirror = server.address.partition("/files")[0]

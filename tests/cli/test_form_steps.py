@@ -42,7 +42,7 @@ def test_export(tmp_path: Path) -> None:
         do(EXPORT, "shop", here, "--form=csv", f"--out={tmp_path / 'x'}")
 
 
-def test_the_copy_of_ml_100k_that_comes_with_recbole(tmp_path: Path) -> None:
+def test_export_of_recboles_copy_of_ml_100k(tmp_path: Path) -> None:
     flags = ("--form=published", f"--out={tmp_path}", f"--data_path={tmp_path / 'none'}")
     with pytest.raises(ValueError, match=r"no column 'title', asked for by --title_field; .*movie_title"):
         do(EXPORT, "ml-100k", *flags)
@@ -76,7 +76,7 @@ def test_texts(tmp_path: Path) -> None:
     assert columns(path, "item_id", "title") == [("B1", "One")]
 
 
-def test_examples_are_what_the_flags_take() -> None:
+def test_help_examples_are_valid_commands() -> None:
     for step in (EXPORT, MINIONEREC, TEXTS):
         parser = argparse.ArgumentParser()
         step.add_flags(parser)

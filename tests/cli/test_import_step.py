@@ -48,13 +48,13 @@ def test_flags_reach_the_import(tmp_path: Path) -> None:
     ],
     ids=["csv", "gzipped", "jsonl"],
 )
-def test_without_a_name_the_file_gives_it(tmp_path: Path, file: str, content: bytes) -> None:
+def test_the_default_name_comes_from_the_file(tmp_path: Path, file: str, content: bytes) -> None:
     (tmp_path / file).write_bytes(content)
     assert main(["import", f"--interactions={tmp_path / file}", f"--data_path={tmp_path / 'out'}"]) == 0
     assert (tmp_path / "out" / "shop" / "shop.inter").is_file()
 
 
-def test_a_name_goes_before_that_of_the_file(tmp_path: Path) -> None:
+def test_an_explicit_name_takes_precedence(tmp_path: Path) -> None:
     """Wherever it stands among the flags."""
     (tmp_path / "my orders.csv").write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
     table, out = f"--interactions={tmp_path / 'my orders.csv'}", f"--data_path={tmp_path / 'out'}"
@@ -66,7 +66,7 @@ def test_a_name_goes_before_that_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["my orders.csv", ".csv"])
-def test_a_file_that_gives_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str) -> None:
+def test_a_file_name_that_cannot_name_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str) -> None:
     (tmp_path / file).write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
     assert main(["import", f"--interactions={tmp_path / file}", f"--data_path={tmp_path / 'out'}"]) == 2
     told = capsys.readouterr().err
@@ -83,14 +83,14 @@ def test_reserved_ids_are_marked(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.text.count("--odd_ids is deprecated; use --reserved_ids") == (flag == "--odd_ids")
 
 
-def test_both_names_of_the_flag_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reserved_ids_under_both_names_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "shop.csv"
     table.write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
     assert main(["import", f"--interactions={table}", "--odd_ids=stop", "--reserved_ids=mark"]) == 2
     assert "give only --reserved_ids" in capsys.readouterr().err
 
 
-def test_help_comes_without_loading_anything(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_text_of_the_import(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser(description=IMPORT.description, epilog=IMPORT.examples)
     IMPORT.add_flags(parser)
     text = parser.format_help()

@@ -30,7 +30,7 @@ def test_names_and_types_in_order(written, encoding, read_as):
     assert list(columns.items()) == [("item_id", "token"), ("title", "token_seq"), ("price", "float")]
 
 
-def test_other_separators_and_line_ends(written):
+def test_other_separators_and_line_endings(written):
     path = written(b"item_id:token,vector:float_seq\r\ni1,1 2\r\n")
     assert atomic_columns(path, ",", "utf-8") == {"item_id": "token", "vector": "float_seq"}
 
@@ -48,14 +48,14 @@ def test_other_separators_and_line_ends(written):
         (TEXT.encode("utf-8-sig"), "begins with a byte-order mark; .*--encoding=utf-8-sig"),
     ],
 )
-def test_what_is_no_atomic_file_is_named(written, content, told):
+def test_files_that_are_not_atomic_are_named(written, content, told):
     path = written(content)
     with pytest.raises(ValueError, match=told) as caught:
         atomic_columns(path, "\t", "utf-8")
     assert str(path) in str(caught.value)
 
 
-def test_columns_that_are_asked_for(written):
+def test_missing_required_columns_are_named(written):
     path = written(TEXT.encode())
     require_columns(path, ["title", "price"], "\t", "utf-8", "text_title_fields")
     with pytest.raises(
@@ -67,7 +67,7 @@ def test_columns_that_are_asked_for(written):
 @pytest.mark.parametrize(
     "content", [TEXT.replace("\n", "\n\n", 1), f"PK{TEXT}", TEXT.replace("price:float", "price:int")]
 )
-def test_what_recbole_reads_is_let_through(written, content):
+def test_headers_that_recbole_reads_are_accepted(written, content):
     """Blank lines below the header, names that begin as packed files do, odd types of what nobody asks for."""
     path = written(content.encode())
     names = ["PKitem_id" if content.startswith("PK") else "item_id", "title"]
@@ -81,17 +81,17 @@ def test_what_recbole_reads_is_let_through(written, content):
         (TEXT.replace(":float", ":double"), "name 'price' with its type, .* it has 'double'"),
     ],
 )
-def test_columns_without_a_type_of_recbole_s(written, content, told):
+def test_columns_without_a_recbole_type(written, content, told):
     with pytest.raises(ValueError, match=told):
         require_columns(written(content.encode()), ["item_id", "price"], "\t", "utf-8", "whoever asks")
 
 
-def test_another_separator_is_told(written):
+def test_a_wrong_separator_is_reported(written):
     path = written(TEXT.replace("\t", ",").encode())
     with pytest.raises(ValueError, match=r"parted by '\\t' \(field_separator\)"):
         require_columns(path, ["item_id"], "\t", "utf-8", "ITEM_ID_FIELD")
 
 
-def test_an_encoding_that_does_not_exist_is_named(written):
+def test_an_unknown_encoding_is_named(written):
     with pytest.raises(ValueError, match="encoding = 'utf8x': Python knows none of this name"):
         atomic_columns(written(TEXT.encode()), "\t", "utf8x")

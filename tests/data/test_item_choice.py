@@ -12,14 +12,14 @@ from recbole_lcrec.data.item_choice import allowed_rows, read_allowed, rows_of
 IDS = ["b", "a", "d", "c"]
 
 
-def test_rows_ascend_whatever_the_order() -> None:
+def test_rows_are_ascending_for_any_order_of_ids() -> None:
     rows = rows_of(["c", "b"], {item: row for row, item in enumerate(IDS)}, "mine", "look")
     assert rows.tolist() == [0, 3] and rows.dtype == np.int64
     with pytest.raises(ValueError, match=r"mine: 2 of 3 are not in the catalogue, first \['x', 'y'\]; look"):
         rows_of(["x", "a", "y"], {"a": 0}, "mine", "look")
 
 
-def test_a_file_names_items_line_by_line(tmp_path: Path) -> None:
+def test_allowed_items_are_read_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "stock.txt"
     path.write_text("\ufeffd\n\n b \nd\n", encoding="utf-8")
     assert read_allowed(path) == ["d", "b"]
@@ -30,7 +30,7 @@ def test_a_file_names_items_line_by_line(tmp_path: Path) -> None:
         allowed_rows(path, ["a", "b"])
 
 
-def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_files_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "stock.txt"
     for content, message in ((None, "no such file"), (b"\n \n", "names no item"), (b"\xff\xfe\n", "no UTF-8 text")):
         if content is not None:

@@ -21,7 +21,7 @@ def item_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_token_is_one_label_and_a_token_seq_several(item_file: Path) -> None:
+def test_token_is_one_label_and_token_seq_several(item_file: Path) -> None:
     ids = ["a", "b", "c", "unknown"]
     brands = read_item_labels(item_file, ids, "item_id", "brand")
     assert brands == [frozenset(), {"Sealed Unit & Co., Inc."}, {"ACME"}, frozenset()]
@@ -29,12 +29,12 @@ def test_a_token_is_one_label_and_a_token_seq_several(item_file: Path) -> None:
     assert genres == [{"Drama"}, {"Action", "Comedy"}, frozenset(), frozenset()]
 
 
-def test_a_missing_column_is_named_with_those_there_are(item_file: Path) -> None:
+def test_a_missing_column_is_named_with_the_existing_ones(item_file: Path) -> None:
     with pytest.raises(ValueError, match=r"no column 'genre', asked for by index_label_field.* brand, class"):
         read_item_labels(item_file, ["a"], "item_id", "genre")
 
 
-def test_two_rows_of_an_item(item_file: Path) -> None:
+def test_duplicate_item_rows_are_an_error(item_file: Path) -> None:
     item_file.write_text(TABLE + "a\tB\tC\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"1 item\(s\) have several rows, first \['a'\]"):
         read_item_labels(item_file, ["a"], "item_id", "brand")

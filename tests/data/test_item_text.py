@@ -39,7 +39,7 @@ def test_clean_text(raw, clean):
 
 
 @pytest.mark.parametrize("depth", [3, 500, 100_000])
-def test_lists_are_read_however_deep(depth):
+def test_deeply_nested_lists_are_read(depth):
     deep = ["one", ["['two', ['three']]"], None]
     for _ in range(depth):
         deep = [deep, "after"]
@@ -48,11 +48,11 @@ def test_lists_are_read_however_deep(depth):
     assert clean_text("[" * depth + "1" + "]" * depth) == ("1" if depth == 3 else "[" * depth + "1" + "]" * depth)
 
 
-def test_references_to_no_character_are_read():
+def test_invalid_character_references_are_read():
     assert clean_text("a&#" + "9" * 5000 + ";b &amp;#" + "9" * 5000 + "; &#65;") == "a\ufffdb \ufffd A"
 
 
-def test_what_is_hidden_goes_as_by_a_single_pattern():
+def test_hidden_markup_is_removed_as_by_one_pattern():
     pattern = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
     pieces = [
         "<script",
@@ -76,7 +76,7 @@ def test_what_is_hidden_goes_as_by_a_single_pattern():
 
 
 @pytest.mark.parametrize("opening", ["<!--", "<script ", "<style>", "<!--<script <style "])
-def test_openings_that_are_never_closed_are_looked_for_once(opening):
+def test_unclosed_tags_take_linear_time(opening):
     """Minutes to hours, where each of them is looked for to the end of the text."""
     text = opening * 300_000
     shown = "" if opening == "<style>" else " ".join(text.split())
@@ -101,7 +101,7 @@ def read(path, ids=("b", "7", "007", "absent"), title=("title", "year"), descrip
     return read_item_texts(path, ids, "item_id", title, description)
 
 
-def test_reads_in_catalogue_order_with_ids_as_text(item_file, caplog):
+def test_texts_come_in_catalogue_order_with_ids_as_text(item_file, caplog):
     with caplog.at_level(logging.WARNING):
         texts = read(item_file)
     assert texts.item_ids == ("b", "7", "007", "absent")
@@ -114,7 +114,7 @@ def test_without_description_fields(item_file):
     assert read(item_file, ids=["7"], description=()).descriptions == ("",)
 
 
-def test_many_items_without_text_are_counted_and_not_named(item_file, caplog):
+def test_many_items_without_text_are_only_counted(item_file, caplog):
     with caplog.at_level(logging.WARNING):
         read(item_file, ids=[f"gone{i}" for i in range(11)])
     assert "11 of 11 items have no text" in caplog.text and "gone" not in caplog.text
@@ -131,7 +131,7 @@ def test_unknown_field_is_named_with_key_and_columns(item_file):
         read_item_texts(item_file, ["7"], "iid", ["title"], [])
 
 
-def test_two_rows_of_one_item(item_file):
+def test_duplicate_item_rows_are_an_error(item_file):
     item_file.write_text(item_file.read_text() + "7\tagain\t\t\n")
     with pytest.raises(ValueError, match=r"1 item\(s\) have several rows, first \['7'\]"):
         read(item_file)

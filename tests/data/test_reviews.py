@@ -33,7 +33,7 @@ def expected(users, events=EVENTS):
 
 
 @pytest.mark.parametrize("rows_at_once", [3, 1000])
-def test_each_training_interaction_has_its_own_review_and_no_other(tmp_path, monkeypatch, rows_at_once):
+def test_each_training_interaction_gets_its_own_review(tmp_path, monkeypatch, rows_at_once):
     monkeypatch.setattr(module, "_ROWS_AT_ONCE", rows_at_once)
     users, sequences = training()
     found = read_reviews(write_reviewed(tmp_path), users, ITEMS, sequences, COLUMNS, REVIEW_FIELDS)
@@ -43,7 +43,7 @@ def test_each_training_interaction_has_its_own_review_and_no_other(tmp_path, mon
     assert not words(found) & held_out_markers()
 
 
-def test_the_sequences_that_recbole_trains_on_get_their_reviews(tmp_path):
+def test_recboles_training_sequences_get_their_reviews(tmp_path):
     path = write_reviewed(tmp_path)
     dataset = loaders("SASRec", tmp_path, tmp_path)[0]._dataset
     feat = dataset.inter_feat
@@ -60,7 +60,7 @@ def test_the_sequences_that_recbole_trains_on_get_their_reviews(tmp_path):
     assert {key: re.search(r"marker\w+", text).group() for key, text in found.items()} == expected(users)
 
 
-def test_users_and_items_unknown_to_the_sequences_are_passed_over(tmp_path):
+def test_unknown_users_and_items_are_skipped(tmp_path):
     users, sequences = training()
     stranger = [("stranger", "a", 1), ("plain", "unknown", 0), *EVENTS]
     found = read_reviews(write_reviewed(tmp_path, stranger), users, ITEMS, sequences, COLUMNS, REVIEW_FIELDS)
@@ -71,7 +71,7 @@ def test_users_and_items_unknown_to_the_sequences_are_passed_over(tmp_path):
     assert {key: re.search(r"marker\w+", text).group() for key, text in found.items()} == shifted
 
 
-def test_a_filtered_user_is_matched_by_items_that_come_once(tmp_path):
+def test_filtered_users_are_matched_by_unique_items(tmp_path):
     # the file has a b c d e of plain; a filter took b, so that training is a c and d e are held out
     users, sequences = ["plain"], UserSequences(np.array([1]), np.array([0, 2]), np.array([0, 2]))
     found = read_reviews(write_reviewed(tmp_path), users, ITEMS, sequences, COLUMNS, REVIEW_FIELDS)
@@ -80,7 +80,7 @@ def test_a_filtered_user_is_matched_by_items_that_come_once(tmp_path):
     assert len(found) == 2
 
 
-def test_a_filtered_user_with_repeated_items_is_left_out_and_counted(tmp_path, caplog):
+def test_filtered_users_with_repeats_are_dropped_and_counted(tmp_path, caplog):
     # the file has a b a a b a of again; training b a could be any of several rows, one of them held out
     users = ["again", "plain"]
     sequences = UserSequences(np.array([1, 2]), np.array([1, 0, 0, 1, 2]), np.array([0, 2, 5]))
@@ -92,13 +92,13 @@ def test_a_filtered_user_with_repeated_items_is_left_out_and_counted(tmp_path, c
 
 
 @pytest.mark.parametrize("items", [[0, 1, 2, 3, 4, 0], [4, 4]])
-def test_sequences_that_the_file_cannot_have_made_get_none(tmp_path, items):
+def test_sequences_not_from_the_file_get_no_reviews(tmp_path, items):
     sequences = UserSequences(np.array([1]), np.array(items), np.array([0, len(items)]))
     found = read_reviews(write_reviewed(tmp_path), ["absent"], ITEMS, sequences, COLUMNS, REVIEW_FIELDS)
     assert found == {}
 
 
-def test_a_filter_never_makes_a_held_out_review_a_training_one(tmp_path):
+def test_filters_never_leak_held_out_reviews(tmp_path):
     """Whatever rows are deleted, what is found for training stands before what is held out."""
     rng = np.random.default_rng(3)
     path = write_reviewed(tmp_path)
@@ -115,7 +115,7 @@ def test_a_filter_never_makes_a_held_out_review_a_training_one(tmp_path):
         assert not words(found) & forbidden
 
 
-def test_review_columns_that_the_file_lacks_are_passed_over(tmp_path):
+def test_missing_review_columns_are_skipped(tmp_path):
     users, sequences = training()
     path = write_reviewed(tmp_path)
     one = read_reviews(path, users, ITEMS, sequences, COLUMNS, ("no", "summary"))
@@ -140,7 +140,7 @@ def test_a_table_without_rows_has_no_reviews(tmp_path):
     assert read_reviews(path, ["u"], ITEMS, sequences, COLUMNS, REVIEW_FIELDS) == {}
 
 
-def test_bad_files_are_refused(tmp_path):
+def test_damaged_files_are_rejected(tmp_path):
     users, sequences = training()
     with pytest.raises(ValueError, match="absent"):
         read_reviews(tmp_path / "absent.inter", users, ITEMS, sequences, COLUMNS, REVIEW_FIELDS)

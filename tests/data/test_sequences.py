@@ -49,7 +49,7 @@ def test_no_events():
     assert exact_time_ranks(np.array([]), np.array([]), np.array([], dtype=np.int64)).tolist() == []
 
 
-def test_missing_times_are_counted_and_the_first_line_is_named():
+def test_missing_times_are_counted_with_the_first_line():
     times = np.array([1.0, np.nan, 3.0, np.nan])
     with pytest.raises(ValueError, match=r"2 interactions have no time \(the first on line 5\)"):
         exact_time_ranks(times, np.array(list("uuvv")), np.array([0, 9, 2, 3]))
@@ -92,12 +92,12 @@ def test_no_training_rows():
     assert len(found) == 0 and found.offsets.tolist() == [0] and found.lengths().tolist() == []
 
 
-def test_a_lost_beginning_is_an_error():
+def test_a_truncated_first_row_is_an_error():
     with pytest.raises(RuntimeError, match="history of one item"):
         training_sequences(np.array([1, 2, 2]), np.array([3, 3, 4]), np.array([1, 2, 3]), np.array([2, 2, 2]))
 
 
-def test_of_and_lengths_by_hand():
+def test_user_items_and_lengths():
     sequences = UserSequences(np.array([4, 9]), np.array([7, 7, 1]), np.array([0, 1, 3]))
     assert sequences.of(0).tolist() == [7] and sequences.of(1).tolist() == [7, 1]
     assert sequences.lengths().tolist() == [1, 2] and len(sequences) == 2

@@ -65,12 +65,12 @@ def nanoseconds(moment: datetime) -> int:
         ("99999999999", 0, "unreadable"),
     ],
 )
-def test_one_time(text: str, expected: int, kind: str) -> None:
+def test_formats_of_a_single_time(text: str, expected: int, kind: str) -> None:
     times = parse_times(np.array(["2020-01-01T00:00:00Z", text, "5"], dtype=object), "mixed")
     assert (int(times.nanoseconds[1]), KINDS[times.kinds[1]]) == (expected, kind)
 
 
-def test_formats_that_are_named() -> None:
+def test_explicit_time_formats() -> None:
     def read_as(text: str, form: str) -> tuple[int, str]:
         times = parse_times(np.array([text], dtype=object), form)
         return int(times.nanoseconds[0]), KINDS[times.kinds[0]]
@@ -87,7 +87,7 @@ def test_formats_that_are_named() -> None:
         read_as("1", "hours")
 
 
-def test_dates_in_digits_alone() -> None:
+def test_dates_written_as_digits_are_detected() -> None:
     assert looks_like_dates(np.array(["20240131", "20231201", "x"], dtype=object))
     assert looks_like_dates(np.array(["20240131101500"], dtype=object))
     assert looks_like_dates(np.array(["2.0240131e7", "2.0231201E+07"], dtype=object))
@@ -96,7 +96,7 @@ def test_dates_in_digits_alone() -> None:
     assert not looks_like_dates(np.array(["x"], dtype=object))
 
 
-def test_seconds_are_exact() -> None:
+def test_seconds_are_written_exactly() -> None:
     given = [0, 10**9, 1_700_000_000_000_000_001, 1_700_000_000_250_000_000, -1_500_000_000, -3 * 10**9]
     assert decimal_seconds(np.array(given)).tolist() == [
         "0",
@@ -108,7 +108,7 @@ def test_seconds_are_exact() -> None:
     ]
 
 
-def test_a_column_of_doubles(tmp_path: Path) -> None:
+def test_numbers_written_as_doubles(tmp_path: Path) -> None:
     """Nanoseconds that parquet's doubles hold without a rest: 4 ms between an interaction and the next."""
     events = [(f"u{n // 5}", f"i{n % 5}", 1.4e18 + 4e6 * n) for n in range(15)]
     pd.DataFrame(events, columns=["user_id", "item_id", "timestamp"]).to_parquet(tmp_path / "shop.parquet")

@@ -106,7 +106,7 @@ def files(target):
     return sorted(path.name for path in target.parent.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_a_file_comes_whole_and_is_not_fetched_again(server, target):
+def test_a_complete_file_is_not_downloaded_again(server, target):
     assert fetch(server, target, size=len(BODY), digest=SHA) == target
     assert target.read_bytes() == BODY and files(target) == [target.name]
     fetch(server, target, size=len(BODY), digest=SHA)
@@ -115,7 +115,7 @@ def test_a_file_comes_whole_and_is_not_fetched_again(server, target):
 
 @pytest.mark.parametrize("trouble", [{"cut": 150_000}, {"stall": 150_000}], ids=["cut off", "stalled"])
 @pytest.mark.parametrize("proof", [{"etag": '"one"'}, {"etag": None, "modified": "Wed, 01 Jan 2020 00:00:00 GMT"}])
-def test_what_is_missing_is_fetched_from_where_it_ended(server, target, trouble, proof):
+def test_a_broken_download_resumes_where_it_ended(server, target, trouble, proof):
     server.plan = [{**trouble, **proof}, proof]
     fetch(server, target, timeout=0.3, digest=SHA)
     assert target.read_bytes() == BODY and files(target) == [target.name]
@@ -123,7 +123,7 @@ def test_what_is_missing_is_fetched_from_where_it_ended(server, target, trouble,
     assert first is None and 0 < int(second.removeprefix("bytes=").rstrip("-")) <= 150_000
 
 
-def test_a_later_call_goes_on_with_what_an_earlier_one_left(server, target):
+def test_a_later_call_resumes_an_earlier_one(server, target):
     server.plan = [{"cut": 100_000}, {"status": 404}]
     with pytest.raises(DownloadError, match="404"):
         fetch(server, target)
@@ -133,7 +133,7 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_left(server, target):
     assert target.read_bytes() == BODY and server.ranges()[-1] == "bytes=100000-"
 
 
-def test_a_whole_part_is_taken_as_it_is(server, target):
+def test_a_complete_partial_file_is_used(server, target):
     target.parent.mkdir()
     target.with_name("meta.json.gz.part").write_bytes(BODY)
     target.with_name("meta.json.gz.part.json").write_text(json.dumps({"address": server.address, "version": '"one"'}))
@@ -146,32 +146,32 @@ def test_a_whole_part_is_taken_as_it_is(server, target):
     [{"body": OTHER, "etag": '"two"'}, {"body": OTHER, "etag": None}, {"body": OTHER, "ranges": False}],
     ids=["another version", "no version", "no ranges"],
 )
-def test_parts_of_two_versions_are_never_joined(server, target, later):
+def test_versions_of_a_file_are_never_mixed(server, target, later):
     server.plan = [{"cut": 150_000}, later]
     fetch(server, target)
     assert target.read_bytes() == OTHER
 
 
-def test_a_server_that_heeds_no_if_range_is_seen_through(server, target):
+def test_a_server_that_ignores_if_range_is_detected(server, target):
     changed = {"body": OTHER, "etag": '"two"', "heedless": True}
     server.plan = [{"cut": 150_000}, changed]
     fetch(server, target)
     assert target.read_bytes() == OTHER and server.ranges()[-1] is None
 
 
-def test_a_range_that_was_not_asked_for_is_refused(server, target):
+def test_an_unrequested_range_is_rejected(server, target):
     server.plan = [{"cut": 150_000}, {"start": 7}, {}]
     fetch(server, target)
     assert target.read_bytes() == BODY and server.ranges()[-1] is None
 
 
-def test_without_a_proof_a_part_is_begun_again(server, target):
+def test_without_a_validator_the_download_restarts(server, target):
     server.plan = [{"cut": 150_000, "etag": 'W/"weak"'}, {}]
     fetch(server, target)
     assert target.read_bytes() == BODY and server.ranges() == [None, None]
 
 
-def test_a_server_that_promises_more_than_it_sends_is_given_up(server, target):
+def test_a_server_that_sends_too_little_is_given_up(server, target):
     server.plan = [{"length": len(BODY) + 9, "ranges": False}]
     with pytest.raises(DownloadError, match="given up after 4 tries") as caught:
         fetch(server, target)
@@ -181,27 +181,27 @@ def test_a_server_that_promises_more_than_it_sends_is_given_up(server, target):
 
 
 @pytest.mark.parametrize("known", [{"size": len(BODY)}, {"digest": SHA}])
-def test_a_server_that_sends_less_than_is_known_is_refused(server, target, known):
+def test_a_file_of_the_wrong_size_is_rejected(server, target, known):
     server.plan = [{"length": 1000}]
     with pytest.raises(DownloadError, match="expected"):
         fetch(server, target, **known)
     assert files(target) == []
 
 
-def test_a_length_that_is_not_told_is_no_trouble(server, target):
+def test_a_missing_content_length_is_accepted(server, target):
     server.plan = [{"length": "none"}]
     fetch(server, target, size=len(BODY), digest=SHA)
     assert target.read_bytes() == BODY
 
 
-def test_other_content_than_known_is_thrown_away(server, target):
+def test_content_with_a_wrong_digest_is_discarded(server, target):
     server.plan = [{"body": OTHER[: len(BODY)]}]
     with pytest.raises(DownloadError, match="its sha256 is"):
         fetch(server, target, size=len(BODY), digest=SHA)
     assert files(target) == []
 
 
-def test_a_file_that_is_there_but_is_another_is_kept_and_named(server, target):
+def test_a_different_existing_file_is_kept_and_named(server, target):
     target.parent.mkdir()
     target.write_bytes(b"mine")
     with pytest.raises(ValueError, match="4 bytes where 300,000 are expected; remove it"):
@@ -209,7 +209,7 @@ def test_a_file_that_is_there_but_is_another_is_kept_and_named(server, target):
     assert target.read_bytes() == b"mine" and not server.asked
 
 
-def test_a_busy_server_is_asked_again_and_its_wish_heeded(server, target, monkeypatch):
+def test_a_busy_server_is_retried_after_its_delay(server, target, monkeypatch):
     waits = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
     server.plan = [{"status": 503}, {"status": 429, "headers": [("Retry-After", "7")]},
@@ -219,14 +219,14 @@ def test_a_busy_server_is_asked_again_and_its_wish_heeded(server, target, monkey
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-def test_what_is_not_there_is_asked_for_once(server, target, status):
+def test_a_missing_file_is_requested_once(server, target, status):
     server.plan = [{"status": status}]
     with pytest.raises(DownloadError, match=f"the server answers {status}"):
         fetch(server, target)
     assert len(server.asked) == 1
 
 
-def test_offline_the_error_says_what_to_put_where(server, target):
+def test_offline_the_error_says_where_to_put_the_file(server, target):
     server.close()
     with pytest.raises(DownloadError) as caught:
         fetch(server, target, retries=1)
@@ -252,7 +252,7 @@ def test_a_proxy_is_used(server, target, monkeypatch, by_environment):
     assert target.read_bytes() == BODY and server.asked[0][0] == "http://data.invalid/x.csv"
 
 
-def test_packed_content_is_kept_packed(server, target):
+def test_compressed_content_is_not_decompressed(server, target):
     server.plan = [{"headers": [("Content-Encoding", "gzip")]}]
     fetch(server, target)
     assert target.read_bytes() == BODY
@@ -263,7 +263,7 @@ def disk_full(part, response, bar):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_keeps_what_came_and_a_later_call_goes_on(server, target, monkeypatch):
+def test_a_full_disk_keeps_the_part_for_a_later_call(server, target, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module, "_receive", disk_full)
         with pytest.raises(DiskFullError, match="No space left") as told:
@@ -276,7 +276,7 @@ def test_a_full_disk_keeps_what_came_and_a_later_call_goes_on(server, target, mo
     assert server.ranges() == [None, "bytes=1234-"] and files(target) == [target.name]
 
 
-def test_a_full_disk_leaves_no_part_that_nothing_could_go_on_with(server, target, monkeypatch):
+def test_a_full_disk_leaves_no_part_without_a_validator(server, target, monkeypatch):
     server.plan = [{"etag": None}]
     monkeypatch.setattr(module, "_receive", disk_full)
     with pytest.raises(
@@ -286,13 +286,13 @@ def test_a_full_disk_leaves_no_part_that_nothing_could_go_on_with(server, target
     assert files(target) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(server, tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file cannot be written to"):
         fetch(server, tmp_path / "file" / "meta.json.gz")
 
 
 @pytest.mark.parametrize("address", ["ftp://a/b", "/etc/passwd", "file:///etc/passwd"])
-def test_only_http_is_spoken(address, target):
+def test_only_http_addresses_are_accepted(address, target):
     with pytest.raises(ValueError, match="must begin with http"):
         download(address, target)

@@ -29,19 +29,19 @@ def columns(pairs, width=2):
 
 @settings(max_examples=80, deadline=None)
 @given(PAIRS, st.integers(1, 4), st.integers(1, 4))
-def test_the_core_is_what_repeated_filtering_leaves(pairs, k_user, k_item):
+def test_k_core_equals_repeated_filtering(pairs, k_user, k_item):
     stays = k_core(*columns(pairs), k_user, k_item)
     assert set(np.flatnonzero(stays).tolist()) == core_by_sets(pairs, k_user, k_item)
 
 
-def test_one_removal_leads_to_the_next():
+def test_removals_cascade():
     # a chain: item 0 has four users, so its users fall to four interactions, and so on until nothing is left
     pairs = [(user, item) for user in range(5) for item in range(5) if (user, item) != (4, 0)]
     assert not k_core(*columns(pairs)).any()
     assert k_core(*columns([*pairs, (4, 0)])).all()
 
 
-def test_no_interactions_have_an_empty_core():
+def test_k_core_of_no_interactions_is_empty():
     assert k_core(*columns([])).shape == (0,)
 
 
@@ -49,14 +49,14 @@ def test_no_interactions_have_an_empty_core():
     ("users", "items", "k", "words"),
     [([0], [0, 1], 5, "one length"), ([-1], [0], 5, "from 0 on"), ([0], [0], 0, "at least 1")],
 )
-def test_wrong_arrays_and_bounds_are_refused(users, items, k, words):
+def test_invalid_arrays_and_bounds_are_rejected(users, items, k, words):
     with pytest.raises(ValueError, match=words):
         k_core(np.array(users), np.array(items), k, k)
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), max_size=40))
-def test_the_first_of_alike_rows_is_the_earliest_and_then_the_first(rows):
+def test_first_of_each_is_earliest_then_first_in_file(rows):
     users, items, times = columns(rows, 3)
     first = {}
     for place in sorted(range(len(rows)), key=lambda place: (rows[place][2], place)):

@@ -54,7 +54,7 @@ def test_missing_data_set_stops_every_model(tmp_path):
     assert not (tmp_path / "saved").exists()
 
 
-def test_atomic_files_come_first_and_are_taken_where_they_are(published):
+def test_atomic_files_take_precedence_and_stay_in_place(published):
     (published / "shop.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\ti\t1\n")
     found = find_data_files("shop", published)
     assert found.atomic and found.index == published / "shop.index.json"
@@ -79,7 +79,7 @@ def test_source_is_never_written(published):
     assert config["data_path"] != str(published)
 
 
-def test_second_run_reuses(published, caplog):
+def test_a_second_run_reuses_the_conversion(published, caplog):
     with caplog.at_level(logging.INFO):
         first = config_of(published)
         files = prepare_data_files(first)
@@ -92,7 +92,7 @@ def test_second_run_reuses(published, caplog):
 
 
 @pytest.mark.parametrize("suffix", ["inter", "item", "index"])
-def test_changed_source_is_converted_anew(published, suffix):
+def test_a_changed_source_is_converted_again(published, suffix):
     first = config_of(published)
     prepare_data_files(first)
     path = published / f"shop.{suffix}.json"
@@ -115,7 +115,7 @@ def test_a_configuration_can_be_prepared_twice(published):
     assert json.loads(again.index.read_text()) == json.loads((published / "shop.index.json").read_text())
 
 
-def test_torn_conversion_leaves_nothing_that_looks_whole(published):
+def test_a_failed_conversion_leaves_no_artifact(published):
     (published / "shop.inter.json").write_text('{"anna": ["1"')
     config = config_of(published)
     with pytest.raises(ValueError, match="not valid JSON"):
@@ -124,14 +124,14 @@ def test_torn_conversion_leaves_nothing_that_looks_whole(published):
     assert not [path for path in artifact_store(config).root.iterdir() if path.is_dir()]
 
 
-def test_where_artifacts_lie(tmp_path):
+def test_location_of_artifacts(tmp_path):
     config = {"artifact_dir": None, "checkpoint_dir": str(tmp_path / "saved")}
     assert artifact_store(config).root == tmp_path / "saved" / "artifacts"
     assert artifact_store({**config, "artifact_dir": str(tmp_path / "own")}).root == tmp_path / "own"
 
 
 @pytest.mark.parametrize("suffix", ["inter", "item"])
-def test_files_that_are_none_are_told_before_anything_is_loaded(published, suffix):
+def test_invalid_files_are_reported_before_loading(published, suffix):
     header = "user_id:token\titem_id:token\ttimestamp:float\n"
     (published / "shop.inter").write_text(header + "u\t1\t1\n")
     (published / f"shop.{suffix}").write_bytes(b"")
@@ -158,12 +158,12 @@ def test_files_in_another_encoding(tmp_path):
     assert list(dataset.item_texts.titles) == [f"th\u00e9 {item}" for item in range(5)]
 
 
-def test_what_this_package_converts_is_read_as_it_was_written(published):
+def test_converted_files_are_read_as_written(published):
     config = config_of(published, encoding="utf-16", field_separator=",")
     assert create_dataset(config).item_num == 1 + 6
 
 
-def test_a_part_of_amazon_s_files_is_told_by_name(tmp_path):
+def test_missing_amazon_files_are_named(tmp_path):
     raw = tmp_path / "data" / "Games" / "raw"
     raw.mkdir(parents=True)
     (raw / "Video_Games.csv").write_text("A1,B1,5.0,1400000000\n")
@@ -176,7 +176,7 @@ def test_a_part_of_amazon_s_files_is_told_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("files", [["orders.csv"], ["my-orders.csv", "._Video_Games.csv"]])
-def test_other_tables_in_the_raw_folder_are_not_taken_for_amazon_s(files, tmp_path):
+def test_other_tables_in_raw_are_not_taken_for_amazons(files, tmp_path):
     raw = tmp_path / "data" / "shop" / "raw"
     raw.mkdir(parents=True)
     for file in files:
@@ -196,7 +196,7 @@ def test_the_category_is_that_of_the_metadata(tmp_path):
 
 
 @pytest.mark.parametrize("columns", [{}, {"item": []}])
-def test_an_item_file_that_nobody_reads_may_be_anything(columns, tmp_path):
+def test_an_unused_item_file_is_not_checked(columns, tmp_path):
     folder = tmp_path / "data" / "shop"
     folder.mkdir(parents=True)
     events = "".join(f"u\ti{item}\t{item}\n" for item in range(5))

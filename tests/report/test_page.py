@@ -52,7 +52,7 @@ def figure() -> Figure:
     return Figure(HOSTILE, HOSTILE, plotly_json(made, HOSTILE, "users", 300))
 
 
-def test_hostile_texts_stay_texts(template: Path) -> None:
+def test_hostile_texts_are_escaped(template: Path) -> None:
     page = render_page(template, text=HOSTILE, figure=figure())
     reader = Reader()
     reader.feed(page)
@@ -63,7 +63,7 @@ def test_hostile_texts_stay_texts(template: Path) -> None:
     assert drawn["data"][0]["x"] == [HOSTILE] and drawn["layout"]["xaxis"]["title"]["text"] == HOSTILE
 
 
-def test_a_page_stands_alone_and_is_the_same_each_time(template: Path) -> None:
+def test_a_page_is_self_contained_and_reproducible(template: Path) -> None:
     pages = {render_page(template, text="plain", figure=figure()) for _ in range(2)}
     assert len(pages) == 1
     page = pages.pop()
@@ -72,6 +72,6 @@ def test_a_page_stands_alone_and_is_the_same_each_time(template: Path) -> None:
     assert page.count('<table class="numbers">') == 1 and page.count("<table>") == 1
 
 
-def test_what_a_template_names_must_be_given(template: Path) -> None:
+def test_missing_template_values_are_an_error(template: Path) -> None:
     with pytest.raises(UndefinedError, match="text"):
         render_page(template, figure=figure())

@@ -43,7 +43,7 @@ def test_fingerprint_is_a_known_constant():
     assert fingerprint({"b": ("x", None), "a": 1}) == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_fingerprint_same_content(tmp_path):
+def test_fingerprint_is_equal_for_equal_content(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_bytes(b"same")
     two.write_bytes(b"same")
@@ -53,7 +53,7 @@ def test_fingerprint_same_content(tmp_path):
     assert fingerprint(left) == fingerprint(right)
 
 
-def test_fingerprint_tells_apart(tmp_path):
+def test_fingerprint_differs_for_different_content(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"content")
     values = [
@@ -80,7 +80,7 @@ def test_fingerprint_of_a_folder_follows_its_files(tmp_path):
         (Path("nowhere/at/all"), r"no such file or folder"),
     ],
 )
-def test_fingerprint_refuses(value, message):
+def test_fingerprint_rejects(value, message):
     with pytest.raises(ValueError, match=message):
         fingerprint({"key": value})
 
@@ -120,7 +120,7 @@ def flip(folder):
         lambda folder: (folder / "manifest.json").write_text("[]"),
     ],
 )
-def test_a_torn_folder_is_built_again(tmp_path, tear):
+def test_an_incomplete_folder_is_rebuilt(tmp_path, tear):
     store = ArtifactStore(tmp_path)
     path = store.get_or_build("numbers", {"n": 1}, write_numbers).path
     tear(path)
@@ -159,7 +159,7 @@ def _killed_while_building(root: Path) -> None:
 
 
 @pytest.mark.parametrize("parts", [{}, {"another": 1}])
-def test_a_killed_build_is_swept_by_the_next_call(tmp_path, parts):
+def test_the_next_call_removes_a_killed_build(tmp_path, parts):
     _killed_while_building(tmp_path)
     assert len(visible(tmp_path)) == 1 and visible(tmp_path)[0].startswith(".")
     artifact = ArtifactStore(tmp_path).get_or_build("numbers", parts, write_numbers)
@@ -177,7 +177,7 @@ def _count_builds(root: Path, log: Path) -> None:
         ArtifactStore(root).get_or_build("numbers", {"n": n}, build)
 
 
-def test_processes_that_want_the_same_build_it_once(tmp_path):
+def test_concurrent_processes_build_once(tmp_path):
     root, log = tmp_path / "root", tmp_path / "log"
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_count_builds, args=(root, log)) for _ in range(3)]
@@ -190,7 +190,7 @@ def test_processes_that_want_the_same_build_it_once(tmp_path):
     assert len(visible(root)) == 3
 
 
-def test_bad_calls(tmp_path):
+def test_invalid_kinds_and_empty_builds(tmp_path):
     store = ArtifactStore(tmp_path)
     with pytest.raises(ValueError, match=r"kind = '\.\./up'"):
         store.get_or_build("../up", {}, write_numbers)
@@ -226,7 +226,7 @@ def raise_after_writing(error):
         raise_after_writing(SafetensorError("I/O error: No space left on device (os error 28)")),
     ],
 )
-def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path, build):
+def test_a_full_disk_is_one_error_and_leaves_no_files(tmp_path, build):
     store = ArtifactStore(tmp_path)
     with pytest.raises(DiskFullError, match=rf"no space left in {tmp_path} for numbers-.* artifact_dir"):
         store.get_or_build("numbers", {}, build)
@@ -278,7 +278,7 @@ def test_parts_are_joined_and_removed(tmp_path):
     assert late.run().reused and late.made == [] and late.joins == 0
 
 
-def test_a_single_part_gets_no_name(tmp_path):
+def test_a_single_part_is_not_stored(tmp_path):
     class Looking(Work):
         def join(self, parts, folder):
             assert not list(tmp_path.glob("numbers_part*"))
@@ -293,7 +293,7 @@ def test_a_single_part_gets_no_name(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_interrupted_run_goes_on_with_the_parts_that_it_has(tmp_path, error):
+def test_an_interrupted_run_resumes_with_finished_parts(tmp_path, error):
     first = Work(tmp_path, fail_at=3, error=error)
     with pytest.raises(error):
         first.run()
@@ -304,7 +304,7 @@ def test_an_interrupted_run_goes_on_with_the_parts_that_it_has(tmp_path, error):
     assert (path / "numbers").read_text() == "0 1 2 3 4 5 6" and visible(tmp_path) == [path.name]
 
 
-def test_a_torn_part_is_made_again(tmp_path):
+def test_a_damaged_part_is_rebuilt(tmp_path):
     with pytest.raises(RuntimeError):
         Work(tmp_path, fail_at=3).run()
     (part,) = tmp_path.glob("numbers_part-*-00001")
@@ -314,7 +314,7 @@ def test_a_torn_part_is_made_again(tmp_path):
     assert sorted(second.made) == [1, 3, 4, 5, 6]
 
 
-def test_a_torn_whole_is_made_again(tmp_path):
+def test_a_damaged_whole_is_rebuilt(tmp_path):
     path = Work(tmp_path).run().path
     (path / "numbers").write_text("9")
     again = Work(tmp_path)
@@ -322,14 +322,14 @@ def test_a_torn_whole_is_made_again(tmp_path):
     assert (path / "numbers").read_text() == "0 1 2 3 4 5 6" and visible(tmp_path) == [path.name]
 
 
-def test_parts_of_a_run_that_died_before_removing_them_go(tmp_path):
+def test_leftover_parts_are_removed(tmp_path):
     path = Work(tmp_path).run().path
     leftover = tmp_path / f"numbers_part-{path.name[-16:]}-00002"
     leftover.mkdir()
     assert Work(tmp_path).run().reused and visible(tmp_path) == [path.name]
 
 
-def test_a_process_makes_its_own_parts_first_and_then_what_nobody_made(tmp_path, monkeypatch):
+def test_a_process_builds_its_own_parts_first(tmp_path, monkeypatch):
     as_process(monkeypatch, 1, 3)
     alone = Work(tmp_path)
     alone.run()
@@ -389,7 +389,7 @@ def test_two_processes_share_the_parts(tmp_path, seconds):
         assert found[0][0] and found[1][0]
 
 
-def test_a_process_that_dies_leaves_its_parts_to_the_others(tmp_path):
+def test_parts_of_a_dead_process_are_rebuilt(tmp_path):
     context = multiprocessing.get_context("fork")
     results, alone = context.Queue(), context.Barrier(1)
     dying = start_process(tmp_path, 1, 60.0, results, alone)
@@ -405,7 +405,7 @@ def test_a_process_that_dies_leaves_its_parts_to_the_others(tmp_path):
     assert len(visible(tmp_path)) == 1
 
 
-def test_a_folder_is_put_back_after_a_kill_between_the_two_moments_of_the_exchange(tmp_path):
+def test_put_back_after_a_kill_between_renames(tmp_path):
     final = tmp_path / "run"
     with whole_folder(final) as partial:
         (partial / "note").write_text("first", encoding="utf-8")

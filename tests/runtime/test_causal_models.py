@@ -19,7 +19,7 @@ def test_other_types_are_named(kind: type[PretrainedConfig]) -> None:
     assert causal_lm_error(kind()).startswith(f"is of type '{kind.model_type}', which is not a causal language model")
 
 
-def test_the_class_a_model_was_saved_as_is_named() -> None:
+def test_a_wrong_saved_class_is_named() -> None:
     expected = "was saved as BertModel, which is not a causal language model"
     assert causal_lm_error(BertConfig(architectures=["BertModel"])) == expected
     assert "saved as LlamaModel" in causal_lm_error(LlamaConfig(architectures=["LlamaModel"]))

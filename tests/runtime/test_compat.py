@@ -121,7 +121,7 @@ def test_a_model_reads_its_pretrained_part(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["FDSA", "GRU4RecF", "SASRecF"])
-def test_a_checkpoint_of_item_features_leaves_the_data_set_out(folder: Path, model: str) -> None:
+def test_checkpoints_leave_the_data_set_out(folder: Path, model: str) -> None:
     changes = {"train_neg_sample_args": None, "load_col": with_item_fields("class"), "selected_features": ["class"]}
     config = make_config(folder, model, **changes)
     train, valid, test = data_preparation(config, create_dataset(config))
@@ -177,7 +177,7 @@ def test_a_graph_model_builds_the_right_matrix(folder: Path) -> None:
     np.testing.assert_allclose(network.norm_adj_matrix.to_dense().numpy(), root @ adjacency @ root, atol=1e-6)
 
 
-def test_nobody_else_sees_a_change(folder: Path) -> None:
+def test_other_code_sees_no_change(folder: Path) -> None:
     names = ("float", "int", "complex", "object", "str", "unicode")
     before = {name: name in vars(np) for name in names}
     make_config(folder, "Pop")
@@ -208,7 +208,7 @@ def run_python(code: str, *paths: Path) -> str:
     ).stdout.strip()
 
 
-def test_modules_loaded_before_are_mended_once() -> None:
+def test_loaded_modules_are_patched_once() -> None:
     out = run_python(
         """
         import recbole.trainer
@@ -224,7 +224,7 @@ def test_modules_loaded_before_are_mended_once() -> None:
     assert out == "True True True"
 
 
-def test_a_recbole_that_needs_nothing_is_left_alone(tmp_path: Path) -> None:
+def test_a_fixed_recbole_is_left_alone(tmp_path: Path) -> None:
     package = tmp_path / "recbole" / "config"
     package.mkdir(parents=True)
     (tmp_path / "recbole" / "__init__.py").write_text("")

@@ -71,7 +71,7 @@ def _reserved_ids(options: argparse.Namespace) -> str:
     """Return the value of ``--reserved_ids``, which the older flag ``--odd_ids`` also sets.
 
     Raises:
-        ValueError: Both flags are given.
+        ValueError: both flags are given.
     """
     mode: str | None = options.reserved_ids
     if options.odd_ids is not None:

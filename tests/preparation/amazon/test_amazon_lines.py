@@ -14,7 +14,7 @@ from tests.preparation.amazon.amazon_raw import json_lines, meta_2018, packed, r
 GOOD = [review_2018(f"A{n}", f"B{n}", 5.0, 1_400_000_000 + n) for n in range(2000)]
 
 
-def test_a_gzip_that_ends_early_names_the_file_and_the_lines(tmp_path):
+def test_a_truncated_gzip_names_the_file_and_the_lines(tmp_path):
     path = json_lines(tmp_path / "Video_Games.json.gz", GOOD)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"Video_Games.json.gz is damaged.*[\d,]+ lines could be read.*fetch it again"):
@@ -27,13 +27,13 @@ def test_a_gzip_that_ends_early_names_the_file_and_the_lines(tmp_path):
         list(read_lines(path))
 
 
-def test_gzip_is_told_by_content_not_by_name(tmp_path):
+def test_gzip_is_detected_by_content_not_by_name(tmp_path):
     for name, content in (("a.json.gz", b"{}\n"), ("a.json", gzip.compress(b"{}\n"))):
         (tmp_path / name).write_bytes(content)
         assert list(read_lines(tmp_path / name)) == [(1, b"{}\n")]
 
 
-def test_broken_json_lines_are_left_out_counted_and_named(tmp_path, caplog):
+def test_broken_json_lines_are_counted_and_named(tmp_path, caplog):
     lines = [json.dumps(record) for record in GOOD[:4]]
     lines[1:1] = ["{'asin': 'python'}", "", "[1]"]
     path = packed(tmp_path / "r.json.gz", "\n".join(lines).encode() + b'\n{"asin": "\xff"}\n{"asin": "tab\there"}\n')
@@ -47,7 +47,7 @@ def test_broken_json_lines_are_left_out_counted_and_named(tmp_path, caplog):
     )
 
 
-def test_too_many_broken_lines_stop(tmp_path):
+def test_too_many_broken_lines_are_an_error(tmp_path):
     path = packed(tmp_path / "r.json.gz", "oops\n" * 50)
     with pytest.raises(ValueError, match=r"more than 3 broken lines.*line 1: no JSON.*line 4"):
         list(json_records(path, BadLines(path, limit=3)))
@@ -55,7 +55,7 @@ def test_too_many_broken_lines_stop(tmp_path):
     assert not list(json_records(path, bad)) and bad.count == 50
 
 
-def test_a_table_is_read_a_line_at_a_time(tmp_path):
+def test_csv_is_read_line_by_line(tmp_path):
     path = tmp_path / "r.csv"
     path.write_bytes(b'\xef\xbb\xbfB1,A1,5.0,1\r\n"B,2","A ""x""",4,2\n\nB3,\xff,1,1\n"open,A4,1,1\nB5,A\x005,1,1\n')
     bad = BadLines(path)
@@ -65,7 +65,7 @@ def test_a_table_is_read_a_line_at_a_time(tmp_path):
     assert bad.count == 2
 
 
-def test_ids_with_blanks_tabs_and_commas_stay_and_unusable_lines_are_named(tmp_path, caplog):
+def test_ids_with_blanks_and_commas_stay_unusable_are_named(tmp_path, caplog):
     records = [
         review_2018(" A 1 ", "B,1\t2", 5.0, 1_400_000_000),
         review_2018("", "B1", 5.0, 1_400_000_000),
@@ -90,7 +90,7 @@ def test_ids_with_blanks_tabs_and_commas_stay_and_unusable_lines_are_named(tmp_p
 
 
 @pytest.mark.parametrize("odd", ["null", " NA ", "nan", "None", "[PAD]"])
-def test_ids_that_recbole_would_lose_are_unusable_lines(tmp_path, caplog, odd):
+def test_reserved_ids_are_broken_lines(tmp_path, caplog, odd):
     records = [
         review_2018(odd, "B1", 5.0, 1_400_000_000),
         review_2018("A1", odd, 5.0, 1_400_000_000),
@@ -107,7 +107,7 @@ def test_ids_that_recbole_would_lose_are_unusable_lines(tmp_path, caplog, odd):
     assert scan_metadata(meta, "2018", lines).rows == {"B1": 0} and lines.count == 1
 
 
-def test_numbers_without_end_are_broken_lines(tmp_path, caplog):
+def test_infinite_numbers_are_broken_lines(tmp_path, caplog):
     huge = 10**400
     records = [
         review_2018("A1", "B1", 5.0, huge),
@@ -123,7 +123,7 @@ def test_numbers_without_end_are_broken_lines(tmp_path, caplog):
     assert "line 3: rating 1e+300 is no number, or too large a one" in caplog.text
 
 
-def test_seconds_and_milliseconds_are_told_apart(tmp_path, caplog):
+def test_seconds_and_milliseconds_are_distinguished(tmp_path, caplog):
     assert milliseconds(909_000_000) == (909_000_000_000, False)
     assert milliseconds("1523092443644") == (1_523_092_443_644, True)
     assert milliseconds("1.4e9") == (1_400_000_000_000, False)
@@ -141,14 +141,14 @@ def test_seconds_and_milliseconds_are_told_apart(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("users_first", [True, False])
-def test_the_column_of_items_is_the_one_that_the_metadata_know(tmp_path, users_first):
+def test_the_item_column_is_the_one_in_the_metadata(tmp_path, users_first):
     path = tmp_path / "r.csv"
     path.write_text("A1,B1,5.0,1400000000\nA2,B2,5.0,1400000000\n")
     found = read_interactions(path, "2018", {"B2"} if users_first else {"A1"}, BadLines(path))
     assert found.item_ids == (["B1", "B2"] if users_first else ["A1", "A2"])
 
 
-def test_empty_files_and_other_tables_are_refused(tmp_path):
+def test_empty_files_and_other_tables_are_rejected(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("")
     with pytest.raises(ValueError, match=r"r\.csv holds no interaction"):
@@ -164,7 +164,7 @@ def test_empty_files_and_other_tables_are_refused(tmp_path):
         scan_metadata(meta, "2018", BadLines(meta))
 
 
-def test_of_several_lines_of_an_item_the_first_with_a_title_counts(tmp_path):
+def test_the_first_line_with_a_title_counts(tmp_path):
     titles = [("B1", ""), ("B2", "two"), ("B1", "one"), ("B1", "uno"), ("B3", "x.getTime()"), ("B2", "")]
     path = json_lines(tmp_path / "m.json.gz", [*(meta_2018(*title) for title in titles), {"title": "no id"}])
     bad = BadLines(path)

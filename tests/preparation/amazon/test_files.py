@@ -17,7 +17,7 @@ def put(folder, *names):
         (folder / name.replace("new.csv", "Video_Games.csv")).write_bytes(gzip.compress(content))
 
 
-def test_the_paper_s_names_stand_for_categories():
+def test_the_papers_names_map_to_categories():
     assert [category_of(name) for name in ("Games", "Instruments", "Arts", "Industrial_and_Scientific")] == [
         "Video_Games", "Musical_Instruments", "Arts_Crafts_and_Sewing", "Industrial_and_Scientific",
     ]  # fmt: skip
@@ -25,7 +25,7 @@ def test_the_paper_s_names_stand_for_categories():
         category_of("../etc")
 
 
-def test_the_counts_are_those_of_table_ii_without_the_padding_id():
+def test_counts_are_those_of_table_ii_without_padding():
     assert expected_counts("Games", "2018") == (50_547 - 1, 16_860 - 1, 452_989)
     assert expected_counts("Instruments", "2018") == (24_773 - 1, 9_923 - 1, 206_153)
     assert expected_counts("Arts", "2018") == (45_142 - 1, 20_957 - 1, 390_832)
@@ -48,7 +48,7 @@ def test_the_counts_are_those_of_table_ii_without_the_padding_id():
         ),
     ],
 )
-def test_files_are_found_in_each_form(tmp_path, names, taken):
+def test_files_are_found_plain_and_gzipped(tmp_path, names, taken):
     put(tmp_path, *names)
     raw = find_raw("Games", tmp_path)
     assert (raw.edition, raw.interactions.name, raw.reviews and raw.reviews.name) == taken
@@ -72,13 +72,13 @@ def test_a_smaller_core_reads_the_full_reviews(tmp_path):
         (["meta_Video_Games.jsonl.gz", "meta_Video_Games.json.gz"], "both editions"),
     ],
 )
-def test_half_a_set_of_files_is_refused(tmp_path, names, words):
+def test_an_incomplete_set_of_files_is_rejected(tmp_path, names, words):
     put(tmp_path, *names)
     with pytest.raises(ValueError, match=words):
         find_raw("Games", tmp_path)
 
 
-def test_both_editions_in_one_folder_are_told_apart_by_name(tmp_path):
+def test_both_editions_in_one_folder_need_a_choice(tmp_path):
     put(tmp_path, *(f"{stem}Video_Games.{end}.gz" for stem in ("", "meta_") for end in ("json", "jsonl")))
     for edition, end in (("2018", "json"), ("2023", "jsonl")):
         assert find_raw("Games", tmp_path, edition).metadata.name == f"meta_Video_Games.{end}.gz"
@@ -86,7 +86,7 @@ def test_both_editions_in_one_folder_are_told_apart_by_name(tmp_path):
         find_raw("Games", tmp_path, "2014")
 
 
-def test_what_is_missing_is_listed_with_addresses_and_folder(tmp_path):
+def test_missing_files_are_listed_with_addresses(tmp_path):
     with pytest.raises(ValueError) as caught:
         prepare.require_raw("Games", tmp_path / "raw")
     for words in (str(tmp_path / "raw"), "https://", "/metaFiles2/meta_Video_Games.json.gz", "Video_Games.csv"):
@@ -103,7 +103,7 @@ def test_addresses_follow_the_edition_and_the_mirror():
         remote_files("Arts", "203")
 
 
-def test_downloads_go_to_the_folder_under_their_own_names(tmp_path, monkeypatch):
+def test_downloads_keep_their_names(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(
         prepare, "download", lambda address, target, *known, **how: calls.append((address, target, how))

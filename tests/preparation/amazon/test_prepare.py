@@ -55,7 +55,7 @@ def write_raw(folder, events, with_csv=True, reviews="{}_5.json.gz", users_first
 
 @pytest.mark.parametrize("with_csv", [True, False], ids=["ratings", "reviews alone"])
 @pytest.mark.parametrize("keep_repeats", [False, True])
-def test_what_stays_is_what_plain_python_leaves(tmp_path, with_csv, keep_repeats):
+def test_kept_interactions_match_plain_python(tmp_path, with_csv, keep_repeats):
     events = random_events(np.random.default_rng(3))
     titled = write_raw(tmp_path / "raw", events, with_csv, users_first=keep_repeats)
     counts, kept = prepared_by_hand(events, titled, keep_repeats=keep_repeats)
@@ -80,7 +80,7 @@ def first_line(events, kept):
     return next(n for n, event in enumerate(events) if (*event[:2], event[3]) == (*kept[:2], kept[3]))
 
 
-def test_a_file_of_the_publishers_core_gives_the_same_as_the_whole(tmp_path):
+def test_the_5_core_reviews_give_the_same_as_the_full_file(tmp_path):
     events = random_events(np.random.default_rng(4))
     write_raw(tmp_path / "all", events, with_csv=False, reviews="{}.json.gz")
     users, items = [e[0] for e in events], [e[1] for e in events]
@@ -95,7 +95,7 @@ def test_a_file_of_the_publishers_core_gives_the_same_as_the_whole(tmp_path):
     assert sorted(first) == sorted(second) and first
 
 
-def test_the_paper_s_counts_stand_beside_ours_and_a_difference_is_a_warning(tmp_path, caplog, monkeypatch):
+def test_a_difference_from_the_papers_counts_is_a_warning(tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     write_raw(tmp_path / "raw", [*CORE, *((user_id(u), item_id(7), 1.0, 1_500_000_000) for u in range(5))])
     report = prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
@@ -110,7 +110,7 @@ def test_the_paper_s_counts_stand_beside_ours_and_a_difference_is_a_warning(tmp_
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_untitled_items_can_stay(tmp_path):
+def test_untitled_items_can_be_kept(tmp_path):
     write_raw(tmp_path / "raw", [*CORE, *((user_id(u), item_id(3), 1.0, 1_500_000_000) for u in range(5))])
     options = AmazonOptions(keep_untitled=True)
     report = prepare_amazon("Games", tmp_path / "raw", tmp_path, options=options, show_progress=False)
@@ -118,7 +118,7 @@ def test_untitled_items_can_stay(tmp_path):
     assert {row["item_id:token"]: row["title:token_seq"] for row in table(tmp_path / "Games.item")}[item_id(3)] == ""
 
 
-def test_texts_are_clean_and_on_one_line(tmp_path):
+def test_item_texts_are_one_clean_line(tmp_path):
     raw = tmp_path / "raw"
     records = [meta_2018(item_id(i), f"Game {i}") for i in range(6)]
     records[0] |= {
@@ -142,7 +142,7 @@ def test_texts_are_clean_and_on_one_line(tmp_path):
     assert report.notes["duplicate lines of metadata"] == 2 and report.notes["interactions with a review"] == 25
 
 
-def test_a_description_nested_hundreds_deep_is_read(tmp_path):
+def test_a_deeply_nested_description_is_read(tmp_path):
     raw, deep = tmp_path / "raw", ["deep", "down"]
     for _ in range(500):
         deep = [deep]
@@ -173,7 +173,7 @@ def test_amazon_2023_in_milliseconds(tmp_path):
     assert first["brand:token"] == "Other" and first["categories:token_seq"] == "Video Games,PC"
 
 
-def test_recbole_reads_what_is_written(tmp_path):
+def test_recbole_reads_the_written_files(tmp_path):
     """Ids with blanks, tabs, commas and quotation marks, and texts with quotation marks, through RecBole itself."""
     odd = ["a b", "c,d", "e\tf", '"g"', "h'i"]
     events = [(odd[n // 5], odd[n % 5], 3.0, 1_400_000_000 + n) for n in range(25)]
@@ -197,7 +197,7 @@ def test_equal_times_keep_the_order_of_the_file(tmp_path):
     assert "review:token_seq" not in table(tmp_path / "Games.inter")[0]
 
 
-def test_an_artifact_is_made_once_and_anew_when_a_raw_file_changes(tmp_path):
+def test_a_changed_raw_file_makes_a_new_artifact(tmp_path):
     write_raw(tmp_path / "raw", CORE)
     store = ArtifactStore(tmp_path / "artifacts")
     raw = require_raw("Games", tmp_path / "raw")
@@ -223,7 +223,7 @@ class FullDisk:
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_leaves_nothing_and_the_older_files(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_older_files(tmp_path, monkeypatch):
     write_raw(tmp_path / "raw", CORE)
     prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("Games.*")}
@@ -239,21 +239,21 @@ def test_a_full_disk_leaves_nothing_and_the_older_files(tmp_path, monkeypatch):
     assert not [path for path in (tmp_path / "store").iterdir() if path.is_dir()]
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+def test_a_read_only_folder_is_named(tmp_path):
     write_raw(tmp_path / "raw", CORE)
     (tmp_path / "file").write_text("")  # as root, no folder is read-only
     with pytest.raises(ValueError, match="file cannot be written to"):
         prepare_amazon("Games", tmp_path / "raw", tmp_path / "file", show_progress=False)
 
 
-def test_metadata_of_other_items_are_refused(tmp_path):
+def test_metadata_of_other_items_are_rejected(tmp_path):
     write_raw(tmp_path / "raw", CORE)
     json_lines(tmp_path / "raw" / "meta_Video_Games.json.gz", [meta_2018("0000031852", "Tutu")])
     with pytest.raises(ValueError, match=r"knows none of the 5 items.*'B000000000'.*'0000031852'"):
         prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
 
 
-def test_too_few_interactions_say_at_which_step_they_went(tmp_path):
+def test_an_empty_result_names_the_step(tmp_path):
     write_raw(tmp_path / "raw", CORE[:7])
     with pytest.raises(ValueError, match=r"read: 7.*5-core of users, 5-core of items: 0.*lower k_user"):
         prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
@@ -261,6 +261,6 @@ def test_too_few_interactions_say_at_which_step_they_went(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"k_user": 0}, {"k_item": 0}, {"bad_line_limit": -1}])
-def test_wrong_options_are_refused(changes):
+def test_invalid_options_are_rejected(changes):
     with pytest.raises(ValueError, match="must be at least 1"):
         AmazonOptions(**changes)

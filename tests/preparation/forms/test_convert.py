@@ -87,14 +87,14 @@ def test_positions_become_times(tmp_path):
     ]
 
 
-def test_texts_come_back_from_our_reader(tmp_path):
+def test_texts_are_read_back_by_the_package(tmp_path):
     _, target = convert(tmp_path)
     texts = read_item_texts(target / "shop.item", list(TITLES), "item_id", ["title"], ["description"])
     assert texts.titles == tuple(TITLES.values())
     assert texts.descriptions == tuple(DESCRIPTIONS.values())
 
 
-def test_everything_comes_back_from_recbole(tmp_path):
+def test_everything_is_read_back_by_recbole(tmp_path):
     publish(tmp_path / "data" / "shop")
     config = Config(
         "Pop",
@@ -148,7 +148,7 @@ def test_item_and_index_files_may_be_missing(tmp_path, items, index, catalogue):
     assert texts.titles == tuple(TITLES[item] if items else "" for item in ids)
 
 
-def test_order_of_the_catalogue_does_not_depend_on_the_order_of_the_files(tmp_path):
+def test_catalogue_order_does_not_depend_on_file_order(tmp_path):
     ids = ["7", "007", "b7", "a", "70", "07"]
     orders = [ids, ids[::-1], sorted(ids)]
     written = []
@@ -162,14 +162,14 @@ def test_order_of_the_catalogue_does_not_depend_on_the_order_of_the_files(tmp_pa
     assert [line.split("\t")[0] for line in written[0].splitlines()[1:]] == ["007", "07", "7", "70", "a", "b7"]
 
 
-def test_ids_of_thousands_of_digits_have_a_place(tmp_path):
+def test_ids_of_thousands_of_digits_are_sorted(tmp_path):
     nines, ten = "9" * 5000, "1" + "0" * 5000
     _, target = convert(tmp_path, {"u": [ten, "b", nines, "12", "012"]}, None, None)
     ids = [line.split("\t")[0] for line in (target / "shop.item").read_text().splitlines()[1:]]
     assert ids == ["012", "12", nines, ten, "b"]
 
 
-def test_the_order_of_ids_is_that_of_numbers():
+def test_ids_are_sorted_as_numbers():
     draw = random.Random(2)
     numbers = ["".join(draw.choices("0123456789", k=draw.randrange(1, 18))) for _ in range(500)] + ["\u0663", "0", "00"]
     words = ["b7", "a", "-3", "1e3", "\u00b2", "1.5", "NaN", "Infinity"]
@@ -177,12 +177,12 @@ def test_the_order_of_ids_is_that_of_numbers():
     assert sorted([*words, *numbers], key=numbers_first) == expected
 
 
-def test_a_number_without_end_names_its_file(tmp_path):
+def test_an_overlong_number_names_its_file(tmp_path):
     with pytest.raises(ValueError, match=r"shop\.inter\.json is not valid JSON \(Exceeds the limit"):
         convert(tmp_path, '{"anna": [' + "9" * 5000 + "]}")
 
 
-def test_texts_nested_hundreds_deep_are_read(tmp_path):
+def test_deeply_nested_texts_are_read(tmp_path):
     deep = "[" * 500 + '"deep", "down"' + "]" * 500
     items = '{"1": {"title": ' + deep + ', "description": [["a", [null]], 7]}}'
     _, target = convert(tmp_path, items=items, index=None)
@@ -194,7 +194,7 @@ def test_texts_nested_hundreds_deep_are_read(tmp_path):
     assert one_line(nested) == "x"
 
 
-def test_ids_that_recbole_would_lose_are_counted(tmp_path, caplog):
+def test_reserved_ids_are_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         convert(tmp_path, {"null": ["1", "NA"], "[PAD]": ["2", "[PAD]"], "ben": ["nully"]}, None, None)
     (said,) = caplog.messages

@@ -60,25 +60,25 @@ def test_more_or_fewer_lines_than_data_are_counted(tmp_path, caplog):
         ("", "lists none of the items"),
     ],
 )
-def test_damaged(tmp_path, text, message):
+def test_damaged_id_files(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         convert_published(write_published(tmp_path / "s", "shop", **DATA, item2id=text), "shop", tmp_path)
 
 
-def test_not_utf8(tmp_path):
+def test_id_files_that_are_not_utf8(tmp_path):
     path = tmp_path / "x.item2id"
     path.write_bytes("é\t0\n".encode("latin-1"))
     with pytest.raises(ValueError, match="no readable id file"):
         read_id_file(path)
 
 
-def test_line_ends_of_windows_and_a_mark_of_utf8(tmp_path):
+def test_windows_line_endings_and_byte_order_mark(tmp_path):
     path = tmp_path / "x.item2id"
     path.write_bytes(b"\xef\xbb\xbfB0\t0\r\nB1\t1\r\n")
     assert read_id_file(path) == {"0": "B0", "1": "B1"}
 
 
-def test_written_and_read(tmp_path):
+def test_written_id_files_are_read_back(tmp_path):
     originals = {"3": "with\ttab", "0": " blanks ", "1": "a,b"}
     write_id_file(tmp_path / "x.item2id", originals)
     assert read_id_file(tmp_path / "x.item2id") == originals

@@ -79,7 +79,7 @@ def test_the_edition_of_2023(tmp_path):
     assert columns(folder / "amazon-video-games-23.item", "item_id", "title", "brand")[0] == ("B1", "One", "Maker")
 
 
-def test_ids_of_other_data(tmp_path):
+def test_metadata_of_other_data(tmp_path):
     folder = ratings(tmp_path, ("17", "4"))
     meta = json_lines(tmp_path / "meta.json", RECORDS)
     with pytest.raises(ValueError, match=r"none of the 2 items .*: its ids look like 'B1', theirs like '17'"):
@@ -87,14 +87,14 @@ def test_ids_of_other_data(tmp_path):
     assert names_in(folder) == [f"{NAME}.inter"]
 
 
-def test_names_of_recbole():
+def test_categories_in_recboles_names():
     assert category_in("amazon-video-games-18") == ("Video_Games", "2018")
     assert category_in("amazon-movies-tv-23") == ("Movies_and_TV", "2023")
     assert category_in("amazon-fashion-18") == ("AMAZON_FASHION", "2018")
     assert category_in("Toys_and_Games") == ("Toys_and_Games", None)
 
 
-def test_which_metadata(tmp_path):
+def test_metadata_file_that_is_found(tmp_path):
     folder = ratings(tmp_path)
     with pytest.raises(
         ValueError, match=r"no metadata .*https://.*meta_Video_Games\.json\.gz, or name the file by --meta"
@@ -116,7 +116,7 @@ def test_which_metadata(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{'asin': 'B1'}\n" * 200, b"\x1f\x8b\x08broken"])
-def test_metadata_that_are_none(tmp_path, content):
+def test_files_that_are_not_metadata(tmp_path, content):
     folder = ratings(tmp_path)
     (tmp_path / "meta.json.gz").write_bytes(content)
     with pytest.raises(ValueError, match=r"meta\.json\.gz"):
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and names_in(folder) == [f"{NAME}.inter", f"{NAME}.item"]
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
     folder = ratings(tmp_path)
     meta = json_lines(tmp_path / "meta.json", RECORDS)
 

@@ -27,7 +27,7 @@ def convert(tmp_path, source, **options):
 
 @pytest.mark.parametrize("cut", [1, 2, 10, 100])
 @pytest.mark.parametrize("repeats", [False, True])
-def test_known_sequences_come_back(tmp_path, cut, repeats):
+def test_sequences_are_reconstructed(tmp_path, cut, repeats):
     rng = np.random.default_rng(cut)
     known = random_sequences(rng, repeats)
     rows = by_time(rng, rows_of(known, cut), known)
@@ -139,7 +139,7 @@ def test_an_item_without_an_index_means_no_index_file(tmp_path, caplog):
     assert "2 of 3 items have no index" in caplog.text
 
 
-def test_two_indices_of_an_item(tmp_path):
+def test_contradicting_indices_of_an_item(tmp_path):
     rows = [cells("A0", [0], 1), cells("A1", [2], 1)]
     rows[1][6] = "<a_0><b_0><c_0>"
     path = write_csv(tmp_path / "r.csv", rows)
@@ -158,7 +158,7 @@ def test_two_titles_of_an_item_are_counted(tmp_path, caplog):
     assert ("1", title_of(1)) in columns(out / "shop.item", "item_id", "title")
 
 
-def test_ids_of_any_letters(tmp_path):
+def test_ids_with_any_characters(tmp_path):
     path = write_csv(
         tmp_path / "r.csv", [["user, one", "['a b', 'c,d']", " e\tf "]], ("user_id", "history_item_id", "item_id")
     )
@@ -174,7 +174,7 @@ def test_max_history(tmp_path):
     assert counts["users whose oldest items may be lost"] == 0
 
 
-def test_a_data_set_that_is_there_stays(tmp_path):
+def test_an_existing_data_set_is_kept(tmp_path):
     path = write_csv(tmp_path / "r.csv", [cells("A0", [0], 1)])
     _, out = convert(tmp_path, SourceFiles((path,)))
     before = (out / "shop.inter").read_bytes()

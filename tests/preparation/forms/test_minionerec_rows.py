@@ -44,7 +44,7 @@ def test_a_damaged_row_is_named_by_its_line(tmp_path, bad, message):
     assert not (tmp_path / "dataset").exists()
 
 
-def test_a_field_that_is_too_long_or_never_ends(tmp_path):
+def test_overlong_and_unterminated_fields(tmp_path):
     path = write_csv(tmp_path / "r.csv", [damaged("item_title", "x" * 200_000)])
     with pytest.raises(ValueError, match=r"r\.csv, line 2 is damaged \(field larger"):
         list(read_rows(path))
@@ -62,7 +62,7 @@ def test_a_field_that_is_too_long_or_never_ends(tmp_path):
         (b"user_id,history_item_id,item_id\nA,[1],\xff\n", "is no UTF-8"),
     ],
 )
-def test_files_that_are_none(tmp_path, content, message):
+def test_files_that_are_not_minionerec(tmp_path, content, message):
     path = tmp_path / "r.csv"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -71,7 +71,7 @@ def test_files_that_are_none(tmp_path, content, message):
         convert(tmp_path, SourceFiles((tmp_path / "none.csv",)))
 
 
-def test_where_files_are_looked_for(tmp_path):
+def test_source_files_are_found(tmp_path):
     rows = rows_of({"A0": list(range(12))}, 10)
     plain = tmp_path / "plain"
     for split in ("train", "valid", "test"):

@@ -14,7 +14,9 @@ from recbole_lcrec.runtime.artifacts import DiskFullError
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_files_beside_go_only_with_overwrite(tmp_path: Path, overwrite: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_companion_files_are_removed_only_with_overwrite(
+    tmp_path: Path, overwrite: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     beside = ["shop.index.json", "shop.intentions.jsonl", "shop.user"]
     for name in beside:
         (tmp_path / name).write_text("made at some cost")
@@ -27,13 +29,13 @@ def test_files_beside_go_only_with_overwrite(tmp_path: Path, overwrite: bool, ca
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", ".hidden", "", "a b"])
-def test_names_of_no_data_set(tmp_path: Path, name: str) -> None:
+def test_invalid_data_set_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a data set"), placed(name, tmp_path / name):
         pytest.fail("a folder was made")
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_made_for_nothing_go(tmp_path: Path) -> None:
+def test_created_folders_are_removed_after_an_error(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     with pytest.raises(ValueError, match="damaged"), placed("shop", tmp_path / "here" / "out" / "shop") as target:
         (target / "shop.inter").write_text("half")
@@ -42,7 +44,7 @@ def test_folders_made_for_nothing_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_once(tmp_path: Path, number: int) -> None:
+def test_a_full_disk_is_reported_once(tmp_path: Path, number: int) -> None:
     with pytest.raises(DiskFullError) as told, placed("shop", tmp_path / "out"):
         raise OSError(number, "there is no room")
     assert told.value.errno == number
@@ -56,7 +58,7 @@ def test_a_full_disk_is_told_once(tmp_path: Path, number: int) -> None:
     assert disk_full(PermissionError(errno.EACCES, "Permission denied"), tmp_path) is None
 
 
-def test_minionerec_tells_of_files_that_give_nothing(
+def test_minionerec_reports_files_without_rows(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     header = "user_id,history_item_id,item_id\n"
@@ -70,7 +72,7 @@ def test_minionerec_tells_of_files_that_give_nothing(
     assert "test.csv has no rows below its header" in caplog.text
 
 
-def test_what_would_be_replaced_is_named_with_what_can_be_done(tmp_path: Path) -> None:
+def test_files_to_be_replaced_are_named_with_the_remedy(tmp_path: Path) -> None:
     """A single file of others yields to --overwrite, a source to nothing."""
     (tmp_path / "shop.item").write_text("older")
     with (

@@ -43,7 +43,7 @@ def atomic(
     return folder
 
 
-def test_ids_that_are_no_numbers_are_numbered_by_first_appearance(tmp_path):
+def test_other_ids_are_numbered_by_first_appearance(tmp_path):
     counts = publish("shop", atomic(tmp_path / "shop"), tmp_path / "out")
     assert counts == {"users": 2, "items": 4, "interactions": 6, "items with texts": 4}
     found = read_published(tmp_path / "out", "shop")
@@ -56,7 +56,7 @@ def test_ids_that_are_no_numbers_are_numbered_by_first_appearance(tmp_path):
     assert names_in(tmp_path / "out") == ["shop.inter.json", "shop.item.json", "shop.item2id", "shop.user2id"]
 
 
-def test_whole_numbers_stay_and_renumber_changes_them(tmp_path):
+def test_whole_numbers_stay_unless_renumbered(tmp_path):
     inter = [("7", "30", "2"), ("7", "10", "1"), ("3", "30", "1")]
     items = [("10", "ten"), ("20", "twenty"), ("30", "thirty")]
     folder = atomic(tmp_path / "shop", inter=inter, items=items, item_header=("item_id:token", "title:token_seq"))
@@ -117,7 +117,7 @@ def test_index_and_intentions_are_renumbered_along(tmp_path, caplog):
     assert "shop.user.json: 2 entries" in caplog.text and "shop.intentions.jsonl: 1 entries" in caplog.text
 
 
-def test_files_given_by_name_go_before_those_beside(tmp_path):
+def test_explicit_files_take_precedence(tmp_path):
     source = write_published(tmp_path / "shop", "shop", inter={"0": [1]}, index={"1": ["<a_0>"]})
     own = write_json(tmp_path / "own.json", {"1": ["<a_5>"]})
     texts = write_json(tmp_path / "texts.json", {"user_explicit_preference": {"0": ["p"]}})
@@ -173,27 +173,27 @@ def test_interactions_that_cannot_be_ordered(tmp_path, inter, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_that_recbole_reads_as_missing_are_left_out_and_counted(tmp_path, caplog):
+def test_rows_with_reserved_ids_are_dropped_and_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         publish("shop", atomic(tmp_path / "shop", inter=[*INTER, ("NA", "B1", "1"), ("A1", "", "1")]), tmp_path / "out")
     assert read_published(tmp_path / "out", "shop")["inter"] == SEQUENCES
     assert "2 rows without a user or an item" in caplog.text and "the first is line 8" in caplog.text
 
 
-def test_an_item_with_two_rows(tmp_path):
+def test_duplicate_item_rows_are_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"1 id\(s\) have several rows, first \['B9'\]"):
         publish("shop", atomic(tmp_path / "shop", items=[*ITEMS, ("B9", "again", "")]), tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", [b"", b"user_id:token\titem_id:token\n\xff\tx\n", b"a:token\ta:token\n1\t2\n"])
-def test_files_that_are_no_tables(tmp_path, content):
+def test_files_that_are_not_tables(tmp_path, content):
     folder = atomic(tmp_path / "shop")
     (folder / "shop.inter").write_bytes(content)
     with pytest.raises(ValueError, match=r"shop\.inter"):
         publish("shop", folder, tmp_path / "out")
 
 
-def test_nothing_of_the_source_or_of_others_is_written_over(tmp_path):
+def test_source_and_foreign_files_are_not_overwritten(tmp_path):
     source = write_published(tmp_path / "shop", "shop", inter={"0": [1]}, index={"1": ["<a_0>"]})
     before = {path: path.read_bytes() for path in source.iterdir()}
     for overwrite in (False, True):
@@ -213,7 +213,7 @@ def test_nothing_of_the_source_or_of_others_is_written_over(tmp_path):
     assert names_in(other) == ["shop.index.json", "shop.inter", "shop.item"]
 
 
-def test_a_single_file_of_others_is_not_written_over(tmp_path):
+def test_a_single_foreign_file_is_not_overwritten(tmp_path):
     source = write_published(tmp_path / "shop", "shop", inter={"0": [1]}, index={"1": ["<a_0>"]})
     mine = write_json(tmp_path / "out" / "shop.index.json", {"mine": []})
     with pytest.raises(ValueError, match=r"shop\.index\.json would be replaced"):
@@ -221,7 +221,7 @@ def test_a_single_file_of_others_is_not_written_over(tmp_path):
     assert json.loads(mine.read_text()) == {"mine": []} and names_in(tmp_path / "out") == ["shop.index.json"]
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
     source = write_published(tmp_path / "shop", "shop", inter={"0": [1]})
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written to"):
@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
         publish("shop", source, tmp_path / "out")
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_existing_files(tmp_path, monkeypatch):
     source = write_published(tmp_path / "shop", "shop", inter={"0": [1]})
     out = write_published(tmp_path / "out", "shop", inter={"5": [6]})
 
@@ -249,7 +249,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert read_published(out, "shop") == {"inter": {"5": [6]}} and names_in(out) == ["shop.inter.json"]
 
 
-def test_the_deciding_file_moves_last(tmp_path, monkeypatch):
+def test_the_interaction_file_moves_last(tmp_path, monkeypatch):
     moved = []
     monkeypatch.setattr(placing.os, "replace", lambda old, new: moved.append(Path(new).name))
     publish("shop", atomic(tmp_path / "shop"), tmp_path / "out")

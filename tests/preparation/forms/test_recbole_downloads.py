@@ -65,11 +65,11 @@ def serve() -> Iterator[dict[str, bytes]]:
     server.server_close()
 
 
-def test_recbole_lists_the_data_set_that_this_test_stands_for() -> None:
+def test_recbole_lists_the_tested_data_set() -> None:
     assert recbole_addresses()[NAME].endswith(PATH)
 
 
-def test_files_come_under_the_name_that_recbole_gives(tmp_path: Path, serve: dict[str, bytes]) -> None:
+def test_files_get_recboles_names(tmp_path: Path, serve: dict[str, bytes]) -> None:
     serve[PATH] = archive({"Amazon_Video_Games.inter": INTER, "../Amazon_Video_Games.item": "item_id:token\nB001\n"})
     flags = [f"--data_path={tmp_path}", f"--mirror={serve['address'].decode()}"]
     assert main(["download", NAME, *flags]) == 0
@@ -79,7 +79,7 @@ def test_files_come_under_the_name_that_recbole_gives(tmp_path: Path, serve: dic
     assert (folder / f"{NAME}.inter").read_text(encoding="utf-8") == INTER
 
 
-def test_what_macos_puts_beside_files_is_passed_over(tmp_path: Path, serve: dict[str, bytes]) -> None:
+def test_macos_metadata_files_are_skipped(tmp_path: Path, serve: dict[str, bytes]) -> None:
     """The real file comes first, and folders and junk whose names end alike after it; two notes are no matter."""
     notes = {"one/note.txt": "1", "two/note.txt": "2"}
     junk = {"__MACOSX/ml/._ml.inter": "junk", "ml/._ml.item": "junk", "__MACOSX/ml.user": "junk", "old.inter/": ""}
@@ -111,12 +111,12 @@ def test_a_damaged_archive_leaves_no_data_set(tmp_path: Path, serve: dict[str, b
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_a_data_set_that_is_there_is_not_fetched_again(tmp_path: Path) -> None:
+def test_an_existing_data_set_is_not_downloaded_again(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.inter").write_text(INTER, encoding="utf-8")
     with pytest.raises(ValueError, match="is there already"):
         download_recbole(NAME, tmp_path, "http://127.0.0.1:9", show_progress=False)
 
 
-def test_no_such_file_on_the_server(tmp_path: Path, serve: dict[str, bytes]) -> None:
+def test_a_file_missing_on_the_server(tmp_path: Path, serve: dict[str, bytes]) -> None:
     with pytest.raises(OSError, match=r"Amazon_Video_Games\.zip could not be fetched"):
         download_recbole(NAME, tmp_path, serve["address"].decode(), show_progress=False)

@@ -92,7 +92,7 @@ def test_real_published_data(tmp_path, name):
     assert said(before) == said(after)
 
 
-def test_ids_of_amazon_to_published_to_atomic(tmp_path):
+def test_amazon_ids_to_published_to_atomic(tmp_path):
     rng = np.random.default_rng(4)
     inter = [(f"A {u}", f"B0,{i}", t) for u, i, t in rng.integers(0, [7, 30, 9], size=(120, 3)).tolist()]
     items = [(f"B0,{i}", f"title {i}", f"d{i}") for i in range(32)]
@@ -178,7 +178,7 @@ def plain_recbole(folder, name, every="listed"):
 
 
 @pytest.mark.parametrize(("form", "name"), [("published", "shop"), ("raw", "Games"), ("minionerec", "shop")])
-def test_plain_recbole_reads_every_form_once_exported(tmp_path, form, name):
+def test_plain_recbole_reads_every_exported_form(tmp_path, form, name):
     users, items, interactions = make_form(form, tmp_path / name, name)
     export_atomic(name, tmp_path / name, tmp_path / "out" / name)
     found = plain_recbole(tmp_path / "out", name)
@@ -188,7 +188,7 @@ def test_plain_recbole_reads_every_form_once_exported(tmp_path, form, name):
         assert {"original_id", "original_user_id", "title"} <= set(plain_recbole(tmp_path / "out", name, "all")[3])
 
 
-def test_a_run_reads_the_published_form_and_passes_original_ids_over(tmp_path):
+def test_a_run_ignores_original_ids_of_the_published_form(tmp_path):
     folder = write_published(tmp_path / "data" / "shop", "shop", **SHOP)
     own = {"data_path": str(tmp_path / "data"), "checkpoint_dir": str(tmp_path / "saved")}
     for model in ("LCRec", "SASRec"):
@@ -231,7 +231,7 @@ def test_bad_input(tmp_path, contents, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_ids_of_any_letters_go_through(tmp_path):
+def test_ids_with_any_characters_are_converted(tmp_path):
     inter = {"user, one": ["a b", "c,d", "e\tf", "a b"], "🎮": ["c,d", '"quoted"']}
     source = write_published(tmp_path / "shop", "shop", inter=inter)
     export_atomic("shop", source, tmp_path / "atomic" / "shop")

@@ -44,7 +44,7 @@ def usable(rows: list[tuple[str, ...]], **changes: object) -> Interactions:
     return read_interactions(table(rows), **how)[0]  # type: ignore[arg-type]
 
 
-def test_ids_that_readers_take_for_missing() -> None:
+def test_reserved_ids_match_pandas() -> None:
     assert STR_NA_VALUES - {""} | {"[PAD]"} == RESERVED_IDS
 
 
@@ -83,7 +83,7 @@ def test_marked_ids() -> None:
         read_interactions(table([*rows, ("u", "NA_", "4")]), None, "mark", ANY)
 
 
-def test_mixed_units_are_told_with_their_shares() -> None:
+def test_mixed_time_units_are_reported_with_shares() -> None:
     rows = [("u", "a", "1700000000"), ("u", "a", "1700000000000"), ("u", "b", "1700000001"), ("u", "c", "2024-01-31")]
     with pytest.raises(ValueError, match=r"2 \(50\.0%\) seconds.*line 2.*1 \(25\.0%\) millis.*line 3.*1 .* dates"):
         usable(rows)
@@ -94,7 +94,7 @@ def test_mixed_units_are_told_with_their_shares() -> None:
         usable([("u", "a", "20240131")])
 
 
-def test_what_times_tell() -> None:
+def test_findings_about_times() -> None:
     def keys(*times: str, now: int | None = None) -> dict[str, int]:
         rows = [("u", str(n), time) for n, time in enumerate(times)]
         found = read_interactions(table(rows), None, "stop", ANY, now)[2]
@@ -107,7 +107,7 @@ def test_what_times_tell() -> None:
     assert keys("1700000000", "1800000001", now=1_750_000_000 * 10**9) == {"future_times": 1}
 
 
-def test_ids_that_are_odd_but_kept() -> None:
+def test_unusual_ids_are_reported_and_kept() -> None:
     rows = [("u ", "a,b", "1"), ("u", 'q"', "2"), ("u", "t\tt", "3"), ("u\n", "plain", "4"), ("007", "1e5", "5")]
     kept, _, found = read_interactions(table(rows), None, "stop", BadRowLimit("0"))
     assert len(kept) == 5
@@ -115,7 +115,7 @@ def test_ids_that_are_odd_but_kept() -> None:
     assert (told["edge_blanks"].count, told["quoted_ids"].count, told["comma_ids"].count) == (2, 3, 1)
 
 
-def test_alike_rows() -> None:
+def test_duplicates_and_repeats() -> None:
     rows = [("u", "a", "1"), ("u", "b", "2"), ("u", "a", "1"), ("u", "a", "3"), ("v", "a", "1"), ("u", "b", "2.0")]
     kept, _, found = choose_rows(usable(rows), None)
     told = {one.key: one.count for one in found}
@@ -125,7 +125,7 @@ def test_alike_rows() -> None:
     assert first.lines.tolist() == [2, 3, 6] and by_key(found)["later_ones"].count == 2
 
 
-def test_first_by_time_not_by_line() -> None:
+def test_first_only_goes_by_time_not_by_line() -> None:
     rows = [("u", "a", "9"), ("u", "b", "5"), ("u", "a", "1"), ("u", "b", "5.0")]
     assert choose_rows(usable(rows), None, first_only=True)[0].lines.tolist() == [3, 4]
 
@@ -144,7 +144,7 @@ def test_unknown_items() -> None:
         choose_rows(usable(rows), {"a"}, drop_unknown=True, k_user=2)
 
 
-def test_core_by_brute_force() -> None:
+def test_k_core_against_brute_force() -> None:
     rng = np.random.default_rng(2)
     rows = [(f"u{rng.integers(30)}", f"i{rng.integers(25)}", str(n)) for n in range(110)]
     left = list(rows)
@@ -177,7 +177,7 @@ def items(rows: list[tuple[str, ...]], *names: str) -> RawTable:
     return table(rows, ("item_id", *names))
 
 
-def test_copies_of_item_rows() -> None:
+def test_duplicate_item_rows() -> None:
     own = items([("a", "A"), ("b", "B"), ("a", "A"), ("", "C")], "title")
     catalogue, found = read_catalogue(own, ANY)
     assert catalogue.columns["item_id"].tolist() == ["a", "b"] and catalogue.lines.tolist() == [2, 3]
@@ -186,7 +186,7 @@ def test_copies_of_item_rows() -> None:
         read_catalogue(items([("a", "A", "x"), ("b", "B", "x"), ("a", "other", "x")], "title", "brand"), ANY)
 
 
-def test_the_catalogue_that_is_ranked() -> None:
+def test_items_of_the_catalogue() -> None:
     own, _ = read_catalogue(items([("a", "A"), ("b", ""), ("c", "N/A"), ("d", "D")], "title"), ANY)
     whole, found = complete_catalogue(own, ["x", "a", "y"], 0, "my.csv", "line", True)
     assert whole.columns.to_numpy().tolist() == [["a", "A"], ["b", ""], ["c", "N/A"], ["d", "D"], ["x", ""], ["y", ""]]
@@ -205,7 +205,7 @@ def test_the_catalogue_that_is_ranked() -> None:
     assert bare.columns["item_id"].tolist() == ["x", "y"] and list(by_key(found)) == ["no_items_table"]
 
 
-def test_texts_are_cleaned_as_the_house_does() -> None:
+def test_texts_are_cleaned_by_clean_text() -> None:
     rng = np.random.default_rng(1)
     pieces = [
         "a",
@@ -281,7 +281,7 @@ def test_sizes_of_the_index() -> None:
         assert sizes["index_codebook_size"] ** sizes["index_levels"] >= n
 
 
-def test_commands_name_what_the_data_have() -> None:
+def test_suggested_commands_use_existing_fields() -> None:
     lines = [line for line, _ in suggest_commands("shop", "my data", 5000, ["title", "brand"], list("abcdefg"))]
     assert len(lines) == 3 and all("'--data_path=my data'" in line for line in lines[:2])
     assert all("--text_description_fields=[]" in line and "codebook" not in line for line in lines[:2])

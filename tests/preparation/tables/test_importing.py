@@ -61,7 +61,7 @@ def options(folder: Path, orders: str = ORDERS, products: str | None = PRODUCTS,
     return ImportOptions(**given)
 
 
-def test_fields_that_few_json_lines_have(tmp_path: Path) -> None:
+def test_fields_present_in_few_json_lines(tmp_path: Path) -> None:
     """A known name and one that a pair names, both on late lines alone."""
     items: list[dict[str, str]] = [{"item_id": str(n), "title": f"thing {n}"} for n in range(1500)]
     items[1300]["brand"], items[1400]["shade"] = "Acme", "red"
@@ -80,7 +80,7 @@ def counted(report: ImportReport) -> dict[str, int]:
     return {one.key: one.count for one in report.findings}
 
 
-def test_the_files(tmp_path: Path) -> None:
+def test_files_written_by_an_import(tmp_path: Path) -> None:
     report = import_tables(options(tmp_path))
     folder = tmp_path / "dataset" / "shop"
     names = ["shop.import.html", "shop.import.json", "shop.inter", "shop.item"]
@@ -196,7 +196,7 @@ class Page(HTMLParser):
             self.words += data
 
 
-def test_no_text_is_read_as_html(tmp_path: Path) -> None:
+def test_texts_are_escaped_in_the_page(tmp_path: Path) -> None:
     evil = "</script><img src=x onerror=alert(1)>"
     orders = ORDERS.replace("ghost", f'"{evil}"').replace("customer", evil).replace("fine", f'"{evil}"')
     pairs = (Pair("user_id", evil), *parse_pairs([COLUMNS.replace("user_id=customer ", "")]))
@@ -250,7 +250,7 @@ def test_missing_ids_stop_or_are_marked(tmp_path: Path) -> None:
     assert lines[-1].startswith("null_\tNA_\t")
 
 
-def test_an_older_data_set_is_not_replaced_by_accident(tmp_path: Path) -> None:
+def test_an_existing_data_set_needs_overwrite(tmp_path: Path) -> None:
     import_tables(options(tmp_path))
     folder = tmp_path / "dataset" / "shop"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -263,7 +263,7 @@ def test_an_older_data_set_is_not_replaced_by_accident(tmp_path: Path) -> None:
     assert report.numbers.users == 3 and "cid\t007" in (folder / "shop.inter").read_text(encoding="utf-8")
 
 
-def test_disk_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, rows: object) -> None:
         path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -283,7 +283,7 @@ def test_disk_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not [path for path in (tmp_path / "dataset" / "shop").iterdir() if path.name.startswith(".")]
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = options(tmp_path)
     (tmp_path / "dataset").write_text("a file stands in the way")
     with pytest.raises(ValueError, match="cannot be written to"):
@@ -307,7 +307,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
         ("customer,sku,bought_at,stars,comment\nann,007,20240131,5,x\n", "%Y%m%d"),
     ],
 )
-def test_tables_of_no_use(tmp_path: Path, orders: str, message: str) -> None:
+def test_unusable_tables_are_errors(tmp_path: Path, orders: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         import_tables(options(tmp_path, orders))
     assert not (tmp_path / "dataset").exists()
@@ -338,7 +338,7 @@ def test_options_out_of_range(tmp_path: Path, changes: dict[str, object], messag
         options(tmp_path, **changes)  # type: ignore[arg-type]
 
 
-def test_suggestions_fit_the_shop(tmp_path: Path) -> None:
+def test_suggested_commands_fit_the_data_set(tmp_path: Path) -> None:
     report = import_tables(options(tmp_path, bad_row_limit=BadRowLimit("0")))
     (index, _), (run, _), (ask, _) = report.commands
     assert f"--index_codebook_size={suggest_index(5)['index_codebook_size']}" in index and "--index_levels=3" in run

@@ -42,28 +42,28 @@ def read(path: Path, names: list[str] = NAMES, **how: object) -> RawTable:
 @pytest.mark.parametrize("separator", [",", "\t", ";", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("pack", [False, True])
-def test_every_text_comes_out_as_it_is(tmp_path: Path, separator: str, encoding: str, pack: bool) -> None:
+def test_texts_are_read_unchanged(tmp_path: Path, separator: str, encoding: str, pack: bool) -> None:
     table = read(written(tmp_path / "my.data", separator, encoding, pack))
     assert table.columns.to_numpy().tolist() == ROWS
     assert table.lines.tolist() == [2, 3, 5, 6], "the second row takes two lines"
     assert not table.broken and len(set(table.digests.tolist())) == 4
 
 
-def test_only_wanted_columns_under_their_new_names(tmp_path: Path) -> None:
+def test_only_requested_columns_are_read_and_renamed(tmp_path: Path) -> None:
     table = open_table(written(tmp_path / "my.csv")).read({"title": "d", "user_id": "a"}, repeated=("user_id",))
     assert table.columns.columns.tolist() == ["title", "user_id"]
     assert table.columns["user_id"].tolist() == [row[0] for row in ROWS]
     assert open_table(tmp_path / "my.csv").read({"only": "b"}).columns["only"].tolist() == [row[1] for row in ROWS]
 
 
-def test_digests_see_columns_that_are_not_wanted(tmp_path: Path) -> None:
+def test_digests_cover_unrequested_columns(tmp_path: Path) -> None:
     path = tmp_path / "my.csv"
     path.write_text("a,b\n1,x\n1,y\n1,x\n")
     digests = read(path, ["a"]).digests.tolist()
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_what_is_no_record_is_named_by_line(tmp_path: Path) -> None:
+def test_broken_records_are_named_by_line(tmp_path: Path) -> None:
     path = tmp_path / "my.csv"
     path.write_text('a,b\n1,2\n1,2,3\n\n4\n"x"y,5\n6,"two\nlines"\n7,8\n9,"open\n10,11\n')
     table = read(path, ["a", "b"])
@@ -74,20 +74,20 @@ def test_what_is_no_record_is_named_by_line(tmp_path: Path) -> None:
     assert "--no_quotes" in table.broken[2].reason and "never closed" in table.broken[3].reason
 
 
-def test_quotes_as_letters(tmp_path: Path) -> None:
+def test_quotes_as_ordinary_characters(tmp_path: Path) -> None:
     path = tmp_path / "my.tsv"
     path.write_text('a\tb\n12" vinyl\t"Best of" vinyl\n"open\tx\n')
     table = read(path, ["a", "b"], quotes=False)
     assert table.columns.to_numpy().tolist() == [['12" vinyl', '"Best of" vinyl'], ['"open', "x"]]
 
 
-def test_nul_bytes_are_letters(tmp_path: Path) -> None:
+def test_nul_bytes_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "my.csv"
     path.write_bytes(b"a,b\n1,x\0y\n")
     assert read(path, ["a", "b"]).columns["b"].tolist() == ["x\0y"]
 
 
-def test_not_utf8_is_named_by_line_and_byte(tmp_path: Path) -> None:
+def test_invalid_utf8_is_named_by_line_and_byte(tmp_path: Path) -> None:
     path = tmp_path / "latin.csv"
     path.write_bytes("a,b\n1,x\n2,Café\n".encode("cp1252"))
     with pytest.raises(ValueError, match=r"latin\.csv: line 3, byte 6 \(0xe9\) is not utf-8.*--encoding=cp1252.*Café"):
@@ -109,7 +109,7 @@ def test_not_utf8_is_named_by_line_and_byte(tmp_path: Path) -> None:
         (b"PAR1 and nothing", "parquet"),
     ],
 )
-def test_files_that_are_no_tables(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_that_are_not_tables(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "my.csv"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as told:
@@ -140,7 +140,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("escapes", [True, False])
-def test_json_lines_name_a_column_late(tmp_path: Path, escapes: bool) -> None:
+def test_json_columns_that_appear_late(tmp_path: Path, escapes: bool) -> None:
     """What is looked for is found on any line, the rest on the first thousand."""
     path = tmp_path / "my.jsonl"
     records: list[dict[str, Any]] = [{"a": n} for n in range(2500)]
@@ -153,7 +153,7 @@ def test_json_lines_name_a_column_late(tmp_path: Path, escapes: bool) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "[1]", "{}"])
-def test_json_lines_begin_late(tmp_path: Path, line: str) -> None:
+def test_json_lines_with_a_late_first_record(tmp_path: Path, line: str) -> None:
     path = tmp_path / "my.jsonl"
     path.write_text('{"}\n' * (line != "") + f"{line}\n" * 1100 + '{"a": 1, "b": 2}\n{"c": 3}')
     assert open_table(path).columns == ("a", "b")
@@ -227,7 +227,7 @@ def test_pairs_with_commas_or_blanks() -> None:
         parse_types(["user_id=float"])
 
 
-def test_own_names_need_no_pair() -> None:
+def test_standard_names_need_no_pair() -> None:
     found = matched(["rating", "timestamp", "item_id", "user_id", "other"], ["title", "item_id", "colour"])
     assert found == {
         "interactions": {name: name for name in ("user_id", "item_id", "timestamp", "rating")},
@@ -235,7 +235,7 @@ def test_own_names_need_no_pair() -> None:
     }
 
 
-def test_each_table_takes_the_pair_that_fits_it() -> None:
+def test_each_table_uses_the_pair_that_fits_it() -> None:
     found = matched(
         ["customer", "sku", "at", "name"],
         ["id", "name", "paint"],
@@ -267,7 +267,7 @@ def test_each_table_takes_the_pair_that_fits_it() -> None:
         ),
     ],
 )
-def test_columns_that_do_not_fit(inter: list[str], items: list[str] | None, words: list[str], message: str) -> None:
+def test_columns_that_do_not_match(inter: list[str], items: list[str] | None, words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         matched(inter, items, *words)
 
@@ -284,6 +284,6 @@ def test_columns_that_do_not_fit(inter: list[str], items: list[str] | None, word
         (["", " "], "token"),
     ],
 )
-def test_guesses_are_cautious(values: list[str], kind: str) -> None:
+def test_types_are_guessed_cautiously(values: list[str], kind: str) -> None:
     assert guess_type("items", "other", np.array(values, dtype=object)) == kind
     assert guess_type("items", "title", np.array(values, dtype=object)) == "token_seq"

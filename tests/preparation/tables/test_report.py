@@ -10,7 +10,7 @@ from recbole_lcrec.preparation.tables.report import describe
 SECOND = 10**9
 
 
-def test_periods_of_time_begin_at_whole_seconds_and_hold_every_interaction() -> None:
+def test_time_bins_start_at_whole_seconds_and_cover_all() -> None:
     rng = np.random.default_rng(0)
     for span in (1, 59, 100, 86_400, 10**8):
         times = rng.integers(0, span * SECOND, 200) + 1_700_000_000 * SECOND

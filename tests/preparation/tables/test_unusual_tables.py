@@ -28,12 +28,12 @@ def read(path: Path, content: bytes | str, encoding: str | None = None) -> RawTa
 @pytest.mark.parametrize(
     ("named", "written"), [("utf-8", "utf-8-sig"), ("UTF8", "utf-8-sig"), ("utf-16-le", "utf-16"), ("utf-16", "utf-16")]
 )
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path, named: str, written: str) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_header(tmp_path: Path, named: str, written: str) -> None:
     assert read(tmp_path / "t.csv", CSV.encode(written), named).columns["user_id"].tolist() == ["ä", "ä", "b"]
 
 
 @pytest.mark.parametrize("name", ["hex", "rot13", "base64"])
-def test_codecs_of_other_things_than_text(tmp_path: Path, name: str) -> None:
+def test_codecs_that_are_not_text_encodings(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"--encoding='{name}' is unknown"):
         read(tmp_path / "t.csv", CSV, name)
 
@@ -50,7 +50,7 @@ def test_codecs_of_other_things_than_text(tmp_path: Path, name: str) -> None:
         (CSV + "b,x," + "9" * 200_000 + "\n", None),
     ],
 )
-def test_what_is_nearly_a_table(tmp_path: Path, content: str | bytes, told: str | None) -> None:
+def test_almost_valid_tables(tmp_path: Path, content: str | bytes, told: str | None) -> None:
     if told is None:
         (broken,) = read(tmp_path / "t", content).broken
         assert broken.line == 5 and "field of over 131,072 characters" in broken.reason
@@ -59,7 +59,7 @@ def test_what_is_nearly_a_table(tmp_path: Path, content: str | bytes, told: str 
         read(tmp_path / "t", content)
 
 
-def test_json_lines_in_the_encoding_that_is_named(tmp_path: Path) -> None:
+def test_json_lines_in_a_given_encoding(tmp_path: Path) -> None:
     line = json.dumps({"user_id": "ä", "item_id": 1, "timestamp": 2}, ensure_ascii=False) + "\n"
     assert read(tmp_path / "t.jsonl", line.encode("cp1252"), "cp1252").columns["user_id"].tolist() == ["ä"]
     assert read(tmp_path / "t.jsonl", "\ufeff" + line).columns["user_id"].tolist() == ["ä"]
@@ -67,7 +67,7 @@ def test_json_lines_in_the_encoding_that_is_named(tmp_path: Path) -> None:
         read(tmp_path / "t.jsonl", line.encode("cp1252"))
 
 
-def test_halves_of_characters(tmp_path: Path) -> None:
+def test_lone_surrogates(tmp_path: Path) -> None:
     """JSON can hold half of an emoji, a file cannot: an id with one is no id, a text gets a question mark."""
     lines = ['{"user_id": "a", "item_id": 1, "timestamp": 2, "review": "cut \\ud83d"}']
     lines += ['{"user_id": "a\\ud83d", "item_id": 1, "timestamp": 2}', '{"user_id": "\\ud83c\\udfae", "item_id": 1}']
@@ -81,7 +81,7 @@ def test_halves_of_characters(tmp_path: Path) -> None:
     assert clean_text("\ud83d a") == "? a"
 
 
-def test_parquet_columns_that_pandas_would_change(tmp_path: Path) -> None:
+def test_parquet_columns_are_read_unchanged(tmp_path: Path) -> None:
     """Whole numbers beside missing ones keep all digits, an index of pandas is a column, bytes are text."""
     path, big = tmp_path / "t.parquet", 2**53 + 1
     columns = [pa.array([big, None]), pa.array([b"x", "ü".encode()]), pa.array([1, 2]), pa.array([b"\xff", b""])]
@@ -97,7 +97,7 @@ def test_parquet_columns_that_pandas_would_change(tmp_path: Path) -> None:
     assert open_table(path).read(FIELDS).columns["item_id"].tolist() == ["7", "9", "8"]
 
 
-def test_columns_of_several_numbers(tmp_path: Path) -> None:
+def test_columns_of_number_lists(tmp_path: Path) -> None:
     content = CSV.replace("timestamp", "timestamp,vector").replace("00\n", "00,1 -2.5e3\n")
     (tmp_path / "t.csv").write_text(content)
     table = open_table(tmp_path / "t.csv").read({**FIELDS, "vector": "vector"})
@@ -113,7 +113,7 @@ def test_columns_of_several_numbers(tmp_path: Path) -> None:
         require_numbers(table, {"vector": "float"})
 
 
-def test_items_of_another_shop(tmp_path: Path) -> None:
+def test_an_unrelated_item_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(CSV)
     (tmp_path / "items.csv").write_text("item_id,title\nB2,Lamp\nB1,Rug\n")
     with pytest.raises(ValueError, match=r"none of its items: they look like 'x', .*like 'B1'; .*items\.item_id="):
