@@ -1,7 +1,4 @@
-"""RecBole's reading and filtering of atomic files, where its own way is slow and a quick one gives the same.
-
-Knows RecBole's ``Dataset`` and the columns of atomic files. Refuses to know what is made of them.
-"""
+"""Faster reading and filtering of atomic files, with the same result as RecBole's own."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from recbole.utils import FeatureSource, FeatureType
 __all__ = ["FastReading"]
 
 _BLOCK = 1 << 22
-"""Bytes read at once."""
+"""Bytes per read."""
 
 
 class FastReading:
-    """Mixed into a RecBole data set class: columns without sequences are read by pandas' compiled reader.
+    """Mixin for RecBole data set classes that reads non-sequence columns with pandas' compiled parser.
 
-    RecBole reads with pandas' reader in Python, which holds every field of the file as an object at once. Its way is
-    kept for what the compiled reader cannot do or what needs more than reading: separators of several characters, NUL
-    bytes (the compiled reader ends the field there) and columns of sequences. Beyond RecBole's reading, a file whose
-    first line alone has fields too many does not shift its columns.
+    RecBole uses pandas' Python parser, which holds every field of the file as an object at once. Its reader is still
+    used where the compiled parser cannot be: for separators of several characters, NUL bytes (the compiled parser ends
+    the field there) and sequence columns. One difference: a first row with extra fields does not shift the columns of
+    the file.
     """
 
     config: Any
@@ -41,37 +38,37 @@ class FastReading:
         with open(filepath, encoding=encoding) as lines:
             header = lines.readline().rstrip("\n").split(separator)
         names = [column.rpartition(":")[0] for column in header]
-        wanted = {
+        selected = {
             column: name
             for column, name in zip(header, names, strict=True)
             if (load is None or name in load) and name not in (unload or ())
         }
         kinds = {"token": FeatureType.TOKEN, "float": FeatureType.FLOAT}
-        types = {column: kinds.get(column.rpartition(":")[2]) for column in wanted}
-        plain = wanted and all(types.values()) and len(set(names)) == len(names) and not any(":" in n for n in names)
+        types = {column: kinds.get(column.rpartition(":")[2]) for column in selected}
+        plain = selected and all(types.values()) and len(set(names)) == len(names) and not any(":" in n for n in names)
         if not plain or _has_nul(filepath):
             return super()._load_feat(filepath, source)  # type: ignore[misc]
         try:
             frame = recbole_dataset.pd.read_csv(
                 filepath,
                 delimiter=separator,
-                usecols=list(wanted),
+                usecols=list(selected),
                 dtype={column: np.float64 if kind == FeatureType.FLOAT else str for column, kind in types.items()},
                 encoding=encoding,
                 engine="c",
                 float_precision="round_trip",  # as Python reads numbers
             )
         except ValueError as err:
-            raise ValueError(f"{filepath} cannot be read: {err}; mend the file, whose columns are {header}") from err
-        for column, name in wanted.items():
+            raise ValueError(f"{filepath} cannot be read: {err}; correct the file, whose columns are {header}") from err
+        for column, name in selected.items():
             self.field2source[name], self.field2type[name], self.field2seqlen[name] = source, types[column], 1
             if types[column] == FeatureType.FLOAT:
                 self.field2bucketnum[name] = 2
-        frame.columns = list(wanted.values())
+        frame.columns = list(selected.values())
         return frame
 
     def _filter_by_inter_num(self) -> None:
-        """RecBole counts every user and item in Python; where every count is admitted there is nothing to count."""
+        """Skip RecBole's count of every user and item, which is slow, if the intervals admit every count."""
         intervals = [self.config[key] for key in ("user_inter_num_interval", "item_inter_num_interval")]
         if not all(self._admits_every_count(interval) for interval in intervals):
             super()._filter_by_inter_num()  # type: ignore[misc]

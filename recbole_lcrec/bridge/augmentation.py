@@ -1,8 +1,4 @@
-"""RecBole's sequential augmentation by index arithmetic: the same rows, without the loops and without the copies.
-
-Knows how RecBole's ``SequentialDataset`` turns a user's sequence into rows (history | target), and which of a row's
-lists a model reads. Refuses to know files, splits, texts and indices.
-"""
+"""RecBole's sequential data augmentation by index arithmetic: the same rows without Python loops or copies."""
 
 from __future__ import annotations
 
@@ -17,22 +13,22 @@ import torch
 
 from recbole_lcrec.bridge.windows import WindowedInteraction, Windows
 
-__all__ = ["FastAugmentation", "augmented_windows", "why_all_lists"]
+__all__ = ["FastAugmentation", "augmented_windows", "reason_for_all_lists"]
 
 _KNOWN_MODELS = ("recbole.model.", "recbole_lcrec.")
 _READ_NOTHING = ("recbole.model.abstract_recommender", "builtins", "abc", "typing")
-"""Where base classes come from that read no batch."""
+"""Modules of base classes that read no batch."""
 _KNOWN_TRANSFORMS = (None, "mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq")
-"""RecBole's changes to a batch; these read the item list alone."""
+"""RecBole's batch transforms that read only the item list."""
 _ITEM_LIST = re.compile(r"""config\[["']ITEM_ID_FIELD["']\]\s*\+\s*config\[["']LIST_SUFFIX["']\]""")
 _OTHER_LIST = re.compile(r"""LIST_SUFFIX|_list_field|["']\w*_list["']|interaction\.(?:columns|interaction)""")
 
 
 class FastAugmentation:
-    """Mixed into a RecBole ``SequentialDataset`` class: every row's lists become windows into the sorted interactions.
+    """Mixin for ``SequentialDataset`` classes: the history of each row is a window into the sorted interactions.
 
-    ``inter_feat`` has RecBole's rows, fields and values in RecBole's order. The batches that the loaders hand out hold
-    the item list, and the other lists where the model may read them.
+    ``inter_feat`` has RecBole's rows, fields and values in RecBole's order. Batches contain the item list, and the
+    other lists if the model may read them.
     """
 
     config: Any
@@ -41,10 +37,10 @@ class FastAugmentation:
     iid_field: str
     time_field: str
     item_list_length_field: str
-    _lists_handed_out: frozenset[str] | None = None
+    _lists_in_batches: frozenset[str] | None = None
 
     def data_augmentation(self) -> None:
-        """Makes a row of every interaction but each user's first: the history before it, and itself as the target.
+        """Make one row of every interaction except each user's first: the history before it, and itself as the target.
 
         Raises:
             ValueError: no user or time field is set.
@@ -61,29 +57,29 @@ class FastAugmentation:
         held = {field: feat[field][targets] for field in feat}
         held[self.item_list_length_field] = windows.lengths.long()
         lists = {getattr(self, f"{field}_list_field"): feat[field] for field in feat if field != self.uid_field}
-        reason = why_all_lists(getattr(self.config, "model_class", None), self.config["transform"])
+        reason = reason_for_all_lists(getattr(self.config, "model_class", None), self.config["transform"])
         if reason:
-            getLogger().info(f"Batches hold every list of the data set, {', '.join(lists)}: {reason}")
+            getLogger().info(f"Batches contain every list of the data set, {', '.join(lists)}: {reason}")
         item_list = getattr(self, f"{self.iid_field}_list_field")
-        self._lists_handed_out = None if reason else frozenset([item_list])
+        self._lists_in_batches = None if reason else frozenset([item_list])
         self.inter_feat = WindowedInteraction(held, lists, windows)
 
     def __getitem__(self, index: Any, join: bool = True) -> Any:
         rows = self.inter_feat[index]
         if isinstance(rows, WindowedInteraction):
-            rows = rows.read(self._lists_handed_out)
+            rows = rows.read(self._lists_in_batches)
         return self.join(rows) if join else rows  # type: ignore[attr-defined]
 
 
 def augmented_windows(users: np.ndarray, width: int) -> Windows:
-    """The history of every interaction that has one.
+    """Return the history of every interaction that has one.
 
     Args:
-        users: int64 [T], the user of each interaction, those of a user side by side and in time order.
-        width: the longest history kept; older interactions are cut off.
+        users: int64 [T], the user of each interaction, grouped by user and in time order.
+        width: maximum history length; older interactions are cut off.
 
     Returns:
-        R windows in the order of the interactions; each ends where its target is.
+        R windows in the order of the interactions; each ends at the position of its target.
     """
     place = np.arange(len(users), dtype=np.int64)
     begins = np.r_[True, users[1:] != users[:-1]][: len(users)]
@@ -94,29 +90,29 @@ def augmented_windows(users: np.ndarray, width: int) -> Windows:
     return Windows(torch.from_numpy(ends.astype(dtype)), torch.from_numpy(lengths.astype(dtype)), width)
 
 
-def why_all_lists(model: type | None, transform: str | None) -> str | None:
-    """Why a model may read lists other than the item list; None where it reads that one alone.
+def reason_for_all_lists(model: type | None, transform: str | None) -> str | None:
+    """Return why a model may read lists other than the item list; None if it reads only the item list.
 
-    Only sources that are known can be looked through: RecBole's models and this package's. Item features are looked up
-    by the item list (FDSA, SASRecF, GRU4RecF, S3Rec); a model that reads a list of times, say, names it.
+    Only known sources can be inspected: RecBole's models and this package's. Item features are looked up by the item
+    list (FDSA, SASRecF, GRU4RecF, S3Rec); a model that reads a list of times, for example, names it in its source.
 
     Args:
         model: the model's class; None if it is not known.
-        transform: RecBole's ``transform``, what is done to each batch.
+        transform: RecBole's ``transform``, applied to each batch.
     """
     if transform not in _KNOWN_TRANSFORMS:
         return f"transform = {transform!r} may read any of them"
     if model is None:
-        return "the model is not known"
+        return "the model is unknown"
     for name in dict.fromkeys(cls.__module__ for cls in model.__mro__):
         if name in _READ_NOTHING or name.startswith("torch."):
             continue
         if not name.startswith(_KNOWN_MODELS):
-            return f"{model.__name__} is a model from elsewhere ({name})"
+            return f"{model.__name__} is defined outside RecBole ({name})"
         try:
             source = inspect.getsource(sys.modules[name])
         except (OSError, TypeError):
-            return f"the source of {model.__name__} is not at hand"
+            return f"the source of {model.__name__} is not available"
         if _OTHER_LIST.search(_ITEM_LIST.sub("", source)):
-            return f"the source of {model.__name__} names other lists than the item list"
+            return f"the source of {model.__name__} names lists other than the item list"
     return None

@@ -1,7 +1,4 @@
-"""RecBole's sequential data set with what is known of its items: original ids, texts, labels.
-
-Knows the Config's names of files and columns. Refuses to know item indices.
-"""
+"""RecBole's sequential data set with access to the item catalogue: original ids, texts, labels."""
 
 from __future__ import annotations
 
@@ -24,12 +21,12 @@ class ItemCatalogue(ExactTimeOrder, FastReading, FastAugmentation, SequentialDat
     """A sequential data set whose items have original ids and texts.
 
     Attributes:
-        files: the data set's files as the user keeps them.
+        files: the data set's source files, which may be in another format.
         item_ids: the N original item ids; row r is RecBole's item id r + 1.
     """
 
     def __init__(self, config: Any) -> None:
-        """Loads the interactions.
+        """Load the interactions.
 
         Args:
             config: a :class:`recbole_lcrec.config.configurator.Config`.
@@ -43,7 +40,7 @@ class ItemCatalogue(ExactTimeOrder, FastReading, FastAugmentation, SequentialDat
 
     @property
     def item_file(self) -> Path | None:
-        """The atomic ``.item`` file; None when there is none."""
+        """Path of the atomic ``.item`` file; None if there is none."""
         path = Path(self.dataset_path) / f"{self.dataset_name}.item"
         return path if path.is_file() else None
 
@@ -54,7 +51,7 @@ class ItemCatalogue(ExactTimeOrder, FastReading, FastAugmentation, SequentialDat
         Raises:
             ValueError: there is no item file, or it lacks a column that the settings name.
         """
-        settings = TextSettings.from_config(self.config)
+        settings = self.config.stage(TextSettings)
         return read_item_texts(
             self.item_file,
             self.item_ids,
@@ -66,7 +63,7 @@ class ItemCatalogue(ExactTimeOrder, FastReading, FastAugmentation, SequentialDat
         )
 
     def item_labels(self, field: str) -> list[frozenset[str]]:
-        """The labels of one column of the item file, in the order of ``item_ids``.
+        """Return the labels from one column of the item file, in the order of ``item_ids``.
 
         Raises:
             ValueError: there is no item file, or no such column.

@@ -1,23 +1,21 @@
-"""RecBole's filters of interactions, where its own take out other rows than they mean, or rows without a word.
-
-Knows RecBole's ``Dataset`` before its ids are numbered. Refuses to know order and splits.
-"""
+"""Corrections of RecBole's interaction filters, which drop wrong rows in one case and log nothing in another."""
 
 from __future__ import annotations
 
 from logging import getLogger
 from typing import Any
 
-__all__ = ["MendedFiltering"]
+__all__ = ["CorrectedFiltering"]
 
 _NAMED = 5
 
 
-class MendedFiltering:
-    """Mixed into a RecBole data set class: the rows that leave are the ones meant, and the log counts them.
+class CorrectedFiltering:
+    """Mixin for RecBole data set classes that drops exactly the intended rows and logs how many.
 
-    RecBole takes the labels of rows for their places while it removes those without a user and then those without an
-    item, so that the second step removes others. And what the user or item file does not list leaves without a word.
+    RecBole removes rows without a user and then rows without an item, but takes row labels for positions, so the second
+    step removes the wrong rows. And it drops interactions of users or items that the user or item file does not list
+    without a log line.
     """
 
     inter_feat: Any
@@ -33,14 +31,14 @@ class MendedFiltering:
                     continue
                 rows = feat.index[feat[field].isna()]
                 if len(rows):
-                    lines = (rows[:_NAMED] + 2).tolist()  # as in the file, below its header
+                    lines = (rows[:_NAMED] + 2).tolist()  # line numbers in the file, after the header
                     getLogger().warning(
-                        f"{self.dataset_path}: {len(rows):,} rows of {name} have no {field} (blank, or what readers "
-                        f"take for missing, such as NA and null) and are left out, first lines {lines}"
+                        f"{self.dataset_path}: {len(rows):,} rows of {name} have no {field} (blank, or a word read "
+                        f"as missing, such as NA or null) and are dropped, first lines {lines}"
                     )
                     feat.drop(rows, inplace=True)
         self._listed = [
-            (field, name, feat[field])  # before values are filtered, which may take rows of these files
+            (field, name, feat[field])  # before filtering by value, which may remove rows of these files
             for field, name in ((self.uid_field, "user"), (self.iid_field, "item"))
             if (feat := getattr(self, f"{name}_feat")) is not None
         ]
@@ -50,21 +48,21 @@ class MendedFiltering:
         users_and_items = {field: before[field] for field, _, _ in self._listed}
         super()._filter_inter_by_user_or_item()  # type: ignore[misc]
         for field, name, listed in self._listed:
-            self._tell_of_unlisted(users_and_items[field], name, listed)
-        self._listed = []  # ids as texts, which nothing needs from here on
+            self._report_unlisted(users_and_items[field], name, listed)
+        self._listed = []  # no longer needed
 
-    def _tell_of_unlisted(self, before: Any, name: str, listed: Any) -> None:
-        """Counts the interactions that left because a file does not list their user or item."""
+    def _report_unlisted(self, before: Any, name: str, listed: Any) -> None:
+        """Log the interactions that were dropped because a file does not list their user or item."""
         if len(self.inter_feat) == len(before):
             return
         gone = before[~before.index.isin(self.inter_feat.index)]
         unknown = gone[~gone.isin(listed)]
-        told = (
-            f"{self.dataset_path}: {len(unknown):,} of {len(before):,} interactions are with {unknown.nunique():,} "
+        message = (
+            f"{self.dataset_path}: {len(unknown):,} of {len(before):,} interactions refer to {unknown.nunique():,} "
             f"{name}s that the {name} file does not list, first {unknown.unique()[:_NAMED].tolist()}"
         )
         if len(unknown) == len(before):
             first = listed.iloc[:_NAMED].tolist()
-            raise ValueError(f"{told}; it lists others, first {first}: the two files are of different data")
+            raise ValueError(f"{message}; it lists others, first {first}: the two files do not belong together")
         if len(unknown):
-            getLogger().warning(f"{told}; they are left out, so add the {name}s to the {name} file to keep them")
+            getLogger().warning(f"{message}; they are dropped; add the {name}s to the {name} file to keep them")

@@ -1,7 +1,4 @@
-"""Leave-one-out by position, and what a split holds in numbers.
-
-Knows arrays of users and rows in time order. Refuses to know RecBole, files and models.
-"""
+"""Leave-one-out split by position, and statistics of a split."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ __all__ = ["RowGroups", "SplitStatistics", "leave_out_last", "split_statistics"]
 
 @dataclass(frozen=True)
 class RowGroups:
-    """Rows of one key side by side; keys in the order in which they first appear, rows in their own order.
+    """Rows grouped by a key; keys in order of first appearance, rows in their original order.
 
     Iterating gives each group's rows as a list.
 
@@ -30,10 +27,10 @@ class RowGroups:
 
     @classmethod
     def by(cls, keys: np.ndarray) -> RowGroups:
-        """Groups the rows 0 .. R-1 by their keys.
+        """Group the rows 0 .. R-1 by their keys.
 
         Args:
-            keys: [R], of any type that can be told apart.
+            keys: [R], of any hashable type.
         """
         codes, unique = pd.factorize(keys)
         counts = np.bincount(codes, minlength=len(unique))
@@ -47,14 +44,14 @@ class RowGroups:
 
 
 def leave_out_last(groups: RowGroups, n_parts: int, spared: int) -> list[np.ndarray]:
-    """Splits each group by position: the last row to the last part, the one before it to the part before, and so on.
+    """Split each group by position: the last row goes to the last part, the one before to the part before, and so on.
 
-    A group that is too short for all parts goes without the earlier ones.
+    A group that is too short for all parts has no row in the earlier ones.
 
     Args:
         groups: rows of each user in time order.
-        n_parts: parts that take one row of each group.
-        spared: rows of each group that are never held out.
+        n_parts: number of held-out parts, each of which takes one row per group.
+        spared: number of rows of each group that are never held out.
 
     Returns:
         int64 row numbers of the ``1 + n_parts`` parts; the first takes what is not held out.
@@ -71,14 +68,14 @@ def leave_out_last(groups: RowGroups, n_parts: int, spared: int) -> list[np.ndar
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """What a split holds.
+    """Statistics of a split.
 
     Attributes:
         lengths: int64 [U], interactions of each user.
-        rows: part -> rows.
-        users: part -> users with a row in it.
-        histories: int64 [R], items in each training row's history; None where rows have none.
-        width: the longest history kept.
+        rows: part -> number of rows.
+        users: part -> number of users with a row in it.
+        histories: int64 [R], length of each training row's history; None if rows have no histories.
+        width: maximum history length.
     """
 
     lengths: np.ndarray
@@ -88,7 +85,7 @@ class SplitStatistics:
     width: int
 
     def in_words(self) -> str:
-        """One paragraph for the log."""
+        """Return one paragraph for the log."""
         total = len(self.lengths)
         parts = "; ".join(f"{part} {self.rows[part]:,} rows of {self.users[part]:,} users" for part in self.rows)
         short = [
@@ -102,7 +99,7 @@ class SplitStatistics:
         )
         if self.histories is not None and len(self.histories):
             full = int((self.histories == self.width).sum())
-            text += f"; training histories {_spread(self.histories)} items, {full:,} of the longest kept"
+            text += f"; training histories {_spread(self.histories)} items, {full:,} of maximum length"
         return text
 
 
@@ -113,13 +110,13 @@ def _spread(lengths: np.ndarray) -> str:
 def split_statistics(
     lengths: np.ndarray, parts: Mapping[str, np.ndarray], histories: np.ndarray | None, width: int
 ) -> SplitStatistics:
-    """Counts a split.
+    """Compute the statistics of a split.
 
     Args:
         lengths: int64 [U], interactions of each user before the split.
         parts: part -> int64 [rows], the user of each row.
-        histories: int64 [R], items in each training row's history; None where rows have none.
-        width: the longest history kept.
+        histories: int64 [R], length of each training row's history; None if rows have no histories.
+        width: maximum history length.
     """
     rows = {part: len(users) for part, users in parts.items()}
     distinct = {part: int(np.count_nonzero(np.bincount(users))) for part, users in parts.items()}

@@ -1,9 +1,8 @@
-"""Histories as windows into the users' sequences, cut out only when somebody reads them.
+"""Histories as windows into shared columns, materialised only when they are read.
 
-RecBole keeps the history of every row as a padded row of its own, so one interaction lies in up to
-``MAX_ITEM_LIST_LENGTH`` rows, once for each field and again after every sort and split. Here a history is two numbers,
-its end and its length, and the columns that it points into are shared. What is read out is what RecBole would hold.
-Knows RecBole's ``Interaction``. Refuses to know data sets, users, time and models.
+RecBole stores the history of every row as a padded row, so each interaction is copied into up to
+``MAX_ITEM_LIST_LENGTH`` rows, for each field, and again after every sort and split. Here a history is two numbers, its
+end and its length, into columns that all rows share. Reading a history gives the values that RecBole would store.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 __all__ = ["WindowedInteraction", "Windows", "oldest_of_lists"]
 
 _ROWS_AT_ONCE = 1 << 16
-"""Rows cut out at once; bounds the memory of index arithmetic."""
+"""Rows read at once; bounds the memory of index arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class Windows:
     """R windows into columns of T values: window r is ``column[ends[r] - lengths[r] : ends[r]]``.
 
     Attributes:
-        ends: int32 or int64 [R], the place after each window's newest value, 0 .. T.
-        lengths: int32 or int64 [R], values in each window, at most ``width``.
-        width: length of a window that is read out; shorter ones end in zeros.
+        ends: int32 or int64 [R], position after each window's newest value, 0 .. T.
+        lengths: int32 or int64 [R], number of values in each window, at most ``width``.
+        width: length of a window when it is read; shorter ones are padded with zeros at the end.
     """
 
     ends: Tensor
@@ -42,23 +41,23 @@ class Windows:
         return len(self.ends)
 
     def part(self, index: Any) -> Windows:
-        """The windows at an index that a tensor understands."""
+        """Return the windows selected by a tensor index."""
         return Windows(self.ends[index], self.lengths[index], self.width)
 
     def oldest(self, column: Tensor) -> Tensor:
-        """[R, ...]: the first value of each window, none of which may be empty."""
+        """Return [R, ...]: the first value of each window; no window may be empty."""
         return column[(self.ends - self.lengths).long()]
 
     def read(self, column: Tensor) -> Tensor:
-        """Cuts the windows out of a column.
+        """Materialise the windows into a column.
 
         Args:
             column: [T, ...].
 
         Returns:
-            [R, width, ...] of the column's type, zeros after each window's end.
+            [R, width, ...] of the column's dtype, padded with zeros at the end.
         """
-        # NumPy, because PyTorch hands so little work to several threads, and waiting for them costs more than the work
+        # NumPy: PyTorch would start several threads for this small work, and waiting for them takes longer
         values, ends, lengths = column.numpy(), self.ends.numpy(), self.lengths.numpy()
         out = np.empty((len(self), self.width, *values.shape[1:]), dtype=values.dtype)
         steps = np.arange(self.width, dtype=ends.dtype)
@@ -72,7 +71,7 @@ class Windows:
 
 
 class _Columns(MutableMapping[str, Tensor]):
-    """Fields of rows: some are held, lists are windows that each reading cuts out anew until one is held whole."""
+    """Fields of rows: some are stored; lists are windows that are materialised on each access until one is stored."""
 
     def __init__(self, held: dict[str, Tensor], lists: dict[str, Tensor], windows: Windows) -> None:
         self.held, self.lists, self.windows = held, lists, windows
@@ -106,14 +105,14 @@ class _Columns(MutableMapping[str, Tensor]):
 class WindowedInteraction(Interaction):
     """RecBole's ``Interaction`` of R rows whose list fields are windows into shared columns.
 
-    It answers as RecBole's does: a field is a tensor, rows are an ``Interaction``. Choosing, sorting and shuffling rows
-    moves the windows and leaves the columns. A list field that is asked for by its name is cut out whole and held from
-    then on, for who asks once (FEARec) asks for every row of a batch.
+    It behaves like RecBole's: a field is a tensor, a selection of rows is an ``Interaction``. Selecting, sorting and
+    shuffling rows moves the windows and leaves the columns unchanged. A list field that is accessed by name is
+    materialised and kept, because a model that accesses it once (FEARec) accesses it for every row of a batch.
 
     Args:
         held: field -> [R, ...].
-        lists: list field -> the column [T, ...] that its windows lie in.
-        windows: R windows, the same for every list field.
+        lists: list field -> the column [T, ...] that its windows refer to.
+        windows: R windows, shared by all list fields.
     """
 
     def __init__(self, held: Mapping[str, Tensor], lists: Mapping[str, Tensor], windows: Windows) -> None:
@@ -133,23 +132,23 @@ class WindowedInteraction(Interaction):
         self.interaction = self.interaction.part(_tensor_index(index))
 
     def add_prefix(self, prefix: str) -> None:
-        """Adds a prefix to every field's name."""
+        """Add a prefix to every field's name."""
         columns = self.interaction
         held, lists = ({prefix + name: values for name, values in d.items()} for d in (columns.held, columns.lists))
         self.interaction = _Columns(held, lists, columns.windows)
 
     def read(self, lists: Collection[str] | None = None) -> Interaction:
-        """RecBole's own ``Interaction`` of these rows.
+        """Return RecBole's own ``Interaction`` of these rows.
 
         Args:
-            lists: the list fields to cut out, the others are left away; None: all.
+            lists: the list fields to materialise, others are left out; None for all.
         """
         columns = self.interaction
         chosen = [name for name in columns if lists is None or name not in columns.lists or name in lists]
         return Interaction({name: columns[name] for name in chosen})
 
     def oldest(self, list_field: str) -> Tensor:
-        """[R, ...]: the first value of every row's list, without cutting the lists out."""
+        """Return [R, ...]: the first value of every row's list, without materialising the lists."""
         columns = self.interaction
         if list_field in columns.held:
             return columns.held[list_field][:, 0]
@@ -157,12 +156,12 @@ class WindowedInteraction(Interaction):
 
 
 def oldest_of_lists(feat: Interaction, list_field: str) -> Tensor:
-    """[R, ...]: the first value of every row's list, whichever way the rows are held."""
+    """Return [R, ...]: the first value of every row's list, for either kind of ``Interaction``."""
     return feat.oldest(list_field) if isinstance(feat, WindowedInteraction) else feat[list_field][:, 0]
 
 
 def _tensor_index(index: Any) -> Any:
-    """What RecBole indexes rows with (lists, ranges, arrays, masks), as something that a tensor takes at once."""
+    """Convert RecBole's row indices (lists, ranges, arrays, masks) to a tensor index."""
     if isinstance(index, range):
         return torch.arange(index.start, index.stop, index.step)
     if isinstance(index, list):

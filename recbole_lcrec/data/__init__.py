@@ -1,5 +1,4 @@
-"""From what lies on disk to RecBole's data sets, item texts and user sequences.
+"""In-memory data and the formats it is read from: user sequences, item texts, labels, reviews, time stamps.
 
-Knows file formats, RecBole's atomic files and the order of time. Refuses to know item indices, language models and
-ranking.
+Reads RecBole's atomic files; does not depend on RecBole's data set classes.
 """

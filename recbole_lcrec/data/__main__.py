@@ -1,7 +1,4 @@
-"""``python -m recbole_lcrec.data``: the door to ``cli/data/``.
-
-Knows where the command is. Refuses to know what it does.
-"""
+"""Entry point of ``python -m recbole_lcrec.data``; the command is in :mod:`recbole_lcrec.cli.data`."""
 
 from __future__ import annotations
 

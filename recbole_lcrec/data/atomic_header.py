@@ -1,7 +1,4 @@
-"""The first line of an atomic file: which columns it has, and what keeps a file from being one.
-
-Knows RecBole's ``name:type``. Refuses to know what a column means.
-"""
+"""Header of RecBole's atomic files: column names and types, and checks that a file is atomic at all."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from pathlib import Path
 __all__ = ["atomic_columns", "require_columns"]
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
-_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh9": "bzip2", b"\xfd7zXZ": "xz"}
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh9": "bzip2", b"\xfd7zXZ": "xz"}
 _MARK = "\ufeff"
 
 
 def atomic_columns(path: Path, separator: str, encoding: str) -> dict[str, str]:
-    """The columns of an atomic file in their order: name -> type, as the first line has them.
+    """Read the column names and types from the first line of an atomic file, in their order.
 
     Args:
         path: a ``.inter``, ``.item`` or ``.user`` file.
@@ -24,48 +21,50 @@ def atomic_columns(path: Path, separator: str, encoding: str) -> dict[str, str]:
         encoding: RecBole's ``encoding``.
 
     Raises:
-        ValueError: the file is empty, packed, in another encoding, or without rows.
+        ValueError: the file is empty, compressed, in another encoding, or has no rows.
     """
     with path.open("rb") as file:
-        begin = file.read(max(map(len, _PACKED)))
+        begin = file.read(max(map(len, _COMPRESSED)))
     if not begin:
         raise ValueError(f"{path} is empty; its first line must name the columns, such as item_id:token")
-    packed = next((name for magic, name in _PACKED.items() if begin.startswith(magic)), None)
-    if packed:
-        raise ValueError(f"{path} is packed by {packed}; unpack it, RecBole reads plain text")
+    compression = next((name for magic, name in _COMPRESSED.items() if begin.startswith(magic)), None)
+    if compression:
+        raise ValueError(f"{path} is compressed ({compression}); decompress it, RecBole reads plain text")
     try:
         with path.open(encoding=encoding) as lines:
             header, row = lines.readline().rstrip("\r\n"), next((line for line in lines if line.strip()), None)
     except UnicodeDecodeError as err:
-        raise ValueError(f"{path} is not {encoding} ({err}); save it as UTF-8, or name its --encoding") from err
+        raise ValueError(f"{path} is not {encoding} ({err}); save it as UTF-8, or set --encoding") from err
     except LookupError as err:
-        raise ValueError(f"encoding = {encoding!r}: Python knows none of this name; utf-8 is the usual one") from err
+        raise ValueError(
+            f"encoding = {encoding!r}: Python has no encoding of this name; the usual one is utf-8"
+        ) from err
     if header.startswith(_MARK):
         raise ValueError(
-            f"{path} begins with a byte-order mark; save it as UTF-8 without one, or set --encoding=utf-8-sig"
+            f"{path} starts with a byte-order mark; save it as UTF-8 without one, or set --encoding=utf-8-sig"
         )
     if row is None:
-        raise ValueError(f"{path} has a header and no rows")
+        raise ValueError(f"{path} has a header but no rows")
     return {name: kind for name, _, kind in (column.partition(":") for column in header.split(separator))}
 
 
-def require_columns(path: Path, names: Sequence[str], separator: str, encoding: str, asked_by: str) -> None:
-    """Makes sure, by its header alone, that an atomic file has columns.
+def require_columns(path: Path, names: Sequence[str], separator: str, encoding: str, required_by: str) -> None:
+    """Check from its header that an atomic file has the given columns.
 
     Raises:
-        ValueError: it lacks one, names the column, who asks for it, and the columns there are; or the column has no
-            type of RecBole's; or the file is no atomic file.
+        ValueError: a column is missing or has no valid type, or the file is not an atomic file; names the column, the
+            parameter that needs it, and the existing columns.
     """
     columns = atomic_columns(path, separator, encoding)
     absent = [name for name in names if name not in columns]
     if absent:
         raise ValueError(
-            f"{path}: no column {', '.join(map(repr, absent))}, asked for by {asked_by}; "
+            f"{path}: no column {', '.join(map(repr, absent))}, required by {required_by}; "
             f"its columns are {', '.join(columns)}"
         )
     untyped = [name for name in names if columns[name] not in _TYPES]
     if untyped:
         raise ValueError(
-            f"{path}: the first line must name {untyped[0]!r} with its type, as {untyped[0]}:token, parted by "
-            f"{separator!r} (field_separator); the types are {', '.join(_TYPES)}, and it has {columns[untyped[0]]!r}"
+            f"{path}: the header must name {untyped[0]!r} with its type, as {untyped[0]}:token, with columns separated "
+            f"by {separator!r} (field_separator); the types are {', '.join(_TYPES)}, not {columns[untyped[0]]!r}"
         )

@@ -1,7 +1,6 @@
-"""Item labels: the words of one column, such as genres or the brand, aligned to the catalogue.
+"""Item labels, such as genres or brands, read from one column and aligned with the catalogue.
 
-Knows RecBole's types of columns: a ``token`` is one label, blanks and all; a ``token_seq`` is a set of labels. Refuses
-to know what labels are compared with.
+A ``token`` column holds one label per item, which may contain blanks; a ``token_seq`` column holds a set of labels.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ def read_item_labels(
     sequence_separator: str = " ",
     encoding: str = "utf-8",
 ) -> list[frozenset[str]]:
-    """Reads the labels of the catalogue from an atomic ``.item`` file.
+    """Read the labels of the catalogue from an atomic ``.item`` file.
 
     Args:
-        item_file: the file, UTF-8.
+        item_file: the atomic file.
         item_ids: N original item ids; they give the row order.
         item_id_field: name of the id column, without its type.
-        label_field: name of the label's column, without its type.
-        separator: what parts the columns.
-        sequence_separator: what parts the labels of a ``token_seq``.
-        encoding: that of the file.
+        label_field: name of the label column, without its type.
+        separator: column separator.
+        sequence_separator: separator between the labels of a ``token_seq``.
+        encoding: encoding of the file.
 
     Returns:
         N sets of labels; empty for an item that has none or is not in the file.
 
     Raises:
-        ValueError: there is no such file or column, or an item has two rows.
+        ValueError: the file or a column does not exist, or an item has two rows.
     """
     table = read_item_table(
         item_file, item_ids, item_id_field, {"index_label_field": [label_field]}, separator, encoding

@@ -1,7 +1,4 @@
-"""The atomic ``.item`` file as a table of strings, a row for each item of the catalogue.
-
-Knows RecBole's header of ``name:type`` and its quoting. Refuses to know what a column means.
-"""
+"""Read an atomic ``.item`` file as a table of strings, with one row per item of the catalogue."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ _NAMED = 10
 
 @dataclass(frozen=True, eq=False)
 class ItemTable:
-    """Columns by their names without types, rows in the order of the catalogue (NaN where an item has no row).
+    """Columns under their names without types, in the order of the catalogue; NaN where an item has no row.
 
     Attributes:
         columns: strings, N rows.
-        types: column -> RecBole's type of it, such as ``token_seq``; empty where the header gives none.
+        types: column -> RecBole's type, such as ``token_seq``; empty where the header gives none.
     """
 
     columns: pd.DataFrame
@@ -33,22 +30,22 @@ def read_item_table(
     item_file: Path,
     item_ids: Sequence[str],
     item_id_field: str,
-    wanted: Mapping[str, Sequence[str]],
+    requested: Mapping[str, Sequence[str]],
     separator: str = "\t",
     encoding: str = "utf-8",
 ) -> ItemTable:
-    """Reads columns of the catalogue from an atomic ``.item`` file, under RecBole's own rules of quoting.
+    """Read columns from an atomic ``.item`` file with RecBole's quoting rules, aligned with the catalogue.
 
     Args:
-        item_file: the file.
+        item_file: the atomic file.
         item_ids: N original item ids; they give the row order.
         item_id_field: name of the id column, without its type.
-        wanted: parameter that asks -> the columns that it asks for.
-        separator: what parts the columns.
-        encoding: that of the file.
+        requested: parameter -> the columns that it requests.
+        separator: column separator.
+        encoding: encoding of the file.
 
     Raises:
-        ValueError: there is no such file or column, or an item has two rows.
+        ValueError: the file or a column does not exist, or an item has two rows.
     """
     try:
         table = pd.read_csv(item_file, sep=separator, dtype=str, keep_default_na=False, encoding=encoding)
@@ -59,15 +56,17 @@ def read_item_table(
     header = [str(column).rpartition(":") for column in table.columns]
     types = {name or kind: kind if name else "" for name, _, kind in header}
     table.columns = pd.Index([name or kind for name, _, kind in header])
-    for key, names in {"ITEM_ID_FIELD": [item_id_field], **wanted}.items():
+    for key, names in {"ITEM_ID_FIELD": [item_id_field], **requested}.items():
         absent = [name for name in names if name not in table.columns]
         if absent:
             raise ValueError(
-                f"{item_file}: no column {', '.join(map(repr, absent))}, asked for by {key}; "
+                f"{item_file}: no column {', '.join(map(repr, absent))}, required by {key}; "
                 f"its columns are {', '.join(map(str, table.columns))}"
             )
     table = table.set_index(item_id_field, drop=False)
     if table.index.has_duplicates:
-        twins = table.index[table.index.duplicated()].unique().tolist()
-        raise ValueError(f"{item_file}: {len(twins)} item(s) have several rows, first {twins[:_NAMED]}; keep one each")
+        duplicates = table.index[table.index.duplicated()].unique().tolist()
+        raise ValueError(
+            f"{item_file}: {len(duplicates)} item(s) have several rows, first {duplicates[:_NAMED]}; keep one row each"
+        )
     return ItemTable(table.reindex([str(item) for item in item_ids]), types)

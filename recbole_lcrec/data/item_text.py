@@ -1,8 +1,6 @@
-"""Item texts: titles and descriptions, cleaned and aligned to the catalogue.
+"""Item texts: titles and descriptions, cleaned and aligned with the catalogue.
 
-Knows RecBole's atomic ``.item`` file (a header of ``name:type``) and the dirt of product texts: HTML, entities, the
-printed form of Python lists, missing values. Refuses to know what a text is used for: encoders and instructions get
-plain strings.
+Cleaning handles what product texts contain: HTML, entities, printed Python lists, missing values.
 """
 
 from __future__ import annotations
@@ -24,17 +22,17 @@ from recbole_lcrec.data.item_table import read_item_table
 
 __all__ = ["ItemTexts", "clean_text", "leaves", "read_item_texts", "require_texts"]
 
-_HIDES = re.compile(r"<(?:(script|style)\b|!--)", re.IGNORECASE)
+_HIDDEN = re.compile(r"<(?:(script|style)\b|!--)", re.IGNORECASE)
 _HUGE_REFERENCE = re.compile(r"&#[0-9]{100,};?")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b\ufeff]")
-_HALF = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NAMED = 10
 
 
 @dataclass(frozen=True)
 class ItemTexts:
-    """The text of N items, row by row; an item without text has empty strings.
+    """Titles and descriptions of N items, row by row; an item without text has empty strings.
 
     Raises:
         ValueError: the three columns differ in length.
@@ -53,27 +51,27 @@ class ItemTexts:
         return len(self.item_ids)
 
     def rows(self, rows: Sequence[int]) -> ItemTexts:
-        """The texts of some of the items."""
+        """Return the texts of some of the items."""
         columns = (self.item_ids, self.titles, self.descriptions)
         return ItemTexts(*(tuple(column[row] for row in rows) for column in columns))
 
 
 def clean_text(raw: Any) -> str:
-    """Makes one line of plain text out of a field as found in the wild.
+    """Convert a raw field to one line of plain text.
 
-    Entities are unescaped (twice, as shops often escape twice), tags dropped, the parts of a list (or of the printed
-    form of one, ``"['a', 'b']"``) joined by blanks, whitespace and control characters folded. Halves of surrogate
-    pairs, which no file can hold, become question marks. None and NaN give "".
+    Entities are unescaped (twice, as shops often escape twice) and tags removed; the elements of a list (or of a
+    printed list, ``"['a', 'b']"``) are joined by blanks; whitespace and control characters are collapsed. Lone
+    surrogates, which no file can store, become question marks. None and NaN give "".
     """
     return " ".join(filter(None, map(_plain, leaves(raw, _parts))))
 
 
 def leaves(value: Any, parts_of: Callable[[Any], Sequence[Any] | np.ndarray | None]) -> Iterator[Any]:
-    """Yields the innermost parts of a value in their order, however deep they are nested.
+    """Yield the innermost elements of a nested value in order, without recursion.
 
     Args:
         value: any value.
-        parts_of: the parts of a value; None for one that has none.
+        parts_of: returns the elements of a container; None for a leaf.
     """
     pending = [value]
     while pending:
@@ -86,7 +84,7 @@ def leaves(value: Any, parts_of: Callable[[Any], Sequence[Any] | np.ndarray | No
 
 
 def _parts(raw: Any) -> Sequence[Any] | np.ndarray | None:
-    """The parts of a list, or of the printed form of one."""
+    """Return the elements of a list, or of a printed list; None for other values."""
     if isinstance(raw, (list, tuple, np.ndarray)):
         return raw
     if isinstance(raw, str) and (text := raw.strip()).startswith("[") and text.endswith("]"):
@@ -95,27 +93,27 @@ def _parts(raw: Any) -> Sequence[Any] | np.ndarray | None:
 
 
 def _plain(raw: Any) -> str:
-    """One line of plain text; raw is no list."""
+    """Return one line of plain text for a value that is not a list."""
     if raw is None or (isinstance(raw, (float, np.floating)) and math.isnan(raw)) or raw is pd.NA:
         return ""
     text = _without_hidden(_unescaped(_unescaped(str(raw))))
-    return _HALF.sub("?", " ".join(_CONTROL.sub(" ", _TAG.sub(" ", text)).split()))
+    return _SURROGATE.sub("?", " ".join(_CONTROL.sub(" ", _TAG.sub(" ", text)).split()))
 
 
 def _unescaped(text: str) -> str:
-    # html knows that so large a number is no character, but Python does not read it that far
+    # html.unescape would fail on a number with so many digits
     return html.unescape(_HUGE_REFERENCE.sub("\ufffd", text))
 
 
 def _without_hidden(text: str) -> str:
-    """The text without scripts, styles and comments; one that is never closed stays.
+    """Remove scripts, styles and comments; one that is never closed stays.
 
-    What is not closed once is not closed later either, so it is looked for once: one pattern for all would read a text
-    full of openings to its end at each of them.
+    An unclosed kind is searched for only once. A single regular expression would scan the rest of the text at every
+    opening tag, which takes quadratic time.
     """
     shown: list[str] = []
     begin, unclosed = 0, set()
-    for opening in _HIDES.finditer(text):
+    for opening in _HIDDEN.finditer(text):
         kind = (opening[1] or "").lower()
         if opening.start() < begin or kind in unclosed:
             continue
@@ -129,7 +127,7 @@ def _without_hidden(text: str) -> str:
 
 
 def _parsed_list(text: str) -> list[Any] | None:
-    """The list whose printed form this is, or None: a title in brackets is a title."""
+    """Parse a printed list; None if the text is something else, such as a title in brackets."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -146,46 +144,46 @@ def read_item_texts(
     separator: str = "\t",
     encoding: str = "utf-8",
 ) -> ItemTexts:
-    """Reads the texts of the catalogue from an atomic ``.item`` file, under RecBole's own rules of quoting.
+    """Read the texts of the catalogue from an atomic ``.item`` file, with RecBole's quoting rules.
 
     Args:
-        item_file: the file, UTF-8; None when the data set has none.
+        item_file: the atomic file; None if the data set has none.
         item_ids: N original item ids; they give the row order.
         item_id_field: name of the id column, without its type.
-        title_fields: columns that make the title, joined by a blank in this order.
-        description_fields: columns that make the description; may be empty.
-        separator: what parts the columns.
-        encoding: that of the file.
+        title_fields: columns that form the title, joined by blanks in this order.
+        description_fields: columns that form the description; may be empty.
+        separator: column separator.
+        encoding: encoding of the file.
 
     Returns:
         Texts of the N items. Items without any text are logged and kept with empty strings.
 
     Raises:
-        ValueError: there is no such file or column, or an item has two rows.
+        ValueError: the file or a column does not exist, or an item has two rows.
     """
     if item_file is None:
         raise ValueError(
-            "the data set has no item file, hence no item texts: put <dataset>.item (or <dataset>.item.json) beside "
-            "the interactions, or give a finished index by index_file"
+            "the data set has no item file, so there are no item texts: put <dataset>.item (or <dataset>.item.json) "
+            "beside the interactions, or set index_file to an existing index"
         )
     ids = tuple(str(item) for item in item_ids)
-    wanted = {"text_title_fields": title_fields, "text_description_fields": description_fields}
-    table = read_item_table(item_file, ids, item_id_field, wanted, separator, encoding).columns
+    requested = {"text_title_fields": title_fields, "text_description_fields": description_fields}
+    table = read_item_table(item_file, ids, item_id_field, requested, separator, encoding).columns
     texts = ItemTexts(ids, _column(table, title_fields), _column(table, description_fields))
     _report_blank(texts, item_file)
     return texts
 
 
 def require_texts(texts: ItemTexts) -> None:
-    """Checks that there is something to learn an index from.
+    """Check that at least one item has text to learn an index from.
 
     Raises:
         ValueError: every title and every description is empty.
     """
     if not any(texts.titles) and not any(texts.descriptions):
         raise ValueError(
-            f"all {len(texts)} items are without text: name columns that hold text by text_title_fields and "
-            "text_description_fields, or give a finished index by index_file"
+            f"none of the {len(texts)} items has text: set text_title_fields and text_description_fields to columns "
+            "with text, or set index_file to an existing index"
         )
 
 

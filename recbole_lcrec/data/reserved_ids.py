@@ -1,7 +1,4 @@
-"""Ids that RecBole does not read as ids.
-
-Knows what RecBole's reader takes for missing, and what it calls its padding. Refuses to know where ids come from.
-"""
+"""Ids that RecBole does not accept as ids: it reads them as missing values or as its padding."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ READ_AS_MISSING = {
     *("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "n/a", "NA", "NULL", "null", "None"),
     *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 }
-"""Words that RecBole, as pandas does, takes for a missing value."""
+"""Words that RecBole reads as a missing value, as pandas does."""
 RESERVED_IDS = frozenset([*READ_AS_MISSING, "[PAD]"])
-"""Ids that RecBole's reader takes for missing values, and the name that RecBole gives its padding."""
+"""Ids that RecBole reads as missing values, and the token that it reserves for padding."""
 
 
 def missing_words(ids: Iterable[str]) -> list[str]:
-    """Those ids that RecBole takes for a missing value, and whose rows it removes."""
+    """Return the ids that RecBole reads as missing values; it drops their rows."""
     return [one for one in ids if one in READ_AS_MISSING]

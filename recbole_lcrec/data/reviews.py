@@ -1,7 +1,6 @@
 """Reviews of training interactions, from the columns of an atomic ``.inter`` file.
 
-Knows the file, the time order of a user's rows, and which of them are training interactions. Refuses to know what a
-review is used for. A review of a held-out interaction is never kept.
+Reviews of held-out interactions are never kept.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _ROWS_AT_ONCE = 200_000
 
 @dataclass(frozen=True)
 class _Events:
-    """Rows of known users and items, by user and then time: row of the user, row of the item, line of the file."""
+    """Interactions of known users and items by user and time: row of the user, row of the item, line of the file."""
 
     users: np.ndarray
     items: np.ndarray
@@ -42,42 +41,42 @@ def read_reviews(
     separator: str = "\t",
     encoding: str = "utf-8",
 ) -> dict[tuple[int, int], str]:
-    """Reads the reviews of the training interactions, under RecBole's own rules of quoting.
+    """Read the reviews of the training interactions, with RecBole's quoting rules.
 
-    RecBole's filters may have deleted rows of the file, so a user's rows, in exact time order, are aligned to the
-    training sequence: where they begin with it, the n-th row is the n-th interaction (no row later than a training
-    interaction is reached this way). Where they do not, but hold every item once, items decide. Else the user's
-    reviews are left out and the log counts the user.
+    RecBole's filters may have deleted rows of the file, so a user's rows, in exact time order, are aligned with the
+    training sequence. If they start with that sequence, the n-th row is the n-th interaction (this never reaches a row
+    later than a training interaction). Otherwise, rows are matched by item if every item occurs once. Otherwise the
+    user's reviews are dropped, and the log counts the user.
 
     Args:
-        inter_file: the file, UTF-8. It is read twice, in parts; held-out reviews are dropped with the part.
+        inter_file: the atomic file. It is read twice, in chunks; held-out reviews are dropped with their chunk.
         user_ids: original id of each row of ``sequences``.
         item_ids: N original item ids, in the order of the item rows.
         sequences: the training sequences.
-        columns: names of the columns of users, items and times, without their types.
-        review_fields: columns that make a review, joined by a blank; those that the file lacks are passed over.
-        separator: what parts the columns.
-        encoding: that of the file.
+        columns: names of the user, item and time columns, without their types.
+        review_fields: columns that form a review, joined by blanks; missing ones are skipped.
+        separator: column separator.
+        encoding: encoding of the file.
 
     Returns:
-        (row in ``sequences``, position in the user's training sequence) -> cleaned review; interactions without one
-        are absent. Empty where the file has none of the review columns.
+        (row in ``sequences``, position in the user's training sequence) -> cleaned review; interactions without one are
+        absent. Empty if the file has none of the review columns.
 
     Raises:
-        ValueError: the file cannot be read, lacks the column of users, items or times, or a row has no time.
+        ValueError: the file cannot be read, has no user, item or time column, or a row has no time.
     """
     header = _header(inter_file, separator, encoding)
     reviews = [name for name in review_fields if name in header]
     if not reviews:
         getLogger().info(
-            f"Reviews: none, for {inter_file.name} has no column {' or '.join(review_fields) or '(none is named)'} "
-            "(intention_review_fields)"
+            f"Reviews: none, because {inter_file.name} has no column "
+            f"{' or '.join(review_fields) or '(no column is configured)'} (intention_review_fields)"
         )
         return {}
     absent = [name for name in columns if name not in header]
     if absent:
         raise ValueError(
-            f"{inter_file}: no column {', '.join(map(repr, absent))}, needed to tell whose reviews it holds; "
+            f"{inter_file}: no column {', '.join(map(repr, absent))}, needed to assign the reviews; "
             f"its columns are {', '.join(header)}"
         )
     events = _read_events(inter_file, header, user_ids, item_ids, columns, separator, encoding)
@@ -98,7 +97,7 @@ def read_reviews(
 
 
 def _header(path: Path, separator: str, encoding: str) -> dict[str, str]:
-    """Name of each column -> the name with its type, as the file has it."""
+    """Return each column's name -> the name with its type, as written in the file."""
     try:
         columns = pd.read_csv(path, sep=separator, nrows=0, encoding=encoding).columns
     except (OSError, ValueError, pd.errors.ParserError) as err:
@@ -109,7 +108,7 @@ def _header(path: Path, separator: str, encoding: str) -> dict[str, str]:
 def _parts(
     path: Path, header: dict[str, str], names: Sequence[str], separator: str, encoding: str
 ) -> Iterator[pd.DataFrame]:
-    """Some columns of the file as strings, part after part; the index counts lines from 0 through all parts."""
+    """Yield some columns as strings, chunk by chunk; the index counts lines from 0 across all chunks."""
     try:
         with pd.read_csv(
             path,
@@ -155,7 +154,7 @@ def _read_events(
 
 
 def _places_of_lines(events: _Events, sequences: UserSequences) -> np.ndarray:
-    """int64 [lines]: the place in ``sequences.items`` of the training interaction on each line, -1 for none."""
+    """Return int64 [lines]: position in ``sequences.items`` of the training interaction on each line, -1 for none."""
     lengths, n_users = sequences.lengths(), len(sequences)
     counts = np.bincount(events.users, minlength=n_users)
     starts = np.r_[0, np.cumsum(counts)]
@@ -163,12 +162,12 @@ def _places_of_lines(events: _Events, sequences: UserSequences) -> np.ndarray:
     rows = starts[owners] + np.arange(len(owners)) - sequences.offsets[owners]
     agrees = (counts >= lengths)[owners]
     agrees[agrees] = events.items[rows[agrees]] == sequences.items[agrees]
-    unlike = np.unique(owners[~agrees])
+    unmatched = np.unique(owners[~agrees])
     places = np.full(events.n_lines, -1, dtype=np.int64)
-    sure = ~np.isin(owners, unlike)
+    sure = ~np.isin(owners, unmatched)
     places[events.lines[rows[sure]]] = np.flatnonzero(sure)
     left_out = 0
-    for user in unlike.tolist():
+    for user in unmatched.tolist():
         own = slice(starts[user], starts[user + 1])
         line_of = dict(zip(events.items[own].tolist(), events.lines[own].tolist(), strict=True))
         training = sequences.of(user).tolist()
@@ -178,7 +177,7 @@ def _places_of_lines(events: _Events, sequences: UserSequences) -> np.ndarray:
         places[[line_of[item] for item in training]] = sequences.offsets[user] + np.arange(len(training))
     if left_out:
         getLogger().warning(
-            f"reviews of {left_out:,} of {n_users:,} users are left out: their interactions were filtered, and items "
-            "that come again do not tell which are left"
+            f"reviews of {left_out:,} of {n_users:,} users are dropped: their interactions were filtered, and because "
+            "of repeated items the remaining ones cannot be identified"
         )
     return places

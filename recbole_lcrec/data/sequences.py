@@ -1,7 +1,4 @@
-"""Users' item sequences as two arrays, and the index arithmetic on them.
-
-Knows rows of items and positions. Refuses to know files, texts, indices and models.
-"""
+"""Users' item sequences as flat arrays, and the index arithmetic on them."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ __all__ = ["UserSequences", "exact_time_ranks", "training_sequences"]
 
 @dataclass(frozen=True)
 class UserSequences:
-    """Every user's items in time order, one after another.
+    """Item sequences of all users in time order, concatenated.
 
     Attributes:
         users: int64 [U], user ids, ascending.
@@ -31,24 +28,24 @@ class UserSequences:
         return len(self.users)
 
     def lengths(self) -> np.ndarray:
-        """int64 [U]: how many items each user has."""
+        """Return int64 [U]: number of items of each user."""
         return np.diff(self.offsets)
 
     def of(self, position: int) -> np.ndarray:
-        """int64 [n]: the items of the user at this position."""
+        """Return int64 [n]: the items of the user at this position."""
         return self.items[self.offsets[position] : self.offsets[position + 1]]
 
 
 def exact_time_ranks(times: np.ndarray, users: np.ndarray, file_order: np.ndarray) -> np.ndarray:
-    """Each event's place in its user's history, counted from 0.
+    """Return each event's position in its user's history, counted from 0.
 
-    RecBole holds times as float32, which cannot tell seconds of today's epoch apart. Places within a user are small
-    integers, exact in float32 for histories of up to 16.7 million events.
+    RecBole stores times as float32, which cannot distinguish seconds of present-day epoch times. Positions within a
+    user are small integers, exact in float32 for histories of up to 16.7 million events.
 
     Args:
         times: float64 or int64 [T], any unit.
-        users: [T], user of each event, any type that sorts.
-        file_order: int64 [T], line of each event; decides between equal times.
+        users: [T], user of each event, any sortable type.
+        file_order: int64 [T], line of each event; breaks ties between equal times.
 
     Returns:
         float64 [T] of whole numbers.
@@ -72,7 +69,7 @@ def exact_time_ranks(times: np.ndarray, users: np.ndarray, file_order: np.ndarra
 
 
 def training_sequences(users: np.ndarray, targets: np.ndarray, lengths: np.ndarray, first: np.ndarray) -> UserSequences:
-    """Joins RecBole's augmented rows (history | target) of the training split back into one sequence per user.
+    """Join RecBole's augmented rows (history | target) of the training split into one sequence per user.
 
     Args:
         users: int64 [R], user of each row, rows of a user in time order.
@@ -84,13 +81,15 @@ def training_sequences(users: np.ndarray, targets: np.ndarray, lengths: np.ndarr
         Sequences of item rows (id - 1): the first row's history, then every row's target.
 
     Raises:
-        RuntimeError: a user's first row has a longer history than one item, so the start of the sequence is lost.
+        RuntimeError: the history of a user's first row has more than one item, so the start of the sequence is lost.
     """
     order = np.argsort(users, kind="stable")
     users, targets, lengths, first = users[order], targets[order], lengths[order], first[order]
     unique, starts, counts = np.unique(users, return_index=True, return_counts=True)
     if len(starts) and (lengths[starts] != 1).any():
-        raise RuntimeError("training rows do not begin with a history of one item; the split must keep time order")
+        raise RuntimeError(
+            "a user's first training row must have a history of one item; the split must keep time order"
+        )
     offsets = np.r_[0, np.cumsum(counts + 1)].astype(np.int64)
     items = np.empty(int(offsets[-1]), dtype=np.int64)
     items[offsets[:-1]] = first[starts]

@@ -1,7 +1,6 @@
-"""Times as people write them, as whole nanoseconds since 1970.
+"""Parse time stamps in common formats into whole nanoseconds since 1970.
 
-Knows ISO dates, numbers of seconds to nanoseconds, and formats of ``strptime``. Refuses to know rows, users and what
-becomes of a time that it cannot read.
+Reads ISO dates, numbers in units from seconds to nanoseconds, and ``strptime`` formats.
 """
 
 from __future__ import annotations
@@ -26,48 +25,48 @@ KINDS = (
     "dates without one",
 )
 UNIT_BOUNDS = (10**11, 10**14, 10**17)
-"""What a number of :data:`UNITS` since 1970 stays below; the last unit has no such bound."""
+"""Upper bounds of numbers in each of :data:`UNITS` since 1970; the last unit has no bound."""
 _DATE_IN_DIGITS = (
     r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){1,2})?"
 )
-_WHOLE = r"[+-]?(?:[0-9]{1,18}|[0-8][0-9]{18})"  # what 64 bits hold
-_EXPONENT = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?0*[0-9]{1,3}")  # written out, larger ones have no end
+_WHOLE = r"[+-]?(?:[0-9]{1,18}|[0-8][0-9]{18})"  # fits into 64 bits
+_EXPONENT = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[eE][+-]?0*[0-9]{1,3}")  # larger exponents would give huge texts
 _ZONE = r"[T ][0-9:.,]+ ?(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 _WITH_ZONE, _WITHOUT = KINDS.index("dates with a zone"), KINDS.index("dates without one")
 
 
 @dataclass(frozen=True, eq=False)
 class Times:
-    """R times.
+    """R parsed time stamps.
 
     Attributes:
         nanoseconds: int64 [R], since 1970 in UTC; 0 where unreadable.
-        kinds: int8 [R], places in :data:`KINDS`.
+        kinds: int8 [R], indices into :data:`KINDS`.
     """
 
     nanoseconds: np.ndarray
     kinds: np.ndarray
 
     def counts(self) -> dict[str, int]:
-        """Kind -> how many, the unreadable ones left out."""
+        """Count the readable times by kind."""
         counts = np.bincount(self.kinds, minlength=len(KINDS)).tolist()
         return {kind: count for kind, count in zip(KINDS[1:], counts[1:], strict=True) if count}
 
 
 def parse_times(texts: np.ndarray, time_format: str | None = None) -> Times:
-    """Reads times.
+    """Parse time stamps.
 
-    A number may have an exponent, and is read digit by digit. Its unit is told by its size: below 1e11 seconds (year
-    5138), below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds. Dates without a zone are taken as UTC.
-    Times outside the years 1678 to 2261 cannot be held and count as unreadable.
+    A number may have an exponent and is parsed without rounding. Its unit is inferred from its size: below 1e11 seconds
+    (year 5138), below 1e14 milliseconds, below 1e17 microseconds, otherwise nanoseconds. Dates without a time zone are
+    taken as UTC. Times outside the years 1678 to 2261 cannot be represented and count as unreadable.
 
     Args:
         texts: object [R].
-        time_format: ``s``, ``ms``, ``us`` or ``ns`` for numbers of that unit alone, ``iso`` for dates alone, a format
-            of ``strptime`` such as ``%d.%m.%Y %H:%M``; None or ``mixed``: each text by itself.
+        time_format: ``s``, ``ms``, ``us`` or ``ns`` for numbers of that unit only, ``iso`` for dates only, a
+            ``strptime`` format such as ``%d.%m.%Y %H:%M``; None or ``mixed`` to infer it for each text.
 
     Raises:
-        ValueError: no such format.
+        ValueError: the format is invalid.
     """
     column = pd.Series(texts, dtype=object).str.strip()
     nanoseconds, kinds = np.zeros(len(column), dtype=np.int64), np.zeros(len(column), dtype=np.int8)
@@ -76,7 +75,7 @@ def parse_times(texts: np.ndarray, time_format: str | None = None) -> Times:
         return Times(nanoseconds, kinds)
     if time_format not in (None, "mixed", "iso", *UNITS):
         raise ValueError(
-            f"--time_format={time_format!r} must be {', '.join(UNITS)}, iso, mixed, or hold % as strptime's do"
+            f"--time_format={time_format!r} must be {', '.join(UNITS)}, iso, mixed, or a strptime format with %"
         )
     if time_format != "iso":
         _fill_numbers(_written_out(column), nanoseconds, kinds, time_format if time_format in UNITS else None)
@@ -87,14 +86,14 @@ def parse_times(texts: np.ndarray, time_format: str | None = None) -> Times:
 
 
 def looks_like_dates(texts: np.ndarray) -> bool:
-    """Whether all numbers are dates written in digits alone, such as 20240131, and there is one."""
+    """Return whether there are numbers and all of them look like dates written as digits, such as 20240131."""
     column = _written_out(pd.Series(texts, dtype=object).str.strip())
     numbers = column[column.str.fullmatch(r"[0-9]+").to_numpy(bool)]
     return bool(len(numbers) and numbers.str.fullmatch(_DATE_IN_DIGITS).all())
 
 
 def decimal_seconds(nanoseconds: np.ndarray) -> np.ndarray:
-    """Nanoseconds as decimal seconds, exactly: object [R] of texts without needless zeros."""
+    """Format nanoseconds as decimal seconds, exactly: object [R] of texts without trailing zeros."""
     whole, rest = np.divmod(np.abs(nanoseconds), 10**9)
     texts = whole.astype(str).astype(object)
     for row in np.flatnonzero(rest):
@@ -105,12 +104,12 @@ def decimal_seconds(nanoseconds: np.ndarray) -> np.ndarray:
 
 
 def _written_out(column: pd.Series) -> pd.Series:
-    """Numbers with exponents as numbers without, exactly; all else as it is."""
+    """Rewrite numbers with exponents as plain decimals, exactly; other texts are unchanged."""
     texts = column.to_numpy(object, copy=True)
     for row, text in enumerate(texts):
         if (
             isinstance(text, str) and ("e" in text or "E" in text) and _EXPONENT.fullmatch(text)
-        ):  # most columns have no such letter
+        ):  # a fast check first: most columns contain no such letter
             texts[row] = format(Decimal(text), "f")
     return pd.Series(texts, dtype=object)
 
@@ -149,7 +148,7 @@ def _fill_dates(
     try:
         moments = pd.to_datetime(texts, format=time_format, utc=True, errors="coerce")
     except (ValueError, TypeError) as err:
-        raise ValueError(f"--time_format={time_format!r} is no format of times: {err}") from err
+        raise ValueError(f"--time_format={time_format!r} is not a valid time format: {err}") from err
     held = (moments >= pd.Timestamp("1678-01-01", tz="UTC")) & (moments < pd.Timestamp("2262-01-01", tz="UTC"))
     held = held.to_numpy(bool)
     places = np.flatnonzero(rows)

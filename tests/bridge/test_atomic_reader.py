@@ -101,7 +101,7 @@ def test_an_overlong_first_row_does_not_shift_columns(tmp_path):
 
 def test_a_non_numeric_float_is_an_error(tmp_path):
     root = write_events(tmp_path / "data", [("a", "x", "soon", 1)])
-    with pytest.raises(ValueError, match=r"small\.inter cannot be read: .*soon.*mend the file"):
+    with pytest.raises(ValueError, match=r"small\.inter cannot be read: .*soon.*correct the file"):
         loaded(Fast, config_of(settings(root, tmp_path)))
 
 

@@ -12,7 +12,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.model.sequential_recommender import CORE, FDSA, GRU4RecF, S3Rec, SASRec, SASRecF
 
 from recbole_lcrec import create_dataset
-from recbole_lcrec.bridge.augmentation import FastAugmentation, augmented_windows, why_all_lists
+from recbole_lcrec.bridge.augmentation import FastAugmentation, augmented_windows, reason_for_all_lists
 from recbole_lcrec.bridge.windows import WindowedInteraction, Windows, oldest_of_lists
 from recbole_lcrec.config.registry import recbole_dir
 from tests.bridge.augmented import (
@@ -212,16 +212,16 @@ def test_windows_of_many_rows_are_read_in_chunks(monkeypatch):
 
 def test_models_get_the_lists_they_read(tmp_path, caplog):
     for model in (SASRec, SASRecF, GRU4RecF, FDSA, CORE):
-        assert why_all_lists(model, None) is None
-    assert why_all_lists(SASRec, "mask_itemseq") is None
-    assert "transform" in why_all_lists(SASRec, "user_defined")
-    assert "not known" in why_all_lists(None, None)
-    assert "names other lists" in why_all_lists(S3Rec, None)  # it names a list of features
+        assert reason_for_all_lists(model, None) is None
+    assert reason_for_all_lists(SASRec, "mask_itemseq") is None
+    assert "transform" in reason_for_all_lists(SASRec, "user_defined")
+    assert "unknown" in reason_for_all_lists(None, None)
+    assert "names lists other" in reason_for_all_lists(S3Rec, None)  # it names a list of features
 
     class Elsewhere(SASRec):
         pass
 
-    assert "from elsewhere" in why_all_lists(Elsewhere, None)
+    assert "from elsewhere" in reason_for_all_lists(Elsewhere, None)
     root = write_events(tmp_path / "data", random_events())
     for model, lists in ((SASRec, ["item_id_list"]), (Elsewhere, ["item_id_list", "timestamp_list", "rating_list"])):
         caplog.clear()

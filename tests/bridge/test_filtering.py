@@ -44,7 +44,7 @@ def test_interactions_with_unlisted_items_are_counted(model, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = create_dataset(config)
     assert dataset.item_num == 1 + 4
-    assert "2 of 10 interactions are with 1 items that the item file does not list, first ['i4']" in caplog.text
+    assert "2 of 10 interactions refer to 1 items that the item file does not list, first ['i4']" in caplog.text
 
 
 def test_an_item_file_of_other_data_is_rejected(tmp_path):
@@ -95,7 +95,7 @@ def test_interactions_with_unlisted_users_are_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = create_dataset(config_of("Pop", root, tmp_path, load_col=columns))
     assert items_by_user(dataset) == {"u": CATALOGUE}
-    assert "5 of 10 interactions are with 1 users that the user file does not list, first ['v']" in caplog.text
+    assert "5 of 10 interactions refer to 1 users that the user file does not list, first ['v']" in caplog.text
 
 
 def test_filtered_items_do_not_count_as_unlisted(tmp_path, caplog):

@@ -151,7 +151,7 @@ def test_missing_time_is_an_error(model, tmp_path):
 
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
 def test_no_interactions_is_an_error(model, tmp_path):
-    with pytest.raises(ValueError, match=r"shop\.inter has a header and no rows"):
+    with pytest.raises(ValueError, match=r"shop\.inter has a header but no rows"):
         create_dataset(config_of(model, write_shop(tmp_path / "data", []), tmp_path))
 
 

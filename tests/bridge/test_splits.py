@@ -114,7 +114,7 @@ def test_statistics_by_hand():
     assert found.in_words() == (
         "Split: 3 users, 11 interactions (mean 3.7, median 3, max 6 per user); training 5 rows of 3 users; validation "
         "1 rows of 1 users; test 2 rows of 2 users; 2 users not in validation, 1 users not in test; training histories "
-        "mean 1.4, median 1, max 2 items, 2 of the longest kept"
+        "mean 1.4, median 1, max 2 items, 2 of maximum length"
     )
 
 

@@ -44,7 +44,7 @@ def test_export(tmp_path: Path) -> None:
 
 def test_export_of_recboles_copy_of_ml_100k(tmp_path: Path) -> None:
     flags = ("--form=published", f"--out={tmp_path}", f"--data_path={tmp_path / 'none'}")
-    with pytest.raises(ValueError, match=r"no column 'title', asked for by --title_field; .*movie_title"):
+    with pytest.raises(ValueError, match=r"no column 'title', required by --title_field; .*movie_title"):
         do(EXPORT, "ml-100k", *flags)
     do(EXPORT, "ml-100k", *flags, "--title_field=movie_title", "--categories_field=class")
     found = read_published(tmp_path / "ml-100k", "ml-100k")

@@ -24,18 +24,18 @@ def test_allowed_items_are_read_line_by_line(tmp_path: Path) -> None:
     path.write_text("\ufeffd\n\n b \nd\n", encoding="utf-8")
     assert read_allowed(path) == ["d", "b"]
     assert allowed_rows(path, IDS).tolist() == [0, 2]
-    with pytest.raises(ValueError, match="are 2, but 3 are asked for"):
+    with pytest.raises(ValueError, match="allows 2 items, but 3 are needed"):
         allowed_rows(path, IDS, 3)
-    with pytest.raises(ValueError, match=r"1 of 2 are not in the catalogue, first \['d'\]; take them out"):
+    with pytest.raises(ValueError, match=r"1 of 2 are not in the catalogue, first \['d'\]; remove them"):
         allowed_rows(path, ["a", "b"])
 
 
 def test_unusable_files_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "stock.txt"
-    for content, message in ((None, "no such file"), (b"\n \n", "names no item"), (b"\xff\xfe\n", "no UTF-8 text")):
+    for content, message in ((None, "no such file"), (b"\n \n", "names no item"), (b"\xff\xfe\n", "not UTF-8 text")):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             read_allowed(path)
-    with pytest.raises(ValueError, match=r"is a folder; give a file with an item id a line"):
+    with pytest.raises(ValueError, match=r"is a folder; give a file with one item id per line"):
         read_allowed(tmp_path)

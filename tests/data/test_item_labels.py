@@ -30,7 +30,7 @@ def test_token_is_one_label_and_token_seq_several(item_file: Path) -> None:
 
 
 def test_a_missing_column_is_named_with_the_existing_ones(item_file: Path) -> None:
-    with pytest.raises(ValueError, match=r"no column 'genre', asked for by index_label_field.* brand, class"):
+    with pytest.raises(ValueError, match=r"no column 'genre', required by index_label_field.* brand, class"):
         read_item_labels(item_file, ["a"], "item_id", "genre")
 
 

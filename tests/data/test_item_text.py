@@ -122,12 +122,12 @@ def test_many_items_without_text_are_only_counted(item_file, caplog):
 
 def test_unknown_field_is_named_with_key_and_columns(item_file):
     with pytest.raises(
-        ValueError, match=r"'name', asked for by text_title_fields; .* item_id, title, year, description"
+        ValueError, match=r"'name', required by text_title_fields; .* item_id, title, year, description"
     ):
         read(item_file, title=("name",))
-    with pytest.raises(ValueError, match=r"'blurb', asked for by text_description_fields"):
+    with pytest.raises(ValueError, match=r"'blurb', required by text_description_fields"):
         read(item_file, description=("blurb",))
-    with pytest.raises(ValueError, match=r"'iid', asked for by ITEM_ID_FIELD"):
+    with pytest.raises(ValueError, match=r"'iid', required by ITEM_ID_FIELD"):
         read_item_texts(item_file, ["7"], "iid", ["title"], [])
 
 
@@ -152,7 +152,7 @@ def test_empty_item_file(tmp_path):
 
 def test_require_texts():
     require_texts(ItemTexts(("1", "2"), ("", ""), ("", "some")))
-    with pytest.raises(ValueError, match=r"all 2 items are without text.*text_title_fields"):
+    with pytest.raises(ValueError, match=r"none of the 2 items has text.*text_title_fields"):
         require_texts(ItemTexts(("1", "2"), ("", ""), ("", "")))
 
 

@@ -88,7 +88,7 @@ def test_filtered_users_with_repeats_are_dropped_and_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         found = read_reviews(write_reviewed(tmp_path), users, ITEMS, sequences, COLUMNS, REVIEW_FIELDS)
     assert {user for user, _ in found} == {1}
-    assert "reviews of 1 of 2 users are left out" in caplog.text
+    assert "reviews of 1 of 2 users are dropped" in caplog.text
 
 
 @pytest.mark.parametrize("items", [[0, 1, 2, 3, 4, 0], [4, 4]])

@@ -37,10 +37,10 @@ class AtomicTable:
         Raises:
             ValueError: one is absent; names who asks for it and the columns there are.
         """
-        for asked_by, column in wanted.items():
+        for required_by, column in wanted.items():
             if column not in self.columns:
                 raise ValueError(
-                    f"{self.path}: no column {column!r}, asked for by {asked_by}; "
+                    f"{self.path}: no column {column!r}, required by {required_by}; "
                     f"its columns are {', '.join(map(str, self.columns))}"
                 )
 

@@ -137,7 +137,7 @@ def test_missing_and_damaged_data(tmp_path):
     meta = json_lines(tmp_path / "meta.json", RECORDS)
     with pytest.raises(ValueError, match=r"\.inter cannot be read"):
         join_texts(NAME, tmp_path, meta)
-    with pytest.raises(ValueError, match="no column 'iid', asked for by --item_field"):
+    with pytest.raises(ValueError, match="no column 'iid', required by --item_field"):
         join_texts(NAME, ratings(tmp_path), meta, item_field="iid")
     with pytest.raises(ValueError, match="holds no interaction"):
         join_texts(NAME, ratings(tmp_path, ()), meta)

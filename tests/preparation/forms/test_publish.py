@@ -144,10 +144,10 @@ def test_columns_by_flags(tmp_path):
     assert found["inter"] == {"0": [0]}
     assert found["item"] == {"0": {"title": "M", "description": "", "brand": "", "categories": "A B"}}
     for wrong, message in (
-        (SourceColumns(), r"no column 'user_id', asked for by --user_field; its columns are uid, iid, rating, when"),
-        (SourceColumns("uid", "iid"), r"no column 'timestamp', asked for by --time_field"),
-        (SourceColumns("uid", "iid", "when"), r"no column 'title', asked for by --title_field"),
-        (SourceColumns("uid", "iid", "when", "class", brand="maker"), r"no column 'maker', asked for by --brand_field"),
+        (SourceColumns(), r"no column 'user_id', required by --user_field; its columns are uid, iid, rating, when"),
+        (SourceColumns("uid", "iid"), r"no column 'timestamp', required by --time_field"),
+        (SourceColumns("uid", "iid", "when"), r"no column 'title', required by --title_field"),
+        (SourceColumns("uid", "iid", "when", "class", brand="maker"), r"no column 'maker', required by --brand_field"),
     ):
         with pytest.raises(ValueError, match=message):
             publish("s", tmp_path / "s", tmp_path / "p", columns=wrong)
