@@ -89,7 +89,7 @@ def prepare(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The instructions of ``--steps`` steps, the tokenizer and the tuning settings, as the package makes them."""
     from recbole_lcrec import Config, create_dataset
     from recbole_lcrec.bridge.loading import data_preparation
-    from recbole_lcrec.instructions.mixture import Capped
+    from recbole_lcrec.instructions.sources import Capped
     from recbole_lcrec.models.lcrec.model import LCRec
 
     given = {

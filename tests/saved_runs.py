@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from recbole_lcrec import Recommender, run_recbole_lcrec
-from recbole_lcrec.instructions.templates import load_templates
+from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.runs.saved import ALLOWED_FILE, TEMPLATE_FILE
 from recbole_lcrec.serving.recommender import Recommendation
 from tests.conftest import SHOP, TINY, shop_index, write_index, write_shop

@@ -18,7 +18,8 @@ from recbole_lcrec.config.configurator import Config
 from recbole_lcrec.config.registry import recbole_dir
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.values import read_yaml
-from recbole_lcrec.instructions.templates import load_templates
+from recbole_lcrec.instructions.tasks import task_families
+from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.llm.launch import check_deepspeed, deepspeed_config
 
 PROPERTIES = properties_dir()
@@ -173,7 +174,7 @@ def test_llama_7b_is_tuned_as_in_the_paper() -> None:
     assert (config["epochs"], config["learning_rate"], config["weight_decay"]) == (4, 5e-5, 0.01)
     assert (config["index_levels"], config["index_codebook_size"]) == (4, 256)
     assert (config["decoding_beam_size"], config["MAX_ITEM_LIST_LENGTH"]) == (20, 20)
-    assert config["tuning_tasks"] == list(settings.TASKS) and config["intention_source"] == "file"
+    assert config["tuning_tasks"] == list(task_families()) and config["intention_source"] == "file"
     assert config["tuning_samples_per_task"] == {"asy": 100_000} and config["tuning_scheduler"] == "cosine"
     assert config["tuning_seq_format"] == "instruction" and config["base_model"] == "huggyllama/llama-7b"
     assert deepspeed_config(config["tuning_deepspeed"], PROPERTIES / "deepspeed")["zero_optimization"]["stage"] == 3

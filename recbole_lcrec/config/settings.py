@@ -29,7 +29,6 @@ __all__ = [
     "INDEX_METHODS",
     "RESUMED_KEYS",
     "SCRATCH",
-    "TASKS",
     "BackboneSettings",
     "DecodingSettings",
     "IndexSettings",
@@ -54,10 +53,7 @@ SCRATCH = "scratch"
 INDEX_METHODS = ("rqvae", "rqkmeans", "vanilla", "random", "supplement")
 """The ways to learn or draw an item index; ``auto`` takes a given one, else the first of these."""
 
-TASKS = ("seq", "mut", "asy", "ite", "per")
-"""The families of alignment tasks, named and ordered as in Table IV of the paper."""
-
-_CAPS = optional(either(integer(1), mapping_of(one_of(*TASKS), integer(1))))
+_CAPS = optional(either(integer(1), mapping_of(text, integer(1))))
 
 
 class _Settings:
@@ -179,7 +175,7 @@ class TuningSettings(_Settings):
     """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
 
     prefix: ClassVar[str] = "tuning_"
-    tasks: str | tuple[str, ...] = _setting(either(one_of("auto"), list_of(one_of(*TASKS))))
+    tasks: str | tuple[str, ...] = _setting(either(one_of("auto"), list_of(text)))
     samples_per_task: int | Mapping[str, int] | None = _setting(_CAPS)
     seq_format: str = _setting(one_of("instruction", "stream"))
     stream_epochs: int = _setting(integer(0))

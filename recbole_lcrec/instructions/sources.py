@@ -1,77 +1,137 @@
-"""Sequential item prediction as a source of instructions, in words or as streams.
+"""Sources of instructions, and how they are capped and combined.
 
-Knows which datum of the training sequences has which number. A datum of an epoch is a function of (seed, epoch, datum),
-so any worker and any resumed run sees the same. Refuses to know other tasks, tokenizers and models.
+The instruction of a datum in an epoch depends on the source, the epoch and the datum alone, so any worker and any
+resumed run reads the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
-from recbole_lcrec.instructions.context import InstructionContext, draw
-from recbole_lcrec.instructions.tasks import sequential_item_prediction, stream
 from recbole_lcrec.instructions.templates import Instruction
 
-__all__ = ["SequentialInstructions", "StreamInstructions"]
+__all__ = ["Capped", "GivenInstructions", "InstructionSource", "Mixture", "StreamsFirst"]
 
 
-@dataclass(frozen=True)
-class SequentialInstructions:
-    """SEQ: every item of every training sequence but the first is a target once per epoch (paper III-C1).
-
-    Attributes:
-        material: what to build from.
-        targets: int64, place of each datum's target in ``sequences.items``; none is a user's first.
-    """
-
-    material: InstructionContext
-    targets: np.ndarray
+class InstructionSource(Protocol):
+    """What the trainer reads: the instructions of each epoch, built on request."""
 
     def size(self, epoch: int) -> int:
-        """Data of an epoch, the same in every epoch."""
-        return len(self.targets)
+        """Return how many instructions an epoch has."""
+        ...
 
     def instruction(self, epoch: int, datum: int) -> Instruction:
-        """The datum's target, asked for after its history; see :class:`InstructionSource`."""
-        place, template = int(self.targets[datum]), self.material.template("seq", epoch, datum)
-        history = self.material.history(self.material.start(place), place)
-        return sequential_item_prediction(self.material.templates, template, history, self.material.target(place))
+        """Return the datum's instruction in an epoch; the same arguments give the same answer."""
+        ...
 
 
 @dataclass(frozen=True)
-class StreamInstructions:
-    """SEQ as streams: each row is a window of a user's indices; every item but the first is a target once per epoch.
+class GivenInstructions:
+    """Finished instructions, each once per epoch."""
 
-    A sequence of more than ``max_history + 1`` items is cut into windows of at most ``max_history`` targets, so that
-    histories grow as long as in ranking. Windows overlap by one item, which is the next window's prompt. Where they
-    have room to spare, the cuts move from epoch to epoch.
+    instructions: Sequence[Instruction]
+
+    def size(self, epoch: int) -> int:
+        """Return the number of instructions, the same in every epoch."""
+        return len(self.instructions)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """Return the datum's instruction, the same in every epoch."""
+        return self.instructions[datum]
+
+
+@dataclass(frozen=True)
+class Capped:
+    """A source of which each epoch shows at most a given number of data.
+
+    The epochs walk through one permutation of the data, again and again. No datum occurs twice in an epoch, and each
+    datum occurs once before any is repeated, except in the epoch where a new pass begins.
 
     Attributes:
-        material: what to build from; its templates are not used.
+        source: must have the same size in every epoch.
+        most: maximum number of data per epoch, at least 1; a smaller source is shown completely.
+        seed: of the permutation.
     """
 
-    material: InstructionContext
+    source: InstructionSource
+    most: int
+    seed: int
 
     @cached_property
-    def _ends(self) -> np.ndarray:
-        """int64 [U]: windows of each user and all before."""
-        return np.cumsum(-(-(self.material.data.sequences.lengths() - 1) // self.material.max_history))
+    def _order(self) -> np.ndarray:
+        return np.random.default_rng(self.seed).permutation(self.source.size(0))
 
     def size(self, epoch: int) -> int:
-        """Data of an epoch, the same in every epoch."""
-        return int(self._ends[-1]) if len(self._ends) else 0
+        """Return the number of data per epoch, the same in every epoch."""
+        return min(self.most, self.source.size(epoch))
 
     def instruction(self, epoch: int, datum: int) -> Instruction:
-        """The datum's window; see :class:`InstructionSource`."""
-        data, most = self.material.data, self.material.max_history
-        user = int(np.searchsorted(self._ends, datum, side="right"))
-        window = datum - (int(self._ends[user - 1]) if user else 0)
-        items = data.sequences.of(user)
-        targets = len(items) - 1
-        shift = draw(self.material.seed, epoch, user, -targets % most + 1)
-        first = max(window * most - shift, 0)
-        last = min((window + 1) * most - shift, targets)
-        return stream([data.index_texts[row] for row in items[first : last + 1]])
+        """Return the datum's instruction in an epoch."""
+        total = self.source.size(epoch)
+        if self.most >= total:
+            return self.source.instruction(epoch, datum)
+        return self.source.instruction(epoch, int(self._order[(epoch * self.most + datum) % total]))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Named sources, one after another.
+
+    Attributes:
+        parts: names and sources.
+    """
+
+    parts: tuple[tuple[str, InstructionSource], ...]
+
+    def counts(self, epoch: int) -> dict[str, int]:
+        """Return how many of an epoch's instructions each named source has."""
+        return {name: source.size(epoch) for name, source in self.parts}
+
+    def size(self, epoch: int) -> int:
+        """Return how many instructions an epoch has."""
+        return sum(source.size(epoch) for _, source in self.parts)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """Return the datum's instruction in an epoch."""
+        position = datum
+        for _, source in self.parts:
+            size = source.size(epoch)
+            if position < size:
+                return source.instruction(epoch, position)
+            position -= size
+        raise IndexError(f"epoch {epoch} has {self.size(epoch)} instructions, so there is no number {datum}")
+
+
+@dataclass(frozen=True)
+class StreamsFirst:
+    """A number of epochs of streams, then the mixture of tasks.
+
+    Attributes:
+        streams: what the first epochs show.
+        mixture: what the later epochs show.
+        epochs: number of epochs of streams.
+    """
+
+    streams: Mixture
+    mixture: Mixture
+    epochs: int
+
+    def _of(self, epoch: int) -> Mixture:
+        return self.streams if epoch < self.epochs else self.mixture
+
+    def counts(self, epoch: int) -> dict[str, int]:
+        """Return how many of an epoch's instructions each task family has."""
+        return self._of(epoch).counts(epoch)
+
+    def size(self, epoch: int) -> int:
+        """Return how many instructions an epoch has."""
+        return self._of(epoch).size(epoch)
+
+    def instruction(self, epoch: int, datum: int) -> Instruction:
+        """Return the datum's instruction in an epoch."""
+        return self._of(epoch).instruction(epoch, datum)

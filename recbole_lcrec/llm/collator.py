@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from recbole_lcrec.instructions.mixture import InstructionSource
+from recbole_lcrec.instructions.sources import InstructionSource
 from recbole_lcrec.instructions.templates import Instruction
 from recbole_lcrec.llm.cached_tokens import InstructionTokenizer, instruction_tokenizer
 from recbole_lcrec.llm.steps import RowKey

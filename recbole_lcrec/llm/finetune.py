@@ -20,7 +20,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from recbole_lcrec.config.settings import TuningSettings
-from recbole_lcrec.instructions.mixture import InstructionSource
+from recbole_lcrec.instructions.sources import InstructionSource
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
 from recbole_lcrec.llm.collator import InstructionCollator, PlannedInstructions

@@ -21,7 +21,8 @@ from recbole_lcrec.decoding import Trie
 from recbole_lcrec.decoding.trie_file import load_trie, save_trie
 from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_index
 from recbole_lcrec.indexing.saved import saved_codebook_sizes
-from recbole_lcrec.instructions.templates import Templates, load_templates
+from recbole_lcrec.instructions.template_file import load_templates
+from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.runtime.artifacts import replace_text
 from recbole_lcrec.runtime.fingerprints import fingerprint
 

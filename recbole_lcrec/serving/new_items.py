@@ -26,7 +26,7 @@ from recbole_lcrec.indexing.embeddings import item_embeddings
 from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_index, save_index
 from recbole_lcrec.indexing.new_items import extend_index
 from recbole_lcrec.indexing.saved import add_to_report, load_method, saved_codebook_sizes
-from recbole_lcrec.instructions.templates import load_templates
+from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.llm.tokens import item_token_ids
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
 from recbole_lcrec.models.lcrec.inputs import checked_templates

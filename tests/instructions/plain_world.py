@@ -1,4 +1,4 @@
-"""Small sequences, texts and templates whose instructions can be read back."""
+"""Small sequences, texts and templates whose instructions can be parsed back into their values."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.alignment_data import AlignmentData
 from recbole_lcrec.instructions.context import InstructionContext
-from recbole_lcrec.instructions.subtasks import SUBTASKS
+from recbole_lcrec.instructions.tasks import subtasks
 from recbole_lcrec.instructions.templates import Template, Templates
 
 N_TEMPLATES = 4
 
 
 def readable_templates() -> Templates:
-    """Wordings that say their number, their sub-task and every value by its name: ``2|ite_history|history=..|..``."""
+    """Return templates that show their number, sub-task and named values: ``2|ite_history|history=..|..``."""
 
     def body(names: frozenset[str]) -> str:
         return "|".join(f"{name}={{{name}}}" for name in sorted(names))
 
     tasks = {
         name: tuple(Template(f"{n}|{name}|{body(task.shown)}", body(task.asked)) for n in range(N_TEMPLATES))
-        for name, task in SUBTASKS.items()
+        for name, task in subtasks().items()
     }
     return Templates("{instruction}=", MappingProxyType(tasks))
 
@@ -37,7 +37,7 @@ TEMPLATES = readable_templates()
 
 
 def read_back(instruction) -> tuple[int, str, dict[str, str], dict[str, str]]:
-    """Number of the wording, sub-task, values of the prompt, values of the response."""
+    """Return number of the template, sub-task, values of the prompt, values of the response."""
     assert instruction.prompt.endswith("=") and instruction.closed
     number, subtask, *shown = instruction.prompt[:-1].split("|")
     asked = instruction.response.split("|")
@@ -51,7 +51,7 @@ def sequences_of(lists) -> UserSequences:
 
 
 def marked(lists) -> tuple[UserSequences, list[str], list[tuple[int, int]]]:
-    """Sequences whose rows are all different, so that a target's place can be read off it: row -> (user, place)."""
+    """Return sequences without a repeated item, the item texts, and the (user, place) of each item row."""
     places = [(user, place) for user, items in enumerate(lists) for place in range(len(items))]
     texts = [f"<u_{user}><p_{place}>" for user, place in places]
     count = iter(range(len(places)))
@@ -59,7 +59,7 @@ def marked(lists) -> tuple[UserSequences, list[str], list[tuple[int, int]]]:
 
 
 def parsed(text: str) -> list[tuple[int, int]]:
-    """<u_1><p_0>, <u_1><p_1> -> [(1, 0), (1, 1)]."""
+    """Return the (user, place) pairs in a text: <u_1><p_0>, <u_1><p_1> -> [(1, 0), (1, 1)]."""
     return [(int(user), int(place)) for user, place in re.findall(r"<u_(\d+)><p_(\d+)>", text)]
 
 
@@ -68,7 +68,7 @@ def everything(source, epoch: int) -> list:
 
 
 def tuning(**changes: Any) -> TuningSettings:
-    """The defaults, but for some values."""
+    """Return the default settings with some values changed."""
     defaults = read_yaml(properties_dir() / "model" / "LCRec.yaml")
     keys = TuningSettings.keys()
     return TuningSettings.from_config(
@@ -77,10 +77,19 @@ def tuning(**changes: Any) -> TuningSettings:
 
 
 def alignment_data(lists, titles=None, descriptions=None, n_items=6, **user_texts: Any) -> AlignmentData:
-    """Items are written <0>, <1>, ..."""
+    """Return data whose item indices are <0>, <1>, ..."""
     texts = tuple(f"<{row}>" for row in range(n_items))
     return AlignmentData(sequences_of(lists), texts, titles, descriptions, **user_texts)
 
 
-def material(data: AlignmentData, max_history: int = 3, seed: int = 0) -> InstructionContext:
-    return InstructionContext(data, TEMPLATES, max_history, seed)
+def context_of(data: AlignmentData, max_history: int = 3, seed: int = 0, **titles: Any) -> InstructionContext:
+    return InstructionContext(data, TEMPLATES, max_history, seed, **titles)
+
+
+def values_of(source, epoch: int = 0) -> list[tuple[str, ...]]:
+    """Return the values of prompt and response of each datum."""
+    return [(*shown.values(), *asked.values()) for _, _, shown, asked in map(read_back, everything(source, epoch))]
+
+
+TITLES = ("t0", "", "t2", "t3", "t4", "t5")
+DESCRIPTIONS = ("d0", "d1", "", "d3", "", "d5")

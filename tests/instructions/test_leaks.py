@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from recbole_lcrec.data.sequences import training_sequences
 from recbole_lcrec.instructions.alignment_data import AlignmentData
+from recbole_lcrec.instructions.context import InstructionContext
 from recbole_lcrec.instructions.mixture import alignment_instructions
 from recbole_lcrec.instructions.user_texts import Intention, Preference
 from tests.instructions.plain_world import TEMPLATES, everything, parsed, read_back, tuning
@@ -44,10 +45,8 @@ def walk(lists, index_of, title_of, user_texts, form):
         tuple("D" + title_of(row) for row in range(count)),
         *user_texts,
     )
-    source = alignment_instructions(
-        data, tuning(tasks=["seq", "asy", "ite", "per"], **form), TEMPLATES, 3, 0, np.ones(count, dtype=np.int64), 3
-    )
-    return everything(source, 1)
+    context = InstructionContext(data, TEMPLATES, 3, 0, np.ones(count, dtype=np.int64), 3)
+    return everything(alignment_instructions(context, tuning(tasks=["seq", "asy", "ite", "per"], **form)), 1)
 
 
 def texts_of_training(lists):
@@ -119,7 +118,7 @@ def test_mut_knows_no_users():
     made = [
         everything(
             alignment_instructions(
-                AlignmentData(split(lists), *catalogue), tuning(tasks=["mut"]), TEMPLATES, 3, 0, None, 3
+                InstructionContext(AlignmentData(split(lists), *catalogue), TEMPLATES, 3, 0), tuning(tasks=["mut"])
             ),
             0,
         )

@@ -1,176 +1,56 @@
-"""Sequential item prediction: every datum of an epoch against plain lists."""
+"""Caps and mixtures by counting."""
 
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_lcrec.instructions.alignment_data import AlignmentData
-from recbole_lcrec.instructions.context import draw
-from recbole_lcrec.instructions.sources import SequentialInstructions, StreamInstructions
-from recbole_lcrec.instructions.subtasks import SUBTASKS
-from tests.instructions.plain_world import (
-    N_TEMPLATES,
-    everything,
-    marked,
-    material,
-    parsed,
-    read_back,
-    sequences_of,
-)
-
-N_ITEMS = 9
-USERS = st.lists(st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=14), max_size=6)
+from recbole_lcrec.instructions.sources import Capped, GivenInstructions, Mixture, StreamsFirst
+from recbole_lcrec.instructions.templates import Instruction
+from tests.instructions.plain_world import everything
 
 
-def worded(sequences, texts, max_history, seed):
-    data = AlignmentData(sequences, tuple(texts), None, None)
-    return SequentialInstructions(material(data, max_history, seed), data.targets())
+def numbered(count):
+    return GivenInstructions([Instruction(f"p{n}", f"r{n}") for n in range(count)])
 
 
-def streamed(sequences, texts, max_history, seed):
-    return StreamInstructions(material(AlignmentData(sequences, tuple(texts), None, None), max_history, seed))
-
-
-# --- draw -------------------------------------------------------------------------------------------------------------
-
-
-def test_draw_depends_on_its_arguments_alone_and_covers_all_choices():
-    grid = [(seed, epoch, datum) for seed in range(3) for epoch in range(3) for datum in range(200)]
-    drawn = [draw(*place, 5) for place in grid]
-    assert drawn == [draw(*place, 5) for place in reversed(grid)][::-1]
-    counts = Counter(drawn)
-    assert set(counts) == set(range(5))
-    expected = len(grid) / 5
-    assert sum((n - expected) ** 2 / expected for n in counts.values()) < 18.5  # chi-square, 4 degrees, p = 0.001
-    columns = [drawn[start : start + 200] for start in range(0, len(drawn), 200)]
-    assert len({tuple(column) for column in columns}) == 9
-    assert draw(1, 2, 3, 1) == 0
-
-
-def test_sub_tasks_draw_independently():
-    columns = {task: tuple(draw(0, 0, datum, 5, task) for datum in range(200)) for task in SUBTASKS}
-    assert len(set(columns.values())) == len(SUBTASKS)
-    assert columns["seq"] == tuple(draw(0, 0, datum, 5) for datum in range(200))
-
-
-# --- SEQ as instructions ----------------------------------------------------------------------------------------------
-
-
-def pairs(made):
-    """History and target of each instruction."""
-    return [(shown["history"], asked["item"]) for _, _, shown, asked in map(read_back, made)]
-
-
-@settings(deadline=None)
-@given(USERS, st.integers(1, 6), st.integers(0, 3), st.integers(0, 5))
-def test_every_item_but_the_first_is_asked_for_once_after_its_history(lists, max_history, seed, epoch):
-    texts = [f"<{item}>" for item in range(N_ITEMS)]
-    source = worded(sequences_of(lists), texts, max_history, seed)
-    expected = [
-        (", ".join(texts[item] for item in items[max(0, place - max_history) : place]), texts[items[place]])
-        for items in lists
-        for place in range(1, len(items))
-    ]
-    made = everything(source, epoch)
-    assert pairs(made) == expected
-    assert [read_back(one)[0] for one in made] == [draw(seed, epoch, datum, N_TEMPLATES) for datum in range(len(made))]
-
-
-def test_by_hand():
-    source = worded(sequences_of([[3], [1, 2, 1, 0], [4, 5]]), "abcdef", 2, 0)
-    assert pairs(everything(source, 0)) == [
-        ("b", "c"),
-        ("b, c", "b"),
-        ("c, b", "a"),
-        ("e", "f"),
-    ]
-
-
-def test_wordings_change_with_epoch_and_seed_and_nothing_else_does():
-    lists = [list(range(9)) * 4]
-    sources = [worded(sequences_of(lists), "abcdefghi", 5, seed) for seed in (0, 1)]
-    wordings = {}
-    for seed, source in enumerate(sources):
-        for epoch in range(3):
-            made = everything(source, epoch)
-            assert [one.prompt[2:] for one in made] == [one.prompt[2:] for one in everything(source, 0)]
-            assert [one.response for one in made] == [one.response for one in everything(source, 0)]
-            wordings[seed, epoch] = "".join(one.prompt[0] for one in made)
-            assert set(wordings[seed, epoch]) == set("0123")
-    assert len(set(wordings.values())) == 6
-
-
-# --- SEQ as streams ---------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(USERS, st.integers(1, 6), st.integers(0, 3), st.integers(0, 5))
-def test_windows_cover_every_target_once(lists, max_history, seed, epoch):
-    sequences, texts, places = marked(lists)
-    targets = []
-    source = streamed(sequences, texts, max_history, seed)
-    for one in everything(source, epoch):
-        shown, asked = parsed(one.prompt), parsed(one.response)
-        assert len(shown) == 1 and 1 <= len(asked) <= max_history
-        user, place = shown[0]
-        assert asked == [(user, place + step) for step in range(1, len(asked) + 1)]
-        targets += asked
-    assert targets == [(user, place) for user, place in places if place > 0]  # each once, and in order
-    windows = [-(-(len(items) - 1) // max_history) for items in lists]  # no more rows than are needed
-    assert source.size(epoch) == sum(windows)
-
-
-def test_streams_by_hand():
-    source = streamed(sequences_of([[3], [0, 1, 2], [4, 5, 4, 5, 0]]), "abcdef", 2, 0)
-    assert [(one.prompt, one.response) for one in everything(source, 0)] == [("a", "bc"), ("e", "fe"), ("e", "fa")]
-
-
-def test_windows_move_between_epochs_where_there_is_room():
-    lists = [list(range(9)), list(range(7)), list(range(4))]  # 8, 6 and 3 targets in windows of 3: room in the first
-    sequences, texts, _ = marked(lists)
-    source = streamed(sequences, texts, 3, 0)
-    starts = {}
-    for epoch in range(30):
-        for one in everything(source, epoch):
-            user, place = parsed(one.prompt)[0]
-            starts.setdefault((user, epoch), []).append(place)
-    seen = [{tuple(starts[user, epoch]) for epoch in range(30)} for user in range(3)]
-    assert seen == [{(0, 3, 6), (0, 2, 5)}, {(0, 3)}, {(0,)}]
-
-
-def test_users_move_independently():
-    sequences, texts, _ = marked([list(range(9))] * 12)
-    source = streamed(sequences, texts, 3, 0)
-    second = [parsed(source.instruction(0, 3 * user + 1).prompt)[0][1] for user in range(12)]
-    assert set(second) == {2, 3}
-
-
-# --- both -------------------------------------------------------------------------------------------------------------
-
-
-def both(lists, seed=0):
-    sequences, texts, _ = marked(lists)
-    return (
-        worded(sequences, texts, 3, seed),
-        streamed(sequences, texts, 3, seed),
+@given(st.lists(st.integers(0, 4), max_size=5))
+def test_a_mixture_concatenates_its_parts(sizes):
+    parts = tuple(
+        (f"s{n}", GivenInstructions([Instruction(f"{n}", f"{m}") for m in range(size)])) for n, size in enumerate(sizes)
     )
+    mixture = Mixture(parts)
+    expected = [Instruction(f"{n}", f"{m}") for n, size in enumerate(sizes) for m in range(size)]
+    assert everything(mixture, 3) == expected
+    assert mixture.counts(3) == {f"s{n}": size for n, size in enumerate(sizes)}
+    with pytest.raises(IndexError, match=f"has {sum(sizes)} instructions, so there is no number {sum(sizes)}"):
+        mixture.instruction(3, sum(sizes))
 
 
-@pytest.mark.parametrize("lists", [[], [[1]], [[1], [2], [3]]])
-def test_users_with_one_item_give_nothing(lists):
-    assert [source.size(0) for source in both(lists)] == [0, 0]
+@settings(deadline=None)
+@given(st.integers(1, 25), st.integers(1, 30), st.integers(0, 3))
+def test_a_cap_shows_all_data_before_any_is_repeated(count, most, seed):
+    source = Capped(numbered(count), most, seed)
+    kept = min(count, most)
+    epochs = [[int(one.response[1:]) for one in everything(source, epoch)] for epoch in range(-(-count // kept) * 3)]
+    assert all(len(set(shown)) == len(shown) == kept for shown in epochs)  # a datum once per epoch
+    walk = [datum for shown in epochs for datum in shown]
+    rounds = [walk[start : start + count] for start in range(0, len(walk) - count + 1, count)]
+    assert all(sorted(part) == list(range(count)) for part in rounds)
+    assert set(Counter(walk).values()) <= {len(rounds), len(rounds) + 1}
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_the_answer_depends_on_no_earlier_call(which):
-    lists = [[1] * 8, [2], [3] * 5, [4] * 13]
-    source = both(lists)[which]
-    calls = [(epoch, datum) for epoch in range(4) for datum in range(source.size(epoch))]
-    in_order = {call: source.instruction(*call) for call in calls}
-    shuffled = [calls[place] for place in np.random.default_rng(1).permutation(len(calls))]
-    assert {call: source.instruction(*call) for call in shuffled} == in_order
-    fresh = {call: both(lists)[which].instruction(*call) for call in shuffled[:5]}
-    assert all(in_order[call] == one for call, one in fresh.items())
+def test_caps_depend_on_the_seed_and_no_earlier_call():
+    orders = {tuple(one.response for one in everything(Capped(numbered(50), 10, seed), 1)) for seed in range(5)}
+    assert len(orders) == 5
+    backwards = [Capped(numbered(50), 10, 0).instruction(1, datum) for datum in reversed(range(10))]
+    assert backwards[::-1] == everything(Capped(numbered(50), 10, 0), 1)
+
+
+def test_streams_come_first():
+    first, later = Mixture((("seq", numbered(2)),)), Mixture((("seq", numbered(5)), ("mut", numbered(1))))
+    source = StreamsFirst(first, later, 2)
+    assert [source.size(epoch) for epoch in range(4)] == [2, 2, 6, 6]
+    assert source.counts(1) == {"seq": 2} and source.counts(2) == {"seq": 5, "mut": 1}
+    assert everything(source, 1) == everything(first, 1) and everything(source, 2) == everything(later, 2)

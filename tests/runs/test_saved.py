@@ -15,7 +15,7 @@ from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.decoding import Trie
 from recbole_lcrec.indexing.item_index import ItemIndex, save_index
-from recbole_lcrec.instructions.templates import load_templates
+from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.runs.saved import (
     ALLOWED_FILE,
     TEMPLATE_FILE,

@@ -10,6 +10,7 @@ from recbole_lcrec.config.settings import IntentionSettings, TextSettings, Tunin
 from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
 from recbole_lcrec.instructions.intentions.source import check_intentions
+from recbole_lcrec.instructions.selection import requested_families
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.models.indexed_dataset import IndexedDataset, check_index, item_text_file
 from recbole_lcrec.models.lcrec.tuning_data import TextLimits, TuningData, alignment_source, given_intentions
@@ -62,20 +63,21 @@ def check_inputs(config: Any) -> None:
     files = require_dataset(config)
     tasks = TuningSettings.from_config(config).tasks
     _check_task_texts(config, files, tasks)
-    if tasks == "auto" or {"ite", "per"} & set(tasks):
+    asked = [family.name for family in requested_families(tasks) if family.needs_user_texts]
+    if asked:
         intention = IntentionSettings.from_config(config)
         check_intentions(intention, given_intentions(intention, files))
         if intention.source == "none" and tasks != "auto":
             raise ValueError(
-                f"tuning_tasks = {list(tasks)} asks for ite or per, but intention_source = 'none': set it to "
-                "extractive, file or llm, or leave the two tasks out"
+                f"tuning_tasks = {list(tasks)} asks for {' and '.join(asked)}, but intention_source = 'none': set it "
+                f"to extractive, file or llm, or leave {' and '.join(asked)} out"
             )
     check_index(config, files)
 
 
 def _check_task_texts(config: Any, files: DataFiles, tasks: str | Sequence[str]) -> None:
     """Refuses tasks that are asked for by name and show item texts where there is nothing to read texts from."""
-    asked = [task for task in ("mut", "asy") if tasks != "auto" and task in tasks]
+    asked = [family.name for family in requested_families(tasks) if tasks != "auto" and family.needs_item_texts]
     if not asked:
         return
     items = item_text_file(files)

@@ -12,7 +12,9 @@ from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import DecodingSettings, LoraSettings, TuningSettings
 from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.instructions.general import read_general
-from recbole_lcrec.instructions.templates import Templates, load_templates
+from recbole_lcrec.instructions.selection import task_problems
+from recbole_lcrec.instructions.template_file import load_templates
+from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.llm.adapters import check_lora
 from recbole_lcrec.llm.backbone import check_base_model
 from recbole_lcrec.llm.launch import check_deepspeed, deepspeed_config, require_one_gpu, resolve_precision
@@ -30,6 +32,9 @@ def check_inputs(config: Any) -> None:
         ValueError: index, texts, base model, template file, template number, allowed items, DeepSpeed file, precision
             or GPUs; says which, and what to do.
     """
+    unknown_tasks = task_problems({key: config[key] for key in ("tuning_tasks", "tuning_samples_per_task")})
+    if unknown_tasks:
+        raise ValueError("; ".join(unknown_tasks))
     check_base_model(config["base_model"])
     data_stage.check_inputs(config)
     tuning = TuningSettings.from_config(config)

@@ -29,8 +29,8 @@ from recbole_lcrec.config.settings import (
 )
 from recbole_lcrec.data.item_choice import allowed_rows
 from recbole_lcrec.decoding import Ranker, Reader, Trie, open_reader
-from recbole_lcrec.instructions.tasks import history_text
 from recbole_lcrec.instructions.templates import Instruction
+from recbole_lcrec.instructions.wording import history_text
 from recbole_lcrec.llm.adapters import is_adapter_folder, load_adapter_weights
 from recbole_lcrec.llm.backbone import is_partitioned, load_backbone, load_saved
 from recbole_lcrec.llm.collator import IGNORED, InstructionCollator, padded_group

@@ -14,7 +14,7 @@ from logging import getLogger
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recbole_lcrec.decoding.readers.context import context_limits
-from recbole_lcrec.instructions.tasks import sequential_prompt, stream_prompt
+from recbole_lcrec.instructions.tasks.seq import sequential_prompt, stream_prompt
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.llm.cached_tokens import InstructionTokenizer, instruction_tokenizer
 

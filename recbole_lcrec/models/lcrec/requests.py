@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recbole_lcrec.instructions.tasks import HISTORY_SEPARATOR, intention_prompt
+from recbole_lcrec.instructions.tasks.ite import intention_prompt
+from recbole_lcrec.instructions.wording import HISTORY_SEPARATOR
 from recbole_lcrec.llm.text_lengths import TextLengths
 from recbole_lcrec.llm.tokens import tokenize_prompts
 from recbole_lcrec.models.lcrec.prompt_writer import PromptWriter

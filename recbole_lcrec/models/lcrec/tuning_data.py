@@ -19,13 +19,17 @@ from recbole_lcrec.config.settings import IntentionSettings, TuningSettings
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.reviews import read_reviews
 from recbole_lcrec.data.sequences import UserSequences
-from recbole_lcrec.instructions.alignment_data import AlignmentData, chosen_tasks
+from recbole_lcrec.instructions.alignment_data import AlignmentData
+from recbole_lcrec.instructions.context import InstructionContext
+from recbole_lcrec.instructions.families import TaskFamily
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.intentions.source import find_intention_file, user_texts_of
-from recbole_lcrec.instructions.mixture import Mixture, StreamsFirst, alignment_instructions
-from recbole_lcrec.instructions.subtasks import SUBTASKS
-from recbole_lcrec.instructions.tasks import TITLE_SEPARATOR
+from recbole_lcrec.instructions.mixture import alignment_instructions
+from recbole_lcrec.instructions.selection import chosen_tasks, requested_families
+from recbole_lcrec.instructions.sources import Mixture, StreamsFirst
+from recbole_lcrec.instructions.subtasks import SubTask
 from recbole_lcrec.instructions.templates import Instruction, Templates, literals
+from recbole_lcrec.instructions.wording import TITLE_SEPARATOR
 from recbole_lcrec.preparation.locate import DataFiles, artifact_store
 from recbole_lcrec.runtime.fingerprints import fingerprint
 
@@ -71,20 +75,19 @@ class TextLimits:
     history_tokens: int
     item_tokens: int
 
-    def worst(self, subtask: str, templates: Templates, text_tokens: int) -> int:
+    def worst(self, subtask: SubTask, templates: Templates, text_tokens: int) -> int:
         """Tokens of the longest instruction that a sub-task can have; a history of titles counts as empty.
 
         Args:
-            subtask: of ``instructions.subtasks.SUBTASKS``.
+            subtask: a sub-task with templates.
             templates: its wordings.
             text_tokens: tokens of a title, description, intention or preference at most.
         """
         room = {"history": self.history_tokens, "item": self.item_tokens, "titles": 0}
-        shown, asked = SUBTASKS[subtask].shown, SUBTASKS[subtask].asked
-        values = sum(room.get(name, text_tokens) for name in (*shown, *asked))
+        values = sum(room.get(name, text_tokens) for name in (*subtask.shown, *subtask.asked))
         wordings = [
             [*literals(templates.frame), *literals(template.instruction), *literals(template.response)]
-            for template in templates.tasks[subtask]
+            for template in templates.tasks[subtask.name]
         ]
         longest = max(int(self.lengths.count(pieces).sum()) + _SEAM * len(pieces) for pieces in wordings)
         return longest + values + SPECIAL_TOKENS
@@ -141,31 +144,26 @@ def alignment_source(
     Raises:
         ValueError: a task that is asked for cannot be built from the data.
     """
-    wanted = settings.tasks
+    requested = requested_families(settings.tasks)
     indices = tuple("".join(tokens) for tokens in dataset.item_index.item_tokens())
-    texts = dataset.item_texts if dataset.has_texts() and wanted != ("seq",) else None
+    user_texts = any(family.needs_user_texts for family in requested)
+    shows_texts = user_texts or any(family.needs_item_texts for family in requested)
+    texts = dataset.item_texts if shows_texts and dataset.has_texts() else None
     data = AlignmentData(
         sequences=sequences,
         index_texts=indices,
         titles=_cut(texts.titles, settings, limits) if texts else None,
         descriptions=_cut(texts.descriptions, settings, limits) if texts else None,
     )
-    if wanted == "auto" or {"ite", "per"} & set(wanted):
+    if user_texts:
         data = _with_user_texts(data, dataset, texts, settings, limits)
-    tasks, left_out = chosen_tasks(wanted, data)
-    _require_room(tasks, templates, settings, limits)
-    titles = data.titles if data.titles and "asy" in tasks else ()
+    names, left_out = chosen_tasks(settings.tasks, data)
+    families = [family for family in requested if family.name in names]
+    _require_room(families, templates, settings, limits)
+    title_tokens, title_budget = _title_room(families, data, templates, settings, limits)
+    context = InstructionContext(data, templates, limits.max_history, seed, title_tokens, title_budget)
     general = _general(settings, templates, limits)
-    source = alignment_instructions(
-        data,
-        settings,
-        templates,
-        limits.max_history,
-        seed,
-        limits.lengths.count([title + TITLE_SEPARATOR for title in titles]) if titles else None,
-        limits.longest_row - limits.worst("asy_titles", templates, settings.text_tokens),
-        general,
-    )
+    source = alignment_instructions(context, settings, general)
     _log(source, settings.epochs - 1, left_out)
     return TuningData(source, fingerprint({"data": data, "templates": templates, "general": general}))
 
@@ -245,12 +243,34 @@ def _log(source: Mixture | StreamsFirst, epoch: int, left_out: Mapping[str, str]
         getLogger().info(f"Alignment task {task} is left out: {reason}")
 
 
-def _require_room(tasks: Sequence[str], templates: Templates, settings: TuningSettings, limits: TextLimits) -> None:
-    """Makes sure before tuning that no instruction can be too long; streams are cut to measure."""
+def _title_room(
+    families: Sequence[TaskFamily],
+    data: AlignmentData,
+    templates: Templates,
+    settings: TuningSettings,
+    limits: TextLimits,
+) -> tuple[np.ndarray | None, int]:
+    """Return the tokens of each title with a separator, int64 [N], and how many a history of titles may have.
+
+    The first is None and the second 0 where no family shows histories of titles or there are no titles.
+    """
+    subtasks = [subtask for family in families for subtask in family.subtasks if "titles" in subtask.shown]
+    worst = [limits.worst(each, templates, settings.text_tokens) for each in subtasks if each.name in templates.tasks]
+    if not data.titles or not worst:
+        return None, 0
+    return limits.lengths.count([title + TITLE_SEPARATOR for title in data.titles]), limits.longest_row - max(worst)
+
+
+def _require_room(
+    families: Sequence[TaskFamily], templates: Templates, settings: TuningSettings, limits: TextLimits
+) -> None:
+    """Check before tuning that no instruction can be too long; streams are cut to length."""
     worst = {
-        name: limits.worst(name, templates, settings.text_tokens)
-        for name, subtask in SUBTASKS.items()
-        if subtask.family in tasks and (name != "seq" or settings.seq_format == "instruction")
+        subtask.name: limits.worst(subtask, templates, settings.text_tokens)
+        for family in families
+        if family.streams is None or settings.seq_format == "instruction"
+        for subtask in family.subtasks
+        if subtask.name in templates.tasks
     }
     name = max(worst, key=worst.__getitem__, default=None)
     if name is not None and worst[name] > limits.longest_row:

@@ -16,7 +16,7 @@ from recbole_lcrec import Config, create_dataset
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.indexing.encoder_models import resolve_encoder
-from recbole_lcrec.instructions.templates import load_templates
+from recbole_lcrec.instructions.template_file import load_templates
 from tests.conftest import N_ITEMS, SHOP, shop_index, shop_sequences
 from tests.word_limits import word_limits
 

@@ -244,7 +244,7 @@ def test_template_number_out_of_range(indexed_shop: Path, tiny: Parameters) -> N
             {"eval_step": 2, "epochs": 5, "tuning_stream_epochs": 4, "tuning_seq_format": "instruction"},
             "eval_step = 2 validates none of the epochs 5 to 5",
         ),
-        ({"tuning_tasks": ["seq", "ite"], "intention_source": "none"}, "asks for ite or per, but intention_source"),
+        ({"tuning_tasks": ["seq", "ite"], "intention_source": "none"}, "asks for ite, but intention_source"),
         (
             {"tuning_tasks": ["mut"], "tuning_stream_epochs": 1, "tuning_seq_format": "instruction"},
             "begins with streams of seq",

@@ -18,9 +18,10 @@ import pytest
 from recbole_lcrec import Config, create_dataset, run_recbole_lcrec
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import IntentionSettings, TuningSettings
-from recbole_lcrec.instructions.subtasks import SUBTASKS
-from recbole_lcrec.instructions.tasks import history_text
-from recbole_lcrec.instructions.templates import Instruction, load_templates
+from recbole_lcrec.instructions.tasks import task_families
+from recbole_lcrec.instructions.template_file import load_templates
+from recbole_lcrec.instructions.templates import Instruction
+from recbole_lcrec.instructions.wording import history_text
 from recbole_lcrec.llm.scratch import train_tokenizer
 from recbole_lcrec.llm.text_lengths import TextLengths
 from recbole_lcrec.llm.tokens import add_index_tokens, tokenize_instructions
@@ -300,8 +301,8 @@ def test_no_instruction_has_more_tokens_than_was_foreseen(
     history = int(lengths.count([history_text([index] * 6)])[0])
     item = int(lengths.count([index])[0])
     for family in ("seq", "mut", "asy", "ite", "per"):
-        names = [name for name, subtask in SUBTASKS.items() if subtask.family == family]
-        worst = max(TextLimits(lengths, 1000, 6, history, item).worst(name, templates, 3) for name in names)
+        subtasks = task_families()[family].subtasks
+        worst = max(TextLimits(lengths, 1000, 6, history, item).worst(each, templates, 3) for each in subtasks)
         room = worst + (20 if family == "asy" else 0)  # a history of titles fills what is left
         limits = TextLimits(lengths, room, 6, history, item)
         made = walk(source_of({**parameters, "tuning_tasks": [family]}, limits=limits))

@@ -1,0 +1,87 @@
+"""Which task families a run is tuned on: the names in its settings, checked, and the families that its data allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recbole_lcrec.config.values import did_you_mean
+from recbole_lcrec.instructions.alignment_data import AlignmentData
+from recbole_lcrec.instructions.families import TaskFamily
+from recbole_lcrec.instructions.tasks import task_families
+
+__all__ = ["chosen_tasks", "missing_data", "requested_families", "task_problems"]
+
+_AUTO = "auto"
+
+
+def task_problems(values: Mapping[str, Any]) -> list[str]:
+    """Check the names of task families in ``tuning_tasks`` and ``tuning_samples_per_task``.
+
+    Args:
+        values: configuration keys and values. A key that is absent is not checked, nor is a value of the wrong type,
+            which :class:`~recbole_lcrec.config.settings.TuningSettings` reports.
+
+    Returns:
+        One sentence for each unknown name, with key, value, the known names and the nearest of them.
+    """
+    tasks, caps = values.get("tuning_tasks"), values.get("tuning_samples_per_task")
+    named = {
+        "tuning_tasks": list(tasks) if isinstance(tasks, (list, tuple)) else [],
+        "tuning_samples_per_task": list(caps) if isinstance(caps, Mapping) else [],
+    }
+    known = list(task_families())
+    return [
+        f"{key} = {values[key]!r}: there is no task family {name!r}; known are {', '.join(known)}"
+        f"{did_you_mean(name, known)}"
+        for key, names in named.items()
+        for name in names
+        if isinstance(name, str) and name not in known
+    ]
+
+
+def requested_families(tasks: str | Sequence[str]) -> tuple[TaskFamily, ...]:
+    """Return the families that ``tuning_tasks`` asks for, in the order of :func:`task_families`; auto: all.
+
+    Raises:
+        ValueError: A name is unknown.
+    """
+    families = task_families()
+    if tasks == _AUTO:
+        return tuple(families.values())
+    problems = task_problems({"tuning_tasks": tasks})
+    if problems:
+        raise ValueError("; ".join(problems))
+    return tuple(family for name, family in families.items() if name in tasks)
+
+
+def missing_data(data: AlignmentData) -> dict[str, str]:
+    """Return family name -> why it cannot be built from the data, with the remedy; "" where it can."""
+    return {name: family.missing(data) for name, family in task_families().items()}
+
+
+def chosen_tasks(tasks: str | Sequence[str], data: AlignmentData) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Resolve ``tuning_tasks`` for a data set.
+
+    Args:
+        tasks: "auto", or names of task families.
+        data: what the families would be built from.
+
+    Returns:
+        Names in the order of :func:`task_families`, and name -> why the family is left out, which only "auto" does.
+
+    Raises:
+        ValueError: A name is unknown, a family that is requested by name lacks its data, or "auto" finds no data for
+            SEQ, which ranking relies on.
+    """
+    requested = [family.name for family in requested_families(tasks)]
+    missing = missing_data(data)
+    if tasks == _AUTO:
+        if missing["seq"]:
+            raise ValueError(f"tuning_tasks = 'auto', but there are no data to tune seq on: {missing['seq']}")
+        left_out = {name: reason for name, reason in missing.items() if reason}
+        return tuple(name for name in requested if name not in left_out), left_out
+    lacking = [f"{name} cannot be built, for {missing[name]}; or leave {name} out" for name in tasks if missing[name]]
+    if lacking:
+        raise ValueError(f"tuning_tasks = {list(tasks)}: {'. '.join(lacking)}")
+    return tuple(requested), {}
