@@ -48,7 +48,7 @@ from recbole_lcrec.config.settings import IndexSettings, TextSettings
 from recbole_lcrec.indexing.conflicts import resolve_conflicts
 from recbole_lcrec.indexing.item_index import conflict_rate
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
-from recbole_lcrec.indexing.rqvae import RQVAE
+from recbole_lcrec.indexing.rqvae_network import RQVAE
 from recbole_lcrec.indexing.training import encode_catalogue, train_rqvae
 
 WIDTHS = (2048, 1024, 512, 256, 128, 64, 32)

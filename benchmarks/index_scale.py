@@ -108,14 +108,16 @@ def assign(path: Path, n_items: int) -> dict[str, float | int | str]:
 
     from recbole_lcrec.indexing.base import Training
     from recbole_lcrec.indexing.item_index import conflict_rate
-    from recbole_lcrec.indexing.methods import METHODS
+    from recbole_lcrec.indexing.methods import index_method
 
     embeddings = np.load(path, mmap_mode="c")
-    method, _ = METHODS["rqvae"].train(embeddings[:20_000], Training(settings(3), SEED, torch.device("cpu"), False))
+    method, _ = index_method("rqvae").train(
+        embeddings[:20_000], Training(settings(3), SEED, torch.device("cpu"), False)
+    )
     started = perf_counter()
     assignment = method.assign(embeddings, range(n_items))
     assigned = perf_counter()
-    resolution = method.separate(assignment, embeddings)
+    resolution = method.resolve_conflicts(assignment, embeddings)
     return {
         "items": n_items,
         "assignment, s": round(assigned - started, 1),

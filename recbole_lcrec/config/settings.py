@@ -26,7 +26,7 @@ from recbole_lcrec.config.value_checks import (
 )
 
 __all__ = [
-    "INDEX_METHODS",
+    "DEFAULT_INDEX_METHOD",
     "RESUMED_KEYS",
     "SCRATCH",
     "BackboneSettings",
@@ -50,8 +50,8 @@ def _setting(check: Check, key: str | None = None) -> Any:
 SCRATCH = "scratch"
 """The ``base_model`` that is initialised small instead of loaded."""
 
-INDEX_METHODS = ("rqvae", "rqkmeans", "vanilla", "random", "supplement")
-"""The ways to learn or draw an item index; ``auto`` takes a given one, else the first of these."""
+DEFAULT_INDEX_METHOD = "rqvae"
+"""What ``index_method: auto`` learns an item index by where none is given."""
 
 _CAPS = optional(either(integer(1), mapping_of(text, integer(1))))
 
@@ -115,7 +115,7 @@ class IndexSettings(_Settings):
     """How items get their indices: the RQ-VAE with uniform semantic mapping (paper III-B, IV-A4) and its rivals."""
 
     prefix: ClassVar[str] = "index_"
-    method: str = _setting(one_of("auto", *INDEX_METHODS))
+    method: str = _setting(text)
     file: str | None = _setting(optional(text))
     embedding_file: str | None = _setting(optional(text))
     embedding_ids: str | None = _setting(optional(text))
@@ -136,7 +136,7 @@ class IndexSettings(_Settings):
 
     def resolved(self) -> IndexSettings:
         """The same with ``auto`` put in words, for a data set without a given index."""
-        return dataclasses.replace(self, method=INDEX_METHODS[0]) if self.method == "auto" else self
+        return dataclasses.replace(self, method=DEFAULT_INDEX_METHOD) if self.method == "auto" else self
 
 
 @dataclass(frozen=True)

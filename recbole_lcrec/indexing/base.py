@@ -1,8 +1,4 @@
-"""What every way to give items indices can do: the interface behind ``index_method``.
-
-Knows the steps, train, assign, separate, and what passes between them. Refuses to know any method, files, texts and
-artifacts.
-"""
+"""The interface of index methods: what ``index_method`` names, and what the steps pass to each other."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recbole_lcrec.config.settings import IndexSettings
-from recbole_lcrec.indexing.conflicts import Resolution
+from recbole_lcrec.indexing.conflicts import Resolution, resolve_without_embeddings
 from recbole_lcrec.indexing.training import EpochReport
 
 __all__ = ["Assignment", "IndexMethod", "Training"]
@@ -24,13 +20,13 @@ __all__ = ["Assignment", "IndexMethod", "Training"]
 
 @dataclass(frozen=True)
 class Training:
-    """What every method is trained with, whether it uses it or not.
+    """What every method is trained with; a method may ignore any of it.
 
     Attributes:
-        settings: sizes and training.
-        seed: of everything that is drawn.
+        settings: index and training hyperparameters.
+        seed: seed of all random draws.
         device: where training and quantization run.
-        show_progress: whether to draw a progress bar.
+        show_progress: whether to show a progress bar.
     """
 
     settings: IndexSettings
@@ -41,76 +37,111 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """What a method gives n items before conflicts are resolved.
+    """The codes of n items before conflicts are resolved.
 
     Attributes:
-        codes: int64 ``[n, H']`` with the H' levels that the method quantizes.
-        latents: float32 ``[n, d]``, the vectors that were quantized; None where there are none but the embeddings.
-        lost: sum over the items of the squared reconstruction error, divided by D, in the unit of the embeddings; None
-            for a method without embeddings.
+        codes: int64 ``[n, H']``, H' being the number of levels that the method quantizes.
+        latents: float32 ``[n, d]``, the vectors that were quantized; None where the embeddings themselves were, or
+            where there are none.
+        reconstruction_error: squared reconstruction error, averaged over the D dimensions and summed over the n items,
+            on the scale of the embeddings; None for a method that reconstructs nothing.
     """
 
     codes: np.ndarray
     latents: np.ndarray | None = None
-    lost: float | None = None
+    reconstruction_error: float | None = None
 
 
 class IndexMethod(ABC):
-    """One way to give items indices. A trained method is its ``state`` and its settings, nothing else."""
+    """A way to give items indices. A trained method is fully described by its ``state``, settings and seed.
+
+    Attributes:
+        needs_embeddings: whether the method works on item embeddings; otherwise it gets None in their place.
+        shares_prefixes: whether items can share first codes, so that the index forms a tree.
+        settings: index and training hyperparameters.
+        seed: seed of all random draws.
+    """
 
     needs_embeddings: ClassVar[bool] = True
+    shares_prefixes: ClassVar[bool] = True
 
     def __init__(self, settings: IndexSettings, seed: int) -> None:
         self.settings = settings
         self.seed = seed
 
+    @classmethod
+    def require_room(cls, n_items: int, settings: IndexSettings) -> None:
+        """Check that the settings allow as many distinct indices as there are items: N <= K^H.
+
+        Called before anything is encoded or trained. Override it where the capacity is another one.
+
+        Raises:
+            ValueError: they do not; the message names the keys to change.
+        """
+        room = settings.codebook_size**settings.levels
+        if n_items > room:
+            raise ValueError(
+                f"{n_items} items cannot have distinct indices of {settings.levels} levels x {settings.codebook_size} "
+                f"codes ({room} at most); raise index_levels or index_codebook_size"
+            )
+
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codes of each level that the method quantizes."""
+        """Number of codes of each level that the method quantizes."""
         return (self.settings.codebook_size,) * self.settings.levels
+
+    @property
+    def embedding_dim(self) -> int | None:
+        """D of the embeddings that the method was trained on; None where any D will do."""
+        return None
 
     @classmethod
     @abstractmethod
     def train(cls, embeddings: np.ndarray | None, training: Training) -> tuple[Self, list[EpochReport]]:
-        """Learns from the embeddings ``[N, D]`` of the catalogue; the reports are empty where there are no epochs."""
+        """Train on the embeddings ``[N, D]`` of the catalogue.
+
+        Returns:
+            The trained method, and one report per epoch (none for a method without epochs).
+        """
 
     @abstractmethod
     def assign(self, embeddings: np.ndarray | None, rows: range) -> Assignment:
-        """Codes for the items of these rows, conflicts and all.
+        """Assign codes to the items of some rows; several items may get the same codes.
 
         Args:
             embeddings: ``[n, D]`` of these rows alone; None for a method that needs none.
-            rows: their places in the catalogue.
+            rows: the items' positions in the catalogue.
         """
 
-    @abstractmethod
-    def separate(
+    def resolve_conflicts(
         self, assignment: Assignment, embeddings: np.ndarray | None, occupied: np.ndarray | None = None
     ) -> Resolution:
-        """Parts the items in conflict.
+        """Give items that share all codes distinct ones; by default the lowest free codes of their prefix.
 
         Args:
-            assignment: of n items.
+            assignment: the codes of n items.
             embeddings: ``[n, D]`` of these items; None for a method that needs none.
-            occupied: int64 ``[E, H]``, indices of older items, which stay as they are.
+            occupied: int64 ``[E, H]``, the indices of existing items, which do not change.
 
         Raises:
-            ValueError: there are more items than indices, or the method cannot take new items.
+            ValueError: there are more items than indices, or the method does not support new items.
         """
+        codes, moved = resolve_without_embeddings(assignment.codes, self.codebook_sizes, occupied=occupied)
+        return Resolution(codes, moved)
 
     def sizes_of(self, codes: np.ndarray) -> tuple[int, ...]:
-        """Codes of each level of the finished index ``codes [N, H]``."""
+        """Number of codes of each level of the finished index ``codes [N, H]``."""
         return self.codebook_sizes
 
     def state(self) -> dict[str, Tensor]:
-        """All that was learned, on the CPU; empty for a method that learns nothing."""
+        """All learned tensors, on the CPU; empty for a method that learns nothing."""
         return {}
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: Mapping[str, Tensor], settings: IndexSettings, seed: int, device: torch.device) -> Self:
-        """The trained method again.
+        """Restore the trained method from what :meth:`state` returned.
 
         Raises:
-            ValueError: tensors are missing or have other shapes than the settings say.
+            ValueError: tensors are missing, or their shapes do not match the settings.
         """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from recbole_lcrec.config.settings import IndexSettings, TextSettings
 from recbole_lcrec.indexing.embeddings import check_embedding_inputs
-from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.indexing.methods import check_index_method, index_method
 from recbole_lcrec.preparation.locate import DataFiles
 
-__all__ = ["check_index_inputs"]
+__all__ = ["check_index_inputs", "index_problems"]
 
 RequireColumns = Callable[[Path, Sequence[str], str], None]
 """``(file, columns, asked_by)``: raises ValueError where an atomic file lacks a column that ``asked_by`` names."""
@@ -29,9 +30,10 @@ def check_index_inputs(
         require_columns: checks the columns of an atomic file by its header.
 
     Raises:
-        ValueError: a missing index file, item file, text column, embedding file or text encoder, or a key that would
-            have no effect; the message names it and the remedy.
+        ValueError: an unknown index method; a missing index file, item file, text column, embedding file or text
+            encoder; or a key that would have no effect. The message names it and the remedy.
     """
+    check_index_method(settings.method)
     if settings.file is not None and not Path(settings.file).is_file():
         raise ValueError(f"index_file = {settings.file!r}: there is no such file; leave the key out to learn an index")
     if settings.label_field and files.atomic:
@@ -43,7 +45,7 @@ def check_index_inputs(
     _check_unused(settings, files.index)
     if settings.method == "auto" and (settings.file or files.index):
         return
-    if not METHODS[settings.resolved().method].needs_embeddings:
+    if not index_method(settings.resolved().method).needs_embeddings:
         return
     check_embedding_inputs(text, settings)
     if settings.embedding_file is not None:
@@ -58,6 +60,22 @@ def check_index_inputs(
         require_columns(item_file, columns, "text_title_fields and text_description_fields ([] for none)")
 
 
+def index_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the index keys of a configuration beyond the type and range of each value.
+
+    Args:
+        values: the merged configuration, flat keys.
+    """
+    method = values.get("index_method")
+    if not isinstance(method, str) or not method.strip():
+        return []  # reported by IndexSettings
+    try:
+        check_index_method(method)
+    except ValueError as err:
+        return [str(err)]
+    return []
+
+
 def _check_unused(settings: IndexSettings, found: Path | None) -> None:
     """Reject files that are named for the index and would have no effect."""
     given = settings.file or found if settings.method == "auto" else None
@@ -66,7 +84,7 @@ def _check_unused(settings: IndexSettings, found: Path | None) -> None:
             f"index_file = {settings.file!r} gives an index, and index_method = {settings.method!r} learns another: "
             "leave one of the two keys out"
         )
-    if settings.embedding_file is not None and (given or not METHODS[settings.resolved().method].needs_embeddings):
+    if settings.embedding_file is not None and (given or not index_method(settings.resolved().method).needs_embeddings):
         source = (
             f"the index is given in {given}" if given else f"index_method = {settings.method!r} needs no embeddings"
         )

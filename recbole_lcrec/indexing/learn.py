@@ -23,9 +23,9 @@ import torch
 
 from recbole_lcrec.config.settings import IndexSettings, TextSettings
 from recbole_lcrec.indexing.base import Assignment, IndexMethod, Training
-from recbole_lcrec.indexing.item_index import MAX_LEVELS, ItemIndex, conflict_rate, perplexities
-from recbole_lcrec.indexing.methods import METHODS
-from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE
+from recbole_lcrec.indexing.item_index import ItemIndex, conflict_rate, perplexities
+from recbole_lcrec.indexing.methods import index_method, plugin_digest
+from recbole_lcrec.indexing.rqvae_network import ROWS_AT_ONCE
 from recbole_lcrec.indexing.saved import (
     CODES_FILE,
     REPORT_FILE,
@@ -78,13 +78,13 @@ def learn_item_index(
     Raises:
         ValueError: no index can be learned from these embeddings, or there are more items than indices; says why.
     """
-    kind = METHODS[settings.method]
+    kind = index_method(settings.method)
     require_room(n_items, settings)
     embeddings = _checked(embeddings, n_items) if kind.needs_embeddings else None
-    if settings.method != "vanilla":
+    if kind.shares_prefixes:
         _hint_at_size(n_items, settings)
     training = Training(settings, seed, device, show_progress)
-    parts = {
+    parts: dict[str, Any] = {
         "form": _FORM,
         "embeddings": embeddings,
         "items": n_items,
@@ -92,6 +92,8 @@ def learn_item_index(
         "seed": seed,
         "libraries": {"torch": version("torch"), "scipy": version("scipy"), "faiss": faiss.__version__},
     }
+    if (digest := plugin_digest(settings.method)) is not None:
+        parts["method_source"] = digest
     trained = store.get_or_build("indexer", parts, lambda folder: _train(embeddings, training, text, folder))
     made = store.get_or_build_in_parts(
         "index",
@@ -115,20 +117,10 @@ def require_room(n_items: int, settings: IndexSettings) -> None:
         raise ValueError(
             f"a catalogue of {n_items} item{'s' * (n_items != 1)}: an index needs at least two to tell apart"
         )
-    if settings.method == "supplement" and settings.levels == MAX_LEVELS:
-        raise ValueError(
-            f"index_levels = {settings.levels}: index_method = 'supplement' adds a level, and an index has at most "
-            f"{MAX_LEVELS}; lower index_levels"
-        )
-    room = settings.codebook_size**settings.levels
-    if settings.method not in ("vanilla", "supplement") and n_items > room:
-        raise ValueError(
-            f"{n_items} items cannot have distinct indices of {settings.levels} levels x {settings.codebook_size} "
-            f"codes ({room} at most); raise index_levels or index_codebook_size"
-        )
+    index_method(settings.method).require_room(n_items, settings)
 
 
-def _separated(
+def _without_conflicts(
     method: IndexMethod, assignment: Assignment, embeddings: np.ndarray | None
 ) -> tuple[ItemIndex, dict[str, Any]]:
     """Parts the items in conflict and counts what that came to.
@@ -137,7 +129,7 @@ def _separated(
         The index, and its numbers as JSON values.
     """
     started = perf_counter()
-    resolution = method.separate(assignment, embeddings)
+    resolution = method.resolve_conflicts(assignment, embeddings)
     index = ItemIndex(resolution.codes, method.sizes_of(resolution.codes))
     index.require_unique()
     numbers = {
@@ -170,7 +162,7 @@ def _rows(part: int, n_items: int, kind: type[IndexMethod]) -> range:
 
 def _train(embeddings: np.ndarray | None, training: Training, text: TextSettings | None, folder: Path) -> None:
     started = perf_counter()
-    method, curve = METHODS[training.settings.method].train(embeddings, training)
+    method, curve = index_method(training.settings.method).train(embeddings, training)
     save_method(SavedMethod(method, method.codebook_sizes, text), folder)
     content = {
         "seconds": round(perf_counter() - started, 2),
@@ -185,8 +177,8 @@ def _quantize(trained: Path, embeddings: np.ndarray | None, rows: range, device:
     np.save(folder / "codes.npy", assignment.codes)
     if assignment.latents is not None:
         np.save(folder / "latents.npy", assignment.latents)
-    if assignment.lost is not None:
-        (folder / "lost.json").write_text(json.dumps(assignment.lost), encoding="utf-8")
+    if assignment.reconstruction_error is not None:
+        (folder / "lost.json").write_text(json.dumps(assignment.reconstruction_error), encoding="utf-8")
 
 
 def _joined(parts: Sequence[Path]) -> Assignment:
@@ -220,11 +212,11 @@ def _finish(
     folder: Path,
 ) -> None:
     method, assignment = load_method(trained, device).method, _joined(parts)
-    index, numbers = _separated(method, assignment, embeddings)
+    index, numbers = _without_conflicts(method, assignment, embeddings)
     curve = json.loads((trained / _CURVE_FILE).read_text(encoding="utf-8"))
     report = {"method": method.settings.method, **numbers, "training_seconds": curve["seconds"]}
-    if embeddings is not None and assignment.lost is not None:
-        report["reconstruction_error"] = assignment.lost / len(embeddings)
+    if embeddings is not None and assignment.reconstruction_error is not None:
+        report["reconstruction_error"] = assignment.reconstruction_error / len(embeddings)
         variance, size = _variance(embeddings)
         if variance > _ALIKE * size:
             report["variance_lost"] = report["reconstruction_error"] / variance

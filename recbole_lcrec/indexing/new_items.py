@@ -36,15 +36,14 @@ def extend_index(saved: SavedMethod, index: ItemIndex, embeddings: np.ndarray | 
     if embeddings is not None:
         _check(saved, embeddings, n_new)
     rows = range(index.n_items, index.n_items + n_new)
-    resolution = saved.method.separate(saved.method.assign(embeddings, rows), embeddings, occupied=index.codes)
+    resolution = saved.method.resolve_conflicts(saved.method.assign(embeddings, rows), embeddings, occupied=index.codes)
     extended = ItemIndex(np.concatenate([index.codes, resolution.codes]), index.codebook_sizes)
     extended.require_unique()
     return extended
 
 
 def _check(saved: SavedMethod, embeddings: np.ndarray, n_new: int) -> None:
-    state = saved.method.state()
-    dim = len(state["mean"]) if "mean" in state else embeddings.shape[1]
+    dim = saved.method.embedding_dim or embeddings.shape[1]
     if embeddings.shape != (n_new, dim):
         raise ValueError(
             f"embeddings of shape {list(embeddings.shape)} for {n_new} new items: expected [{n_new}, {dim}], as the "

@@ -23,7 +23,7 @@ from recbole_lcrec.config.settings import IndexSettings, TextSettings
 from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.indexing.base import IndexMethod
 from recbole_lcrec.indexing.item_index import ItemIndex
-from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.indexing.methods import index_method
 from recbole_lcrec.runtime.artifacts import replace_text
 
 __all__ = [
@@ -65,9 +65,8 @@ class SavedMethod:
 
 def save_method(saved: SavedMethod, folder: Path) -> None:
     """Writes ``indexer.json`` and, where something was learned, ``indexer.safetensors`` into an existing folder."""
-    names = {kind: name for name, kind in METHODS.items()}
     content = {
-        "method": names[type(saved.method)],
+        "method": saved.method.settings.method,
         "seed": saved.method.seed,
         "codebook_sizes": list(saved.codebook_sizes),
         "settings": dataclasses.asdict(saved.method.settings),
@@ -90,10 +89,14 @@ def load_method(folder: Path, device: torch.device) -> SavedMethod:
     try:
         settings = IndexSettings.from_config(_keyed(IndexSettings, content["settings"]))
         text = TextSettings.from_config(_keyed(TextSettings, content["text"])) if content["text"] else None
-        kind, sizes, seed = METHODS[content["method"]], tuple(content["codebook_sizes"]), int(content["seed"])
+        name, sizes, seed = str(content["method"]), tuple(content["codebook_sizes"]), int(content["seed"])
         state = load_file(path) if path.is_file() else {}
     except (KeyError, TypeError, AttributeError, ValueError, SafetensorError) as err:
         raise ValueError(f"{folder}: {METHOD_FILE} or {STATE_FILE} is damaged ({err}); restore the folder") from err
+    try:
+        kind = index_method(name)
+    except ValueError as err:
+        raise ValueError(f"{folder / METHOD_FILE}: {err}") from err
     try:
         method = kind.from_state(state, settings, seed, device)
     except ValueError as err:

@@ -20,7 +20,7 @@ from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
 from recbole_lcrec.indexing.embeddings import item_embeddings
 from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_index
 from recbole_lcrec.indexing.learn import learn_item_index, require_room
-from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.indexing.methods import index_method
 from recbole_lcrec.indexing.saved import saved_codebook_sizes
 from recbole_lcrec.preparation.forms.convert import numbers_first
 from recbole_lcrec.runtime.artifacts import ArtifactStore
@@ -112,7 +112,7 @@ def _learned(stage: IndexStage) -> IndexedItems:
     n_items, device, shown = len(stage.item_ids), stage.device, stage.show_progress
     require_room(n_items, settings)
     embedded = None
-    if METHODS[settings.method].needs_embeddings:
+    if index_method(settings.method).needs_embeddings:
         embedded = item_embeddings(stage.item_texts, stage.item_ids, text, settings, stage.store, device, shown)
     learned = learn_item_index(
         n_items,

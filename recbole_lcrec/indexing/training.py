@@ -21,7 +21,7 @@ from recbole_lcrec.config.settings import IndexSettings
 from recbole_lcrec.indexing.item_index import conflict_rate
 from recbole_lcrec.indexing.kmeans import residual_codebooks
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
-from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE, RQVAE, RQVAELoss
+from recbole_lcrec.indexing.rqvae_network import ROWS_AT_ONCE, RQVAE, RQVAELoss
 
 __all__ = ["EpochReport", "encode_catalogue", "initialise_codebooks", "train_rqvae"]
 

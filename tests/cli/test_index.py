@@ -23,7 +23,7 @@ from recbole_lcrec import (
 )
 from recbole_lcrec.cli.index import main
 from recbole_lcrec.config.configurator import Config
-from recbole_lcrec.config.settings import INDEX_METHODS
+from recbole_lcrec.indexing.methods import METHODS
 from recbole_lcrec.runtime.artifacts import DiskFullError
 from tests.conftest import N_ITEMS, SHOP, shop_index
 
@@ -91,7 +91,7 @@ def test_new_items_get_indices_in_a_saved_index(shop: Path, tiny: Parameters, me
     assert not list(folder.glob(".*"))
 
 
-@pytest.mark.parametrize("method", INDEX_METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_main_command_takes_every_method_and_restores_its_runs(shop: Path, tiny: Parameters, method: str) -> None:
     parameters = tiny(shop, index_method=method, index_report=True, epochs=2, decoding_beam_size=N_ITEMS)
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)

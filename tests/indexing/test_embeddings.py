@@ -182,7 +182,7 @@ def test_mistakes_are_told_before_any_work(encoder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no such folder"):
         check_embedding_inputs(text_settings("./none"), index_settings())
     monkeypatch.setattr(embeddings, "load_text_model", refuse)
-    with pytest.raises(ValueError, match="all 10 items are without text"):
+    with pytest.raises(ValueError, match="none of the 10 items has text"):
         embed(tmp_path, encoder, ItemTexts(IDS, ("",) * 10, ("",) * 10))
     with pytest.raises(ValueError, match="catalogue is empty"):
         embed(tmp_path, encoder, ItemTexts((), (), ()))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lcrec.config.settings import INDEX_METHODS
 from recbole_lcrec.indexing.learn import learn_item_index
+from recbole_lcrec.indexing.methods import METHODS
 from recbole_lcrec.indexing.saved import REPORT_FILE, load_method, saved_codebook_sizes
 from recbole_lcrec.runtime.artifacts import ArtifactStore
 from tests.indexing.plain_settings import index_settings
@@ -147,7 +147,7 @@ def test_same_seed_same_index_whatever_the_global_seed(tmp_path, method):
 
 
 def test_every_named_method_is_there(tmp_path):
-    rows = {name: learn(tmp_path, random_embeddings(n=40), method=name).index.codes.shape for name in INDEX_METHODS}
+    rows = {name: learn(tmp_path, random_embeddings(n=40), method=name).index.codes.shape for name in METHODS}
     assert rows == {
         "rqvae": (40, 3), "rqkmeans": (40, 3), "vanilla": (40, 1), "random": (40, 3), "supplement": (40, 4)
     }  # fmt: skip

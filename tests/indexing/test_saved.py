@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from recbole_lcrec.config.settings import TextSettings
 from recbole_lcrec.indexing.base import Training
-from recbole_lcrec.indexing.methods import METHODS
+from recbole_lcrec.indexing.methods import METHODS, index_method
 from recbole_lcrec.indexing.saved import METHOD_FILE, STATE_FILE, SavedMethod, load_method, save_method
 from tests.indexing.plain_settings import index_settings
 
@@ -20,7 +20,7 @@ TEXT = TextSettings(("title",), (), "some-encoder", 32, 4, "fp32")
 def trained(name, n=60):
     embeddings = np.random.default_rng(0).normal(size=(n, 12)).astype(np.float32)
     settings = index_settings(method=name)
-    method, _ = METHODS[name].train(embeddings, Training(settings, 7, CPU, False))
+    method, _ = index_method(name).train(embeddings, Training(settings, 7, CPU, False))
     return method, embeddings
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
-from recbole_lcrec.indexing.rqvae import ROWS_AT_ONCE, RQVAE
+from recbole_lcrec.indexing.rqvae_network import ROWS_AT_ONCE, RQVAE
 from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkhorn
 from recbole_lcrec.indexing.training import (
     _revive,

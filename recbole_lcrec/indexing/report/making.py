@@ -9,7 +9,7 @@ import numpy as np
 
 from recbole_lcrec.config.settings import IndexSettings, TextSettings
 from recbole_lcrec.indexing.item_index import ItemIndex
-from recbole_lcrec.indexing.methods import random_codes
+from recbole_lcrec.indexing.methods.random import random_codes
 from recbole_lcrec.indexing.purity import prefix_purity
 from recbole_lcrec.indexing.report.writing import IndexReport
 from recbole_lcrec.indexing.saved import read_report

@@ -45,7 +45,7 @@ def map_section(
         return Section("map", title, lead, "No map: it takes at least three items whose embeddings differ.")
     plane, shares = _plane(points)
     first = codes[rows, 0]
-    texts = [f"{_short(names[row])}  {_spelt(codes[row])}" for row in rows]
+    texts = [f"{_short(names[row])}  {_quoted(codes[row])}" for row in rows]
     lead += f" Drawn: {len(rows):,} of {len(codes):,} items, in the plane of the two principal components."
     coloured = Figure(
         "All first codes",
@@ -177,5 +177,5 @@ def _short(text: str) -> str:
     return text if len(text) <= _TITLE else f"{text[: _TITLE - 1].rstrip()}…"
 
 
-def _spelt(codes: np.ndarray) -> str:
+def _quoted(codes: np.ndarray) -> str:
     return "".join(index_token(level, int(code)) for level, code in enumerate(codes))

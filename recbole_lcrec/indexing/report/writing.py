@@ -151,12 +151,12 @@ def _number(name: str, value: Any) -> tuple[str, str, str]:
     label, meaning = _EXPLAINED.get(name, (name.replace("_", " "), ""))
     if name in _SHARES and value is not None:
         return label, f"{value:.2%}", meaning
-    return label, _spelt(value), meaning
+    return label, _quoted(value), meaning
 
 
-def _spelt(value: Any) -> str:
+def _quoted(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_spelt, value))
+        return ", ".join(map(_quoted, value))
     if value is None:
         return "-"
     if isinstance(value, (bool, str)):

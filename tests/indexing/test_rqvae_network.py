@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
-from recbole_lcrec.indexing.rqvae import RQVAE
+from recbole_lcrec.indexing.rqvae_network import RQVAE
 
 
 def made(dim=3, hidden=(16, 8), input_dim=10, seed=0):
