@@ -195,7 +195,7 @@ def test_progress_adds_up_and_values_must_be_finite(encoders):
     encode_items(TEXTS, load_text_model(encoders["bert"], 8, "fp32", CPU), 3, shares.append)
     assert len(shares) == 3 and sum(shares) == pytest.approx(1.0)
 
-    class BrokenRecord:
+    class Broken:
         max_length = None
 
         def embed(self, texts):
@@ -204,7 +204,7 @@ def test_progress_adds_up_and_values_must_be_finite(encoders):
             return vectors, 0
 
     with pytest.raises(ValueError, match=r"1 of 6 embeddings that are not finite, first that of item '2'"):
-        encode_items(TEXTS, BrokenRecord(), 3)
+        encode_items(TEXTS, Broken(), 3)
 
 
 def test_names_and_paths(encoders, tmp_path):
