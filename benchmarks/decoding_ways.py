@@ -17,7 +17,7 @@ import yaml
 
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import DecodingSettings
-from recbole_lcrec.decoding import Beams, Prompts, Ranker, SharedReader, Trie, beam_search
+from recbole_lcrec.decoding import Beams, PromptBatch, Ranker, SharedReader, Trie, beam_search
 
 __all__ = [
     "FLOOR",
@@ -87,7 +87,7 @@ def floor(model: Any, rows: Rows, batch: int) -> None:
     """
     with torch.no_grad():
         for numbers in by_length(rows, batch):
-            prompts = Prompts.of([rows[number] for number in numbers], model.device)
+            prompts = PromptBatch.of([rows[number] for number in numbers], model.device)
             states = model.model(input_ids=prompts.ids, use_cache=False).last_hidden_state
             model.lm_head(prompts.last(states))
 
@@ -96,7 +96,7 @@ def searched(reader: SharedReader, rows: Rows, trie: Trie, beam_size: int, norma
     """The package's search, in batches of so many users, on the trie's device."""
     batches, parts = by_length(rows, batch), []
     for numbers in batches:
-        prompts = Prompts.of([rows[number] for number in numbers], trie.device)
+        prompts = PromptBatch.of([rows[number] for number in numbers], trie.device)
         beams = beam_search(reader, prompts, trie, beam_size, normalizer)
         parts.append((beams.items.cpu().numpy(), beams.log_probs.cpu().numpy()))
     return _in_order(batches, parts)

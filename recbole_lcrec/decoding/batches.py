@@ -1,7 +1,6 @@
-"""Users in batches of so many tokens, fewer of them when memory runs out.
+"""Group users into batches by token budget, and split batches further when memory runs out.
 
-Knows lengths and a budget. Refuses to know what is done with a batch. Whatever happens, every user is served in full:
-a lack of memory makes batches smaller, never the search.
+Running out of memory makes batches smaller; it never changes the beam size or drops a user.
 """
 
 from __future__ import annotations
@@ -17,23 +16,24 @@ import torch
 from recbole_lcrec.runtime.errors import RunAborted
 from recbole_lcrec.runtime.memory import is_out_of_memory
 
-__all__ = ["Parts", "plan_batches", "work_through"]
+__all__ = ["BatchBackoff", "plan_batches", "run_batches"]
 
 
 def plan_batches(
     lengths: Sequence[int] | np.ndarray, extra: int, max_tokens: int, per_user: int = 1
 ) -> list[np.ndarray]:
-    """Parts users into batches of like length.
+    """Group users with prompts of similar length.
 
     Args:
         lengths: tokens of each user's longest prompt [B].
-        extra: further tokens of each prompt, those of its branches.
-        max_tokens: prompts of a batch x (the longest + ``extra``) at most; one user at least.
-        per_user: prompts of each user.
+        extra: branch tokens that are read after each prompt.
+        max_tokens: token budget of a batch: its prompts times (longest prompt + ``extra``). A batch has at least one
+            user, whatever the budget.
+        per_user: prompts per user.
 
     Returns:
-        The numbers of the users of each batch; each user is in one. The longest come first, so that a lack of memory
-        shows at once.
+        Positions in ``lengths`` of each batch's users; every user is in exactly one batch. The longest prompts come
+        first, so that a lack of memory shows early.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     batches, start = [], 0
@@ -45,52 +45,58 @@ def plan_batches(
 
 
 @dataclass
-class Parts:
-    """Into how many parts a process divides its batches, because memory did not suffice for whole ones.
+class BatchBackoff:
+    """How far a process splits its batches because whole ones did not fit in memory.
 
-    It is kept from call to call, so that a lack of memory is met once. Which batches there are does not depend on it:
-    processes that share them out must agree.
+    It is kept between calls, so that a process runs out of memory only once. Planned batches do not depend on it,
+    because all processes of a run must plan the same ones.
+
+    Attributes:
+        divisor: each planned batch is split into this many parts.
     """
 
-    count: int = 1
+    divisor: int = 1
 
 
-def work_through(batches: Sequence[np.ndarray], work: Callable[[np.ndarray], None], parts: Parts | None = None) -> None:
-    """Works on every batch; when memory does not suffice for one, on it and all after it in halves.
+def run_batches(
+    batches: Sequence[np.ndarray], work: Callable[[np.ndarray], None], backoff: BatchBackoff | None = None
+) -> None:
+    """Call ``work`` on every batch; when one does not fit in memory, halve it and all later ones and try again.
 
     Args:
-        batches: numbers of users.
-        work: does all that is to be done for some users; called again for those it failed on.
-        parts: what earlier calls found out; is doubled when memory does not suffice.
+        batches: positions of users.
+        work: processes some users; called again with fewer of them if it runs out of memory.
+        backoff: the splitting that earlier calls found necessary; updated in place.
 
     Raises:
-        RunAborted: memory does not suffice for one user.
+        RunAborted: a single user does not fit in memory.
     """
-    parts = parts or Parts()
-    pending = _divided(batches, parts.count)
+    backoff = backoff or BatchBackoff()
+    pending = _split(batches, backoff.divisor)
     while pending:
         batch = pending.popleft()
         if _fits(batch, work):
             continue
         if len(batch) == 1:
             raise RunAborted(
-                "memory does not suffice to decode a single user: free some, lower MAX_ITEM_LIST_LENGTH or "
-                "decoding_beam_size, set decoding_exact=False, which widens the beam, or load the model in bf16 "
-                "(tuning_precision)"
+                "not enough memory to decode a single user: free memory, lower MAX_ITEM_LIST_LENGTH or "
+                "decoding_beam_size, set decoding_exact=False, which otherwise widens the beam, or load the model in "
+                "bf16 (tuning_precision)"
             )
         getLogger().warning(
-            f"Not enough memory to decode {len(batch)} users at once, so batches are halved, with as many beams as "
-            "before; a lower decoding_max_tokens saves the trial"
+            f"Not enough memory to decode {len(batch)} users at once: halving the batches, with the same beam size; "
+            "lower decoding_max_tokens to avoid the failed attempt"
         )
-        parts.count *= 2
-        pending = _divided((batch, *pending), 2)
+        backoff.divisor *= 2
+        pending = _split((batch, *pending), 2)
 
 
-def _divided(batches: Iterable[np.ndarray], parts: int) -> deque[np.ndarray]:
-    return deque(part for batch in batches for part in np.array_split(batch, parts) if len(part))
+def _split(batches: Iterable[np.ndarray], divisor: int) -> deque[np.ndarray]:
+    return deque(part for batch in batches for part in np.array_split(batch, divisor) if len(part))
 
 
 def _fits(batch: np.ndarray, work: Callable[[np.ndarray], None]) -> bool:
+    """Call ``work``; return False if it ran out of memory."""
     try:
         work(batch)
     except (MemoryError, RuntimeError) as err:
@@ -99,5 +105,5 @@ def _fits(batch: np.ndarray, work: Callable[[np.ndarray], None]) -> bool:
     else:
         return True
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # here and not above: the error holds on to what the failed call had made
+        torch.cuda.empty_cache()  # outside the handler: the error's traceback holds tensors of the failed call
     return False

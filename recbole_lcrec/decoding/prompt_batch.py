@@ -1,7 +1,4 @@
-"""Prompts of unequal length as one batch.
-
-Knows token ids. Refuses to know models and what the prompts ask for.
-"""
+"""A batch of prompts of unequal length."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Prompts"]
+__all__ = ["PromptBatch"]
 
 
 @dataclass(frozen=True, eq=False)
-class Prompts:
-    """R prompts, padded on the right: what pads comes after all that a causal model may look at, so needs no mask.
+class PromptBatch:
+    """R prompts, padded on the right. A causal model never attends to later tokens, so the padding needs no mask.
 
     Attributes:
         ids: token ids [R, L], int64, 0 where padded.
@@ -27,15 +24,15 @@ class Prompts:
     lengths: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Prompts:
-        """Lays rows of token ids out as one batch.
+    def of(cls, rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> PromptBatch:
+        """Build a batch from rows of token ids.
 
         Raises:
             ValueError: there is no row, or a row is empty.
         """
         lengths = [len(row) for row in rows]
         if not lengths or min(lengths) < 1:
-            raise ValueError(f"prompts of {lengths} tokens: there must be a prompt, and each needs a token")
+            raise ValueError(f"prompts of {lengths} tokens: give at least one prompt, each with at least one token")
         ids = torch.zeros((len(rows), max(lengths)), dtype=torch.int64)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = torch.as_tensor(row, dtype=torch.int64)
@@ -45,23 +42,23 @@ class Prompts:
         return len(self.lengths)
 
     def n_common(self) -> int:
-        """How many leading tokens all prompts share, at most one fewer than the shortest has.
+        """Return how many leading tokens all prompts share, at most one fewer than the shortest prompt has.
 
-        They are the words of a template before the first user's own token, so they need to be read only once.
+        These are the template's words before the first user-specific token, so they can be read once for all prompts.
         """
         shortest = int(self.lengths.min())
         same = (self.ids[:, : shortest - 1] == self.ids[:1, : shortest - 1]).all(dim=0)
         return int(same.long().cumprod(dim=0).sum())
 
     def last(self, states: Tensor, start: int = 0) -> Tensor:
-        """The state of each prompt's last token.
+        """Return the state of each prompt's last token.
 
         Args:
-            states: of the tokens from ``start`` on [R, L - start, D].
-            start: the first of them.
+            states: states of the tokens from ``start`` on [R, L - start, D].
+            start: position of the first token that has a state.
 
         Returns:
-            [R, 1, D].
+            States [R, 1, D].
         """
         places = (self.lengths - 1 - start).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
         return states.gather(1, places)

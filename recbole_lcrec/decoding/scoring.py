@@ -1,7 +1,6 @@
-"""Log-probabilities of given items by teacher forcing, all of a user's in one pass.
+"""Score given items by teacher forcing, all candidates of a user in one pass.
 
-Knows how to walk the part of the trie that a user's candidates span: a prefix that several of them share is read once.
-Refuses to know which candidates are asked for and why (sampled evaluation, re-ranking), and searches nothing.
+A prefix that several candidates share is read once.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_lcrec.decoding.candidate_trie import span
+from recbole_lcrec.decoding.candidate_trie import CandidateTrie
 from recbole_lcrec.decoding.next_tokens import require_normalizer
-from recbole_lcrec.decoding.prompt_batch import Prompts
+from recbole_lcrec.decoding.prompt_batch import PromptBatch
 from recbole_lcrec.decoding.readers.base import Reader
 from recbole_lcrec.decoding.trie import Trie
 
@@ -19,25 +18,25 @@ __all__ = ["score_items"]
 
 
 def score_items(
-    reader: Reader, prompts: Prompts, trie: Trie, items: Tensor, normalizer: str = "full", n_templates: int = 1
+    reader: Reader, prompts: PromptBatch, trie: Trie, items: Tensor, normalizer: str = "full", n_templates: int = 1
 ) -> Tensor:
-    """Scores given items of each user, with the same scores as ``beam_search``.
+    """Score given items of each user; the scores equal those of :func:`beam_search`.
 
     Args:
         reader: the language model.
-        prompts: R = B x ``n_templates`` prompts, those of a user next to each other.
-        trie: the N existing items, on the prompts' device.
-        items: item rows to score [B, C], int64, from 0 to N - 1; -1 is padding. An item may come twice.
-        normalizer: ``full`` or ``legal``, as in ``beam_search``.
+        prompts: R = B x ``n_templates`` prompts; a user's prompts are adjacent.
+        trie: the N allowed items, on the prompts' device.
+        items: item rows to score [B, C], int64; -1 is padding. An item may occur twice.
+        normalizer: ``full`` or ``legal``, as in :func:`beam_search`.
         n_templates: prompts per user; their scores are added.
 
     Returns:
         Log-probabilities [B, C], float32, nats; minus infinity for padding.
 
     Raises:
-        ValueError: if shapes do not fit, the normaliser is unknown, an item does not exist, a prompt is too long for
-            the model, or the model lacks an index token.
-        RuntimeError: if a logit is not finite.
+        ValueError: shapes do not match, the normaliser is unknown, an item does not exist or is not allowed, a prompt
+            is too long for the model, or the model lacks an index token.
+        RuntimeError: a logit is not finite.
     """
     require_normalizer(normalizer)
     if n_templates < 1:
@@ -45,33 +44,33 @@ def score_items(
     n_users = len(prompts) // n_templates
     if items.ndim != 2 or items.shape[0] * n_templates != len(prompts) or items.shape[1] == 0:
         raise ValueError(
-            f"items: shape {list(items.shape)}; must be [B, C] for the {len(prompts)} prompts, {n_templates} of a user"
+            f"items: shape {list(items.shape)}; must be [B, C] for the {len(prompts)} prompts, {n_templates} per user"
         )
-    spanned = span(trie, items)
+    candidates = CandidateTrie.of(trie, items)
     reader.check(int(prompts.lengths.max()), trie.n_levels - 1, trie.max_token)
     with torch.no_grad():
-        branches, states = reader.read(prompts, sum(nodes.shape[1] for nodes in spanned.nodes[:-1]))
-        parents_of = torch.zeros((n_users, 1), dtype=torch.int64, device=items.device)  # the root
+        branches, states = reader.read(prompts, sum(nodes.shape[1] for nodes in candidates.nodes[:-1]))
+        parent_nodes = torch.zeros((n_users, 1), dtype=torch.int64, device=items.device)  # the root
         scores = torch.zeros((n_users, 1), dtype=torch.float32, device=items.device)
         for level in range(trie.n_levels):
-            nodes, parents = spanned.nodes[level], spanned.parents[level]
-            candidates = trie.children(parents_of, level)
-            among = trie.level_tokens(level) if normalizer == "legal" else None
+            nodes, parents = candidates.nodes[level], candidates.parents[level]
+            children = trie.children(parent_nodes, level)
+            level_tokens = trie.level_tokens(level) if normalizer == "legal" else None
             steps = reader.log_probs(
                 states,
-                candidates.tokens.repeat_interleave(n_templates, dim=0),
-                candidates.legal.repeat_interleave(n_templates, dim=0),
-                among,
+                children.tokens.repeat_interleave(n_templates, dim=0),
+                children.legal.repeat_interleave(n_templates, dim=0),
+                level_tokens,
             )
             steps = steps.unflatten(0, (n_users, n_templates)).sum(1)
-            # a child stands as far from its parent's first child as in the numbering of nodes
-            places = nodes - candidates.nodes[..., 0].gather(1, parents)
-            wanted = parents * steps.shape[-1] + places.clamp(0, steps.shape[-1] - 1)
-            scores = scores.gather(1, parents) + steps.flatten(1).gather(1, wanted)
-            parents_of = nodes
+            # children of a node are numbered consecutively, so a child's column is its distance to the first one
+            columns = nodes - children.nodes[..., 0].gather(1, parents)
+            positions = parents * steps.shape[-1] + columns.clamp(0, steps.shape[-1] - 1)
+            scores = scores.gather(1, parents) + steps.flatten(1).gather(1, positions)
+            parent_nodes = nodes
             if level < trie.n_levels - 1:
                 states = branches.extend(
-                    spanned.tokens[level].repeat_interleave(n_templates, dim=0),
+                    candidates.tokens[level].repeat_interleave(n_templates, dim=0),
                     parents.repeat_interleave(n_templates, dim=0),
                 )
-        return scores.gather(1, spanned.leaf_of_candidate).masked_fill(~spanned.present, -torch.inf)
+        return scores.gather(1, candidates.leaf_of_candidate).masked_fill(~candidates.present, -torch.inf)

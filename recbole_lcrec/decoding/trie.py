@@ -1,7 +1,6 @@
-"""The prefix tree of all item indices, held as flat arrays.
+"""The prefix tree of all item indices, stored as flat arrays.
 
-Knows token ids and item rows, which token may follow which prefix, and which prefixes lie on an item's path. A step of
-the search gets the children of many nodes by one gather. Refuses to know the language model, scores, beams and users.
+One step of the search gets the children of many nodes with one gather.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from torch import Tensor
 
 from recbole_lcrec.decoding.trie_input import MAX_INT32, allowed_mask, checked_token_ids, lexicographic_order
 
-__all__ = ["Candidates", "Trie"]
+__all__ = ["Children", "Trie"]
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
-    """The children of nodes [B, M], padded to F, the largest number of children at that level.
+class Children:
+    """The children of nodes [B, M], padded to F, the largest number of children of a node at that level.
 
     Attributes:
         nodes: child nodes [B, M, F], int64. Padded entries repeat the node's last child.
         tokens: the token that leads to each child [B, M, F], int64, never below 0, ascending along F where legal.
-        legal: whether an entry is a child at all [B, M, F], bool.
+        legal: whether an entry is a child, not padding [B, M, F], bool.
     """
 
     nodes: Tensor
@@ -39,22 +38,22 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """All legal prefixes of N item indices of H tokens each (paper III-D2), built once.
+    """All prefixes of N item indices of H tokens each (paper III-D2).
 
     Nodes are numbered level by level, and within a level in the lexicographic order of their prefixes: the root is
-    node 0, the children of a node are neighbours with ascending tokens, and the last N nodes are the leaves. So the
-    ancestors of ascending leaves ascend, too. Every node above the leaves has a child, since all indices are H tokens
-    long. Memory is linear in the number of nodes, whatever the size of the vocabulary.
+    node 0, the children of a node are adjacent with ascending tokens, and the last N nodes are the leaves. So the
+    ancestors of ascending leaves ascend, too. Every inner node has a child, since all indices have H tokens. Memory is
+    linear in the number of nodes, whatever the size of the vocabulary.
 
     Attributes:
         first_child: the first child of each node [n_nodes], int32; 0 for leaves.
-        n_children: how many children each node has [n_nodes], int32; 0 for leaves.
+        n_children: the number of children of each node [n_nodes], int32; 0 for leaves.
         token: the token that leads to each node [n_nodes], int32; -1 for the root.
-        parent: the node above each node [n_nodes], int32; -1 for the root.
-        n_leaves: how many leaves lie below each node [n_nodes], int32; 1 for a leaf.
+        parent: the parent of each node [n_nodes], int32; -1 for the root.
+        n_leaves: the number of leaves below each node [n_nodes], int32; 1 for a leaf.
         leaf_items: the item row of each leaf in node order [N], int64, distinct.
-        leaf_of_item: the leaf of each item row [n_rows], int32; -1 for a row that a restriction has left out.
-        tokens_below: for each level 0..H-1 the distinct tokens that lead out of it, int64, ascending; H tensors.
+        leaf_of_item: the leaf of each item row [n_rows], int32; -1 for a row that :meth:`restricted` has removed.
+        tokens_below: for each level 0..H-1 the distinct tokens that lead to its children, int64, ascending; H tensors.
         level_offsets: the first node of each level 0..H, then n_nodes; H + 2 numbers.
         max_children: the largest number of children of a node at each level 0..H-1; H numbers.
         max_token: the largest token id.
@@ -74,17 +73,17 @@ class Trie:
 
     @classmethod
     def from_token_ids(cls, item_token_ids: npt.ArrayLike) -> Trie:
-        """Builds the trie: one sort of the rows, then a comparison of neighbours.
+        """Build the trie: sort the rows once, then compare neighbours.
 
         Args:
-            item_token_ids: the token ids of each item's index [N, H], integers; the row is the item.
+            item_token_ids: token ids of each item's index [N, H], integers; the row number is the item row.
 
         Returns:
             The trie, on the CPU.
 
         Raises:
-            ValueError: if the array is not two-dimensional, empty, not of integers, or holds an id below 0 or beyond
-                int32; if two items have the same index; or if there are more nodes than int32 can number.
+            ValueError: the array is not two-dimensional, is empty, is not of integers, or holds an id below 0 or above
+                int32; two items have the same index; or there are more nodes than int32 can number.
         """
         ids = checked_token_ids(item_token_ids)
         order = lexicographic_order(ids)
@@ -101,8 +100,8 @@ class Trie:
             twin = int(np.argmin(fresh))
             raise ValueError(
                 f"item_token_ids: items {order[twin - 1]} and {order[twin]} have the same index "
-                f"{ids[order[twin]].tolist()} ({len(ids) - len(starts)} such rows in all); solve the conflicts of the "
-                "item index first"
+                f"{ids[order[twin]].tolist()} ({len(ids) - len(starts)} such rows in total); resolve the conflicts of "
+                "the item index first"
             )
         return cls.from_levels(tokens, n_children, torch.from_numpy(order.astype(np.int64, copy=False)), len(ids))
 
@@ -110,28 +109,28 @@ class Trie:
     def from_levels(
         cls, tokens: Sequence[Tensor], n_children: Sequence[Tensor], leaf_items: Tensor, n_rows: int
     ) -> Trie:
-        """Builds the trie from the least that describes one; what else it holds follows from that.
+        """Build the trie from a minimal description; all other arrays are derived from it.
 
         Args:
             tokens: for each level 1..H the token that leads to each of its nodes, int32.
-            n_children: for each level 0..H-1 how many children each of its nodes has, int32, at least 1.
+            n_children: for each level 0..H-1 the number of children of each of its nodes, int32, at least 1.
             leaf_items: the item row of each leaf [N], int64, distinct, from 0 to ``n_rows`` - 1.
-            n_rows: how many item rows there are, in the trie or not.
+            n_rows: number of item rows, whether or not they are in the trie.
 
         Returns:
-            The trie, on the arrays' device; what they say is not checked.
+            The trie, on the arrays' device. The arrays are not checked.
 
         Raises:
-            ValueError: if there are more nodes than int32 can number.
+            ValueError: there are more nodes than int32 can number.
         """
         offsets = tuple(accumulate([0, 1, *map(len, tokens)]))
         if offsets[-1] > MAX_INT32:
-            raise ValueError(f"{offsets[-1]} trie nodes; at most {MAX_INT32} can be numbered, use fewer items")
+            raise ValueError(f"{offsets[-1]} trie nodes; at most {MAX_INT32} are supported, use fewer items")
         n_leaves = [torch.ones_like(tokens[-1])]
         for counts in reversed(n_children):
             n_leaves.append(_sums(n_leaves[-1], counts))
         root, no_children = tokens[0].new_full((1,), -1), torch.zeros_like(tokens[-1])
-        inner = torch.cat([*n_children])  # numbered level by level, so the places of children are running sums
+        inner = torch.cat([*n_children])  # numbered level by level, so first children are running sums
         nodes = torch.arange(offsets[-1], dtype=torch.int32, device=root.device)
         leaf_of_item = root.new_full((n_rows,), -1)
         leaf_of_item[leaf_items] = nodes[offsets[-2] :]
@@ -171,52 +170,52 @@ class Trie:
         return self.token.device
 
     def level_size(self, level: int) -> int:
-        """The number of distinct prefixes of ``level`` tokens: 1 at level 0, N at level H."""
+        """Return the number of distinct prefixes of ``level`` tokens: 1 at level 0, N at level H."""
         return self.level_offsets[level + 1] - self.level_offsets[level]
 
     def level_tokens(self, level: int) -> Tensor:
-        """The distinct tokens that lead from any node of a level 0..H-1 to a child, int64, ascending.
+        """Return the distinct tokens that lead from any node of a level 0..H-1 to a child, int64, ascending.
 
         Raises:
-            ValueError: if the level has no children or does not exist.
+            ValueError: the level has no children or does not exist.
         """
         self._check_inner(level)
         return self.tokens_below[level]
 
-    def children(self, nodes: Tensor, level: int) -> Candidates:
-        """The padded children of nodes of one level, by one gather.
+    def children(self, nodes: Tensor, level: int) -> Children:
+        """Return the padded children of nodes of one level.
 
         Args:
             nodes: nodes [B, M] of the given level, int64, on the trie's device.
             level: their level, 0 (the root) to H - 1.
 
         Returns:
-            Candidates [B, M, F] with F = ``max_children[level]``.
+            Children [B, M, F] with F = ``max_children[level]``.
 
         Raises:
-            ValueError: if the level has no children or does not exist.
+            ValueError: the level has no children or does not exist.
         """
         self._check_inner(level)
         step = torch.arange(self.max_children[level], dtype=torch.int32, device=self.device)
         counts = self.n_children[nodes].unsqueeze(-1)
         child = (self.first_child[nodes].unsqueeze(-1) + torch.minimum(step, counts - 1)).long()
-        return Candidates(nodes=child, tokens=self.token[child].long(), legal=step < counts)
+        return Children(nodes=child, tokens=self.token[child].long(), legal=step < counts)
 
     def items(self, leaves: Tensor) -> Tensor:
-        """The item rows of leaf nodes; any shape, int64."""
+        """Return the item rows of leaf nodes; any shape, int64."""
         return self.leaf_items[leaves - self.level_offsets[self.n_levels]]
 
     def leaves(self, items: Tensor) -> Tensor:
-        """The leaf nodes of item rows, the inverse of ``items``.
+        """Return the leaf nodes of item rows, the inverse of :meth:`items`.
 
         Args:
             items: item rows, any shape, int64, on the trie's device; -1 is padding.
 
         Returns:
-            The leaves, same shape, int64; -1 for padding and for rows that a restriction has left out.
+            Leaves of the same shape, int64; -1 for padding and for rows that :meth:`restricted` has removed.
 
         Raises:
-            ValueError: if a row does not exist.
+            ValueError: an item row does not exist.
         """
         if items.numel():
             low, high = (int(bound) for bound in torch.aminmax(items))
@@ -226,35 +225,42 @@ class Trie:
         return self.leaf_of_item[items.clamp(min=0)].long().masked_fill_(items < 0, -1)
 
     def ancestors(self, leaves: Tensor) -> Tensor:
-        """The nodes of levels 1..H above leaves [...], themselves included: [..., H], int64; -1 throughout for -1."""
+        """Return the nodes on the paths from level 1 to leaves [...], the leaves included.
+
+        Args:
+            leaves: leaf nodes of any shape [...], int64; -1 is padding.
+
+        Returns:
+            Nodes [..., H], int64; all -1 for padding.
+        """
         path = [leaves]
         for _ in range(self.n_levels - 1):
             path.append(self.parent[path[-1].clamp(min=0)].long())
         return torch.stack(path[::-1], dim=-1).masked_fill_(leaves.unsqueeze(-1) < 0, -1)
 
     def paths(self, items: Tensor) -> Tensor:
-        """The nodes of levels 1..H on the paths of item rows [...]: [..., H], int64; -1 and errors as in ``leaves``."""
+        """Return the nodes of levels 1..H on the paths of item rows [...] as [..., H]; see :meth:`leaves`."""
         return self.ancestors(self.leaves(items))
 
     def restricted(self, allowed: npt.ArrayLike | Tensor) -> Trie:
-        """The trie of some of its items alone, whose rows keep their numbers. Nothing is sorted again.
+        """Return the trie of some of its items. Item rows keep their numbers, and nothing is sorted again.
 
         Args:
-            allowed: a bool mask over all ``n_rows`` item rows, or the allowed rows, integers, in any order.
+            allowed: a bool mask over all ``n_rows`` item rows, or the allowed rows as integers in any order.
 
         Returns:
-            A new trie on the same device with ``n_items`` allowed items and the same ``n_rows``.
+            A new trie on the same device, with the same ``n_rows``.
 
         Raises:
-            ValueError: if nothing is allowed, a mask is of another length, a row does not exist, or an earlier
-                restriction has left it out.
+            ValueError: nothing is allowed, a mask has the wrong length, or an item row does not exist or was removed
+                by an earlier restriction.
         """
         kept = allowed_mask(allowed, self.n_rows).to(self.device)
         missing = kept & (self.leaf_of_item < 0)
         if missing.any():
             raise ValueError(
-                f"allowed: item row {int(missing.nonzero()[0])} is not in this trie ({int(missing.sum())} such rows), "
-                "which an earlier restriction has left it out of; restrict the trie of all items instead"
+                f"allowed: item row {int(missing.nonzero()[0])} is not in this trie ({int(missing.sum())} such rows) "
+                "because of an earlier restriction; restrict the trie of all items instead"
             )
         survives = kept[self.leaf_items]
         leaf_items, tokens, n_children = self.leaf_items[survives], [], []
@@ -266,7 +272,7 @@ class Trie:
         return Trie.from_levels(tokens[::-1], n_children[::-1], leaf_items, self.n_rows)
 
     def to(self, device: torch.device | str) -> Trie:
-        """The same trie with its arrays on another device."""
+        """Return the same trie with its arrays on another device."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         moved: dict[str, Any] = {name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)}
         return dataclasses.replace(self, **moved, tokens_below=tuple(ids.to(device) for ids in self.tokens_below))
@@ -280,18 +286,18 @@ class Trie:
 
 
 def _ends(counts: Tensor) -> Tensor:
-    """Where each of consecutive runs of the given lengths ends, int32."""
+    """Return the end of each of consecutive runs of the given lengths, int32."""
     return counts.cumsum(0, dtype=torch.int32)
 
 
 def _sums(values: Tensor, counts: Tensor) -> Tensor:
-    """The sums of consecutive runs of int32 values; every run has at least one."""
+    """Return the sums of consecutive runs of int32 values; every run has at least one value."""
     totals = values.cumsum(0, dtype=torch.int32)[_ends(counts).long() - 1]
     return torch.diff(totals, prepend=totals.new_zeros(1))
 
 
 def _distinct(tokens: Tensor) -> Tensor:
-    """Distinct values, int64, ascending; by marks rather than a sort where they lie densely, as index tokens do."""
+    """Return the distinct values, int64, ascending; dense values, as index tokens are, need no sort."""
     low, high = (int(bound) for bound in torch.aminmax(tokens))
     if high - low >= 8 * len(tokens) + 4096:
         return torch.unique(tokens).long()

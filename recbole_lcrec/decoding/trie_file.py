@@ -1,7 +1,6 @@
-"""A trie on disk: one safetensors file that says what it was made from.
+"""Save and load a trie as one safetensors file with a fingerprint of what it was built from.
 
-Knows the file's form, and what a whole one must hold. Refuses to know item indices and tokenizers: the caller reduces
-both to a fingerprint, and a trie of another fingerprint is never handed out.
+The caller computes the fingerprint of the item index and the tokenizer; a trie with another fingerprint is not loaded.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ _Arrays = dict[str, npt.NDArray[np.int32]]
 
 
 def save_trie(trie: Trie, path: Path, fingerprint: str) -> None:
-    """Writes a trie beside its place and renames it, so that nobody ever reads half of it.
+    """Write a trie to a temporary file and rename it, so that a partial file is never read.
 
-    The file holds what :meth:`Trie.from_levels` takes, about 12 bytes for each item and 8 for each inner node.
+    The file holds the arguments of :meth:`Trie.from_levels`, about 12 bytes for each item and 8 for each inner node.
 
     Args:
         trie: the trie, on any device.
         path: the file; its folder must exist.
-        fingerprint: what tells the item index and its token ids from others.
+        fingerprint: identifies the item index and its token ids.
 
     Raises:
-        OSError, safetensors.SafetensorError: the file cannot be written; an older one stays as it was.
+        OSError, safetensors.SafetensorError: the file cannot be written; an existing one is unchanged.
     """
     inner = trie.level_offsets[trie.n_levels]
     arrays = {
@@ -53,7 +52,7 @@ def save_trie(trie: Trie, path: Path, fingerprint: str) -> None:
     offsets, n_rows = list(trie.level_offsets), trie.n_rows
     about = {"version": _VERSION, "fingerprint": fingerprint, "n_rows": n_rows, "level_offsets": offsets}
     about["digest"] = _digest(arrays, offsets, n_rows)
-    metadata = {_KEY: json.dumps(about)}  # several entries have no fixed order
+    metadata = {_KEY: json.dumps(about)}  # one entry: safetensors does not write several in a fixed order
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(arrays, temporary, metadata=metadata)
@@ -63,61 +62,62 @@ def save_trie(trie: Trie, path: Path, fingerprint: str) -> None:
 
 
 def load_trie(path: Path, fingerprint: str, rebuild: str = _REBUILD, put_back: str = _PUT_BACK) -> Trie:
-    """Reads a trie.
+    """Read a trie.
 
     Args:
         path: the file.
-        fingerprint: what tells the item index and its token ids from others now.
-        rebuild: what the caller tells to do about a file that is torn.
-        put_back: and about a whole one of another fingerprint, where building anew would make a mistake permanent.
+        fingerprint: identifies the current item index and its token ids.
+        rebuild: remedy in the error message for a damaged file.
+        put_back: remedy in the error message for an intact file with another fingerprint, where a rebuilt trie would
+            make a mistake permanent.
 
     Returns:
         The trie, on the CPU.
 
     Raises:
-        ValueError: the file is absent, torn, altered or no trie, or was made from another item index or other token
+        ValueError: the file is missing, damaged or not a trie, or was built from another item index or other token
             ids.
     """
     try:
         with safe_open(str(path), framework="numpy") as file:
             written = (file.metadata() or {}).get(_KEY)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, only a method
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as err:
         raise ValueError(f"{path} cannot be read as a saved trie ({err}); {rebuild}") from err
     if written is None:
-        raise ValueError(f"{path} is no saved trie; put the right file in its place")
+        raise ValueError(f"{path} is not a saved trie; replace it with the right file")
     try:
         about = json.loads(written)
         version, made_from = about["version"], about["fingerprint"]
         offsets, n_rows = [int(offset) for offset in about["level_offsets"]], int(about["n_rows"])
-        digest = about["digest"] if version == _VERSION else None  # form 1 had none
+        digest = about["digest"] if version == _VERSION else None  # version 1 had none
     except (KeyError, TypeError, ValueError) as err:
         raise ValueError(f"{path} does not say what it holds ({err!r}); {rebuild}") from err
-    if made_from != fingerprint:  # of any form, because a trie built anew would be of the wrong index
+    if made_from != fingerprint:  # checked first: a rebuilt trie would be of the wrong index
         raise ValueError(
-            f"the item index or the tokenizer has changed since this trie was saved: {path} was made from {made_from}, "
-            f"and now there is {fingerprint}; {put_back}"
+            f"the item index or the tokenizer has changed since this trie was saved: {path} was built from "
+            f"{made_from}, and the current fingerprint is {fingerprint}; {put_back}"
         )
     if version not in (_WITHOUT_DIGEST, _VERSION):
-        raise ValueError(f"{path} has form {version}, and this version reads {_VERSION}; {rebuild}")
+        raise ValueError(f"{path} has format version {version}, but this package reads version {_VERSION}; {rebuild}")
     problem = _problem(arrays, offsets, n_rows)
     if not problem and version == _VERSION and digest != _digest(arrays, offsets, n_rows):
-        problem = "its digest is of other content"
+        problem = "its digest does not match its content"
     if problem:
-        raise ValueError(f"{path} contradicts itself: {problem}; {rebuild}")
+        raise ValueError(f"{path} is inconsistent: {problem}; {rebuild}")
     return Trie.from_levels(
-        tokens=_cut(arrays["token"], [offset - 1 for offset in offsets[1:]]),
-        n_children=_cut(arrays["n_children"], offsets[:-1]),
+        tokens=_split_at(arrays["token"], [offset - 1 for offset in offsets[1:]]),
+        n_children=_split_at(arrays["n_children"], offsets[:-1]),
         leaf_items=torch.from_numpy(arrays["leaf_items"]).long(),
         n_rows=n_rows,
     )
 
 
 def _problem(arrays: _Arrays, offsets: list[int], n_rows: int) -> str | None:
-    """What is wrong with the arrays, or None; every check is one pass over them."""
+    """Return what is wrong with the arrays, or None; every check is one pass over them."""
     sizes = np.diff(offsets)
     if len(offsets) < 3 or offsets[:2] != [0, 1] or (sizes < 1).any():
-        return f"level offsets {offsets}"
+        return f"invalid level offsets {offsets}"
     lengths = {"token": offsets[-1] - 1, "n_children": offsets[-2], "leaf_items": int(sizes[-1])}
     if {name: (array.shape, array.dtype) for name, array in arrays.items()} != {
         name: ((length,), np.dtype(np.int32)) for name, length in lengths.items()
@@ -126,24 +126,24 @@ def _problem(arrays: _Arrays, offsets: list[int], n_rows: int) -> str | None:
     token, n_children, leaf_items = (arrays[name] for name in lengths)
     sums = np.add.reduceat(n_children, offsets[:-2], dtype=np.int64)
     if n_children.min() < 1 or (sums != sizes[1:]).any():
-        return "numbers of children do not add up to the next level's nodes"
+        return "the numbers of children do not add up to the nodes of the next level"
     runs = np.concatenate([[0], np.cumsum(n_children, dtype=np.int64)[:-1]])
     ascending = token[1:] > token[:-1]
     ascending[runs[1:] - 1] = True
     if token.min() < 0 or not ascending.all():
         return "the tokens of a node's children do not ascend"
     if leaf_items.min() < 0 or leaf_items.max() >= n_rows:
-        return f"item rows beyond {n_rows}"
+        return f"item rows are not all below {n_rows}"
     if (np.bincount(leaf_items, minlength=n_rows) > 1).any():
         return "an item has two leaves"
     return None
 
 
 def _digest(arrays: _Arrays, offsets: list[int], n_rows: int) -> str:
-    """Tells the content from all others; other items at the leaves make a trie as sound as the right one."""
+    """Return a digest of the content; swapped items at the leaves would pass all other checks."""
     return digest_of({"arrays": arrays, "level_offsets": offsets, "n_rows": n_rows})
 
 
-def _cut(array: npt.NDArray[np.int32], bounds: list[int]) -> list[torch.Tensor]:
-    """The parts of an array between neighbouring bounds."""
+def _split_at(array: npt.NDArray[np.int32], bounds: list[int]) -> list[torch.Tensor]:
+    """Return the parts of an array between consecutive bounds."""
     return [torch.from_numpy(array[start:end]) for start, end in pairwise(bounds)]

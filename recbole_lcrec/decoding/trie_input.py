@@ -1,7 +1,4 @@
-"""What callers hand to the trie: rows of token ids, and which items are allowed.
-
-Knows which arrays are acceptable and says what is wrong with others; puts rows in order. Refuses to know nodes.
-"""
+"""Check and sort the trie's input: rows of token ids, and the choice of allowed items."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ _MAX_INT64 = int(np.iinfo(np.int64).max)
 
 
 def checked_token_ids(item_token_ids: npt.ArrayLike) -> npt.NDArray[np.integer]:
-    """Token ids as an array [N, H] of integers from 0 to the largest int32.
+    """Return token ids as an array [N, H] of integers from 0 to the largest int32.
 
     Raises:
-        ValueError: if they are not.
+        ValueError: the shape, the dtype or a value is wrong.
     """
     ids = np.asarray(item_token_ids)
     if ids.ndim != 2 or 0 in ids.shape:
@@ -40,7 +37,10 @@ def checked_token_ids(item_token_ids: npt.ArrayLike) -> npt.NDArray[np.integer]:
 
 
 def lexicographic_order(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
-    """The stable order of rows [N, H]. Each row becomes one number where those fit, which sorts many times faster."""
+    """Return the stable lexicographic order of rows [N, H].
+
+    Where a row fits into one 64-bit number, rows are sorted as numbers, which is many times faster.
+    """
     bounds = [(int(column.min()), int(column.max())) for column in ids.T]
     if math.prod(high - low + 1 for low, high in bounds) > _MAX_INT64:
         return np.lexsort(ids.T[::-1])
@@ -53,10 +53,10 @@ def lexicographic_order(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
 
 
 def allowed_mask(allowed: npt.ArrayLike | Tensor, n_rows: int) -> Tensor:
-    """The allowed item rows as a bool mask [n_rows] on the CPU, from such a mask or from the rows themselves.
+    """Return the allowed item rows as a bool mask [n_rows] on the CPU, given a mask or a list of rows.
 
     Raises:
-        ValueError: if it is neither, a row does not exist, or nothing is allowed.
+        ValueError: the input is neither, an item row does not exist, or nothing is allowed.
     """
     given = allowed.cpu().numpy() if isinstance(allowed, Tensor) else np.asarray(allowed)
     if given.dtype == bool:

@@ -126,7 +126,7 @@ def test_memory_that_does_not_suffice_for_one_user(run: Path, capsys: Any, monke
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("recbole_lcrec.decoding.ranker.beam_search", lacking)
-    assert "memory does not suffice to decode a single user" in error_of([f"--run={run}", "--history=i1"], capsys)
+    assert "not enough memory to decode a single user" in error_of([f"--run={run}", "--history=i1"], capsys)
 
 
 def test_the_output_is_no_input_and_needs_a_folder(run: Path, users: Path, capsys: Any) -> None:

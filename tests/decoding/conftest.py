@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from recbole_lcrec.config.settings import DecodingSettings
-from recbole_lcrec.decoding import Beams, Prompts, Ranker, Trie, open_reader
+from recbole_lcrec.decoding import Beams, PromptBatch, Ranker, Trie, open_reader
 
 ROPE_CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "mistral": MistralConfig}
 ARCHITECTURES = (*ROPE_CONFIGS, "gpt2")
@@ -79,11 +79,13 @@ class Lab:
                 row[common] = 1 + (words[0][common] + (number > 0)) % (self.n_words - 1)
         return words
 
-    def prompts(self, *lengths: int, seed: int = 1, common: int = 0) -> Prompts:
+    def prompts(self, *lengths: int, seed: int = 1, common: int = 0) -> PromptBatch:
         """The same as a batch."""
-        return Prompts.of(self.rows(*lengths, seed=seed, common=common))
+        return PromptBatch.of(self.rows(*lengths, seed=seed, common=common))
 
-    def exhaustive(self, model: PreTrainedModel, prompts: Prompts | Rows, ids: Tensor, legal: bool = False) -> Tensor:
+    def exhaustive(
+        self, model: PreTrainedModel, prompts: PromptBatch | Rows, ids: Tensor, legal: bool = False
+    ) -> Tensor:
         """Log-probability of every item [N, H] after every prompt [R, N], by passes without cache, mask or padding.
 
         With ``legal``, the probabilities of the tokens that continue some item add up to 1, prefix by prefix.
@@ -110,9 +112,9 @@ def _continues(ids: Tensor, vocabulary: int) -> Tensor:
     return table
 
 
-def rows_of(prompts: Prompts | Rows) -> Rows:
+def rows_of(prompts: PromptBatch | Rows) -> Rows:
     """The tokens of each prompt."""
-    if isinstance(prompts, Prompts):
+    if isinstance(prompts, PromptBatch):
         return [ids[:length] for ids, length in zip(prompts.ids.tolist(), prompts.lengths.tolist(), strict=True)]
     return prompts
 
@@ -168,10 +170,10 @@ class Watched:
 
     def __init__(self, reader: Any, limit: int = 10**9, err: Callable[[], Exception] = MemoryError) -> None:
         self.reader, self.limit, self.err = reader, limit, err
-        self.read_batches: list[tuple[Prompts, int]] = []
+        self.read_batches: list[tuple[PromptBatch, int]] = []
         self.check, self.log_probs = reader.check, reader.log_probs
 
-    def read(self, prompts: Prompts, n_branch_tokens: int) -> Any:
+    def read(self, prompts: PromptBatch, n_branch_tokens: int) -> Any:
         branches, states = self.reader.read(prompts, n_branch_tokens)
         if len(prompts) * (int(prompts.lengths.max()) + n_branch_tokens) > self.limit:
             raise self.err()  # after work was done

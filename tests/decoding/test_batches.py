@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_lcrec.decoding.batches import plan_batches, work_through
+from recbole_lcrec.decoding.batches import plan_batches, run_batches
 
 LACKS: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory"),
@@ -54,14 +54,14 @@ def test_batches_are_halved_until_they_fit(lack: Callable[[], Exception], caplog
         served.extend(users.tolist())
 
     with caplog.at_level(logging.WARNING):
-        work_through([np.arange(10), np.arange(10, 17), np.array([17])], work)
+        run_batches([np.arange(10), np.arange(10, 17), np.array([17])], work)
     assert served == list(range(18))
     # 10 -> 5 + 5 with 7 -> 4 + 3; 5 -> 3 + 2 throughout, and all that is left with it
     assert tried == [10, 5, 3, 2, 3, 2, 2, 2, 2, 1, 1]
-    assert [record.message.split(",")[0] for record in caplog.records] == [
+    assert [record.message.split(":")[0] for record in caplog.records] == [
         f"Not enough memory to decode {count} users at once" for count in (10, 5)
     ]
-    assert "as many beams as before" in caplog.text and "decoding_max_tokens" in caplog.text
+    assert "with the same beam size" in caplog.text and "decoding_max_tokens" in caplog.text
 
 
 def test_a_lack_in_the_middle_neither_loses_nor_repeats_anyone() -> None:
@@ -74,7 +74,7 @@ def test_a_lack_in_the_middle_neither_loses_nor_repeats_anyone() -> None:
             raise MemoryError
         served.extend(made)
 
-    work_through([np.arange(8), np.arange(8, 16), np.arange(16, 24)], work)
+    run_batches([np.arange(8), np.arange(8, 16), np.arange(16, 24)], work)
     assert sorted(served) == list(range(24))
 
 
@@ -83,8 +83,8 @@ def test_a_user_who_does_not_fit_alone_is_an_error() -> None:
         if 5 in users:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(RuntimeError, match=r"does not suffice to decode a single user: .*decoding_beam_size"):
-        work_through([np.arange(3, 8)], work)
+    with pytest.raises(RuntimeError, match=r"not enough memory to decode a single user: .*decoding_beam_size"):
+        run_batches([np.arange(3, 8)], work)
 
 
 @pytest.mark.parametrize("err", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no")])
@@ -96,5 +96,5 @@ def test_other_errors_pass(err: Exception) -> None:
         raise err
 
     with pytest.raises(type(err), match=str(err)):
-        work_through([np.arange(4)], work)
+        run_batches([np.arange(4)], work)
     assert len(calls) == 1

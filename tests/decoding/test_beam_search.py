@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
-from recbole_lcrec.decoding.beam_search import _best
+from recbole_lcrec.decoding import PlainReader, PromptBatch, SharedReader, Trie, beam_search
+from recbole_lcrec.decoding.beam_search import _top_positions
 from recbole_lcrec.decoding.exclusion import excluded_nodes
 from tests.decoding.conftest import ARCHITECTURES, BACKENDS, TOLERANCE, Lab, assert_best, assert_ranks, rows_of
 
@@ -97,7 +97,7 @@ def test_neighbours_and_padding_in_the_batch_do_not_matter(lab: Lab, architectur
     prompts = lab.prompts(11, 2, 7, 20, 1, 5, 13, 3)
     together = beam_search(reader, prompts, trie, 8)
     for user, row in enumerate(rows_of(prompts)):
-        alone = beam_search(reader, Prompts.of([row]), trie, 8)
+        alone = beam_search(reader, PromptBatch.of([row]), trie, 8)
         assert alone.items[0].tolist() == together.items[user].tolist()
         torch.testing.assert_close(alone.log_probs[0], together.log_probs[user], **TOLERANCE)
 
@@ -139,7 +139,7 @@ def test_best_is_a_stable_descending_sort() -> None:
     scores[0] = torch.randn(33, generator=generator) * 1e30
     for count in (1, 7, 33):
         expected = scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
-        assert _best(scores, count).equal(expected)
+        assert _top_positions(scores, count).equal(expected)
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -241,14 +241,17 @@ def test_logits_that_are_no_numbers_are_an_error(
     ("changed", "message"),
     [
         ({"beam_size": 0}, "beam_size=0"),
-        ({"trie": Trie.from_token_ids([[40, 80]])}, "index token 80 is not among the model's 80 tokens; resize"),
+        (
+            {"trie": Trie.from_token_ids([[40, 80]])},
+            "index token 80 is outside the model's vocabulary of 80",
+        ),
         ({"trie": Trie.from_token_ids([[40, 50]]).to("meta")}, "the trie is on meta"),
-        ({"n_templates": 2}, "1 prompts cannot be n_templates=2 of each user"),
+        ({"n_templates": 2}, "1 prompts cannot be split into n_templates=2 per user"),
         ({"n_templates": 0}, "n_templates=0"),
         ({"normalizer": "half"}, "normalizer='half': must be one of full, legal"),
         (
             {"excluded": excluded_nodes(Trie.from_token_ids([[40]]), torch.tensor([[0]]))},
-            "excluded: these are nodes of another trie",
+            "excluded: the nodes belong to another trie",
         ),
     ],
 )
@@ -256,7 +259,7 @@ def test_logits_that_are_no_numbers_are_an_error(
 def test_bad_input_is_named(lab: Lab, reader: Any, changed: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
         "reader": reader(lab.model("llama")),
-        "prompts": Prompts.of([[1, 2, 3]]),
+        "prompts": PromptBatch.of([[1, 2, 3]]),
         "trie": Trie.from_token_ids([[40, 50], [40, 51]]),
         "beam_size": 2,
     }

@@ -1,4 +1,4 @@
-"""The span of candidates against their sets of prefixes."""
+"""The candidate trie, compared with sets of prefixes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_lcrec.decoding.candidate_trie import span
+from recbole_lcrec.decoding.candidate_trie import CandidateTrie
 from recbole_lcrec.decoding.trie import Trie
 from tests.decoding.catalogues import Ids, Prefixes, catalogues
 
@@ -20,9 +20,9 @@ def test_each_prefix_of_a_users_candidates_is_held_once(ids: Ids, data: st.DataO
     width = data.draw(st.integers(1, 12))
     item = st.sampled_from([-1, *sorted(kept)])
     users = data.draw(st.lists(st.lists(item, min_size=width, max_size=width), min_size=1, max_size=4))
-    found = span(trie, torch.tensor(users))
+    found = CandidateTrie.of(trie, torch.tensor(users))
     assert found.present.tolist() == [[candidate >= 0 for candidate in user] for user in users]
-    spelt: list[list[tuple[int, ...]]] = [[()] for _ in users]
+    prefixes_of_user: list[list[tuple[int, ...]]] = [[()] for _ in users]
     for level in range(1, trie.n_levels + 1):
         tokens, parents, valid = found.tokens[level - 1], found.parents[level - 1], found.valid[level - 1]
         expected = [sorted({prefixes.rows[c][:level] for c in user if c >= 0}) for user in users]
@@ -34,16 +34,16 @@ def test_each_prefix_of_a_users_candidates_is_held_once(ids: Ids, data: st.DataO
         for user, own in enumerate(expected):
             assert valid[user].tolist() == [place < len(own) for place in range(valid.shape[1])]
             steps = zip(parents[user, : len(own)].tolist(), tokens[user, : len(own)].tolist(), strict=True)
-            assert [(*spelt[user][parent], token) for parent, token in steps] == own
-            spelt[user] = own
+            assert [(*prefixes_of_user[user][parent], token) for parent, token in steps] == own
+            prefixes_of_user[user] = own
     for user, candidates in enumerate(users):
         for place, candidate in zip(found.leaf_of_candidate[user].tolist(), candidates, strict=True):
-            assert spelt[user][place] == prefixes.rows[candidate] if candidate >= 0 else place == 0
+            assert prefixes_of_user[user][place] == prefixes.rows[candidate] if candidate >= 0 else place == 0
 
 
 def test_by_hand() -> None:
     trie = Trie.from_token_ids([[1, 5], [1, 6], [2, 5], [2, 7]])
-    found = span(trie, torch.tensor([[3, 1, 1, 0], [-1, 2, -1, -1]]))
+    found = CandidateTrie.of(trie, torch.tensor([[3, 1, 1, 0], [-1, 2, -1, -1]]))
     assert [tokens.tolist() for tokens in found.tokens] == [[[1, 2], [2, 1]], [[5, 6, 7], [5, 5, 5]]]
     assert [parents.tolist() for parents in found.parents] == [[[0, 0], [0, 0]], [[0, 0, 1], [0, 0, 0]]]
     assert [valid.tolist() for valid in found.valid] == [
@@ -58,11 +58,11 @@ def test_bad_input_is_named() -> None:
     trie = Trie.from_token_ids([[1, 2], [1, 3], [2, 4]])
     for items in (torch.tensor([0, 1]), torch.zeros((0, 3), dtype=torch.int64), torch.zeros((3, 0), dtype=torch.int64)):
         with pytest.raises(ValueError, match=r"must be \[R, C\]"):
-            span(trie, items)
+            CandidateTrie.of(trie, items)
     for row in (-2, 3):
         with pytest.raises(ValueError, match=f"item row {row} does not exist"):
-            span(trie, torch.tensor([[0, row]]))
+            CandidateTrie.of(trie, torch.tensor([[0, row]]))
     with pytest.raises(
         ValueError, match=r"row 1 is not in the trie \(2 such candidates\): only 2 of 3 items are allowed"
     ):
-        span(trie.restricted([0, 2]), torch.tensor([[0, 1], [1, -1]]))
+        CandidateTrie.of(trie.restricted([0, 2]), torch.tensor([[0, 1], [1, -1]]))

@@ -47,7 +47,7 @@ def test_a_certificate_needs_a_score_above_the_bound_by_hand(lab: Lab) -> None:
     assert beams.bound.item() == pytest.approx(max(dropped), abs=1e-4)
     assert beams.certified(1).tolist() == [beams.log_probs[0, 0].item() > max(dropped)]
     for k in (0, 2):
-        with pytest.raises(ValueError, match=f"k = {k}: there are 1 beams"):
+        with pytest.raises(ValueError, match=f"k = {k}: must be from 1 to 1, the number of beams"):
             beams.certified(k)
 
 
@@ -74,7 +74,10 @@ def test_exact_search_finds_the_best_of_the_whole_catalogue(
     assert beams.certified(k).all()
     assert_best(beams, truth, k)
     count = int((~proved).sum())
-    assert caplog.messages[0] == f"{count} users are not certified at {k}: searched again with {2 * beam_size} beams"
+    assert (
+        caplog.messages[0]
+        == f"{count} users have no certificate for k = {k}: searching again with {2 * beam_size} beams"
+    )
     assert beams.items[proved].equal(narrow.items[proved])
 
 

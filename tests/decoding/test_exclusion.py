@@ -94,5 +94,5 @@ def test_bad_input_is_named() -> None:
             excluded.dead(level, torch.tensor([[0]]))
     with pytest.raises(ValueError, match="one row for each of 1 users"):
         excluded.dead(1, torch.tensor([[0], [0]]))
-    with pytest.raises(ValueError, match="are of a trie of 2 levels and 4 nodes"):
+    with pytest.raises(ValueError, match="belong to a trie of 2 levels and 4 nodes"):
         excluded.n_left(trie.restricted([0]))

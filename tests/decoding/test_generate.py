@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
+from recbole_lcrec.decoding import PlainReader, PromptBatch, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.backbone import load_saved
 from tests.decoding.conftest import ARCHITECTURES, BACKENDS, TOLERANCE, Lab, Rows, rows_of
 from tests.decoding.test_beam_search import tied_or_not
@@ -54,7 +54,7 @@ def test_same_items_and_scores(
 ) -> None:
     model, ids, rows = lab.model(architecture, attention), lab.catalogue(150, 3), lab.rows(*lengths)
     items, scores = generate(model, rows, ids, beam_size)
-    beams = beam_search(SharedReader(model), Prompts.of(rows), Trie.from_token_ids(ids), beam_size)
+    beams = beam_search(SharedReader(model), PromptBatch.of(rows), Trie.from_token_ids(ids), beam_size)
     torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
     assert beams.items.tolist() == items.tolist()
 
@@ -63,7 +63,7 @@ def test_same_items_and_scores_with_words_in_common(lab: Lab) -> None:
     model, ids = lab.model("llama"), lab.catalogue(150, 3)
     rows = lab.rows(18, 12, 25, common=11)
     items, scores = generate(model, rows, ids, 6)
-    beams = beam_search(SharedReader(model), Prompts.of(rows), Trie.from_token_ids(ids), 6)
+    beams = beam_search(SharedReader(model), PromptBatch.of(rows), Trie.from_token_ids(ids), 6)
     assert beams.items.tolist() == items.tolist()
     torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
 
@@ -79,7 +79,7 @@ def test_same_items_and_scores_with_lora_and_merged(
     for unmerged in (True, False):
         model = wrapped if unmerged else wrapped.merge_and_unload()
         items, scores = generate(model, rows, ids, 6)
-        beams = beam_search(SharedReader(model), Prompts.of(rows), trie, 6)
+        beams = beam_search(SharedReader(model), PromptBatch.of(rows), trie, 6)
         torch.testing.assert_close(beams.log_probs, scores, **TOLERANCE)
         assert beams.items.tolist() == items.tolist()
 

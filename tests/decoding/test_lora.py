@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from recbole_lcrec.config.settings import LoraSettings
-from recbole_lcrec.decoding import Prompts, SharedReader, Trie, beam_search
+from recbole_lcrec.decoding import PromptBatch, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora
 from tests.decoding.conftest import ARCHITECTURES, BACKENDS, TOLERANCE, Lab, assert_best
 from tests.decoding.test_beam_search import tied_or_not
@@ -52,7 +52,7 @@ def test_lora_and_merged_in_small_and_large_batches(
     require_exhaustive(lab, tied_or_not(lab, architecture, tied), lab.prompts(*lengths), lab.catalogue(20, 3), "full")
 
 
-def require_exhaustive(lab: Lab, model: PreTrainedModel, prompts: Prompts, ids: Tensor, normalizer: str) -> None:
+def require_exhaustive(lab: Lab, model: PreTrainedModel, prompts: PromptBatch, ids: Tensor, normalizer: str) -> None:
     """Under LoRA, and merged, the whole catalogue is ranked as by passes of their own; and not as without LoRA."""
     trie, n_items = Trie.from_token_ids(ids), len(ids)
     plain = beam_search(SharedReader(model), prompts, trie, n_items, normalizer)

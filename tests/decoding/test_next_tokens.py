@@ -15,7 +15,7 @@ R, Q, F, D, V = 3, 5, 7, 8, 50
 
 
 def case(dtype: torch.dtype = torch.float32, bias: bool = False) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
-    """A head, states, chosen tokens (among 20 to 39) and which of them are legal, at least one each."""
+    """A head, states, chosen tokens (from 20 to 39) and which of them are legal, at least one each."""
     generator = torch.Generator().manual_seed(4)
     head = nn.Linear(D, V, bias=bias).requires_grad_(False)
     for weight in head.parameters():
@@ -27,16 +27,16 @@ def case(dtype: torch.dtype = torch.float32, bias: bool = False) -> tuple[nn.Lin
     return head.to(dtype), states, tokens, legal
 
 
-def by_hand(head: nn.Linear, states: Tensor, tokens: Tensor, legal: Tensor, among_legal: bool) -> Tensor:
+def by_hand(head: nn.Linear, states: Tensor, tokens: Tensor, legal: Tensor, legal_only: bool) -> Tensor:
     """The formula, token by token; 0 or minus infinity where not legal."""
     logits = head(states).double()  # rounded as the head rounds
     result = torch.zeros(tokens.shape, dtype=torch.float64)
     for row in range(R):
         for query in range(Q):
             own = logits[row, query, tokens[row, query]]
-            whole = own[legal[row, query]] if among_legal else logits[row, query]
+            whole = own[legal[row, query]] if legal_only else logits[row, query]
             result[row, query] = own - whole.exp().sum().log()
-    return result.masked_fill(~legal, -torch.inf if among_legal else 0.0).float()
+    return result.masked_fill(~legal, -torch.inf if legal_only else 0.0).float()
 
 
 class Wrapped(nn.Module):
@@ -68,25 +68,27 @@ def test_full_normaliser(bias: bool, logits_bytes: int, block: int, wrap: Any, m
 
 @pytest.mark.parametrize("wrap", [lambda head: head, Wrapped])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("among", [range(20, 40), [2, *range(20, 40), 44]])
+@pytest.mark.parametrize("level_tokens", [range(20, 40), [2, *range(20, 40), 44]])
 @pytest.mark.parametrize("logits_bytes", [2**27, 1])
 def test_legal_normaliser(
-    bias: bool, among: Any, wrap: Any, logits_bytes: int, monkeypatch: pytest.MonkeyPatch
+    bias: bool, level_tokens: Any, wrap: Any, logits_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokens that lie together and apart; a token of the level that this state may not take has no weight."""
     monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", {"cpu": logits_bytes, "cuda": logits_bytes})
     head, states, tokens, legal = case(bias=bias)
-    scores = next_token_log_probs(wrap(head), states, tokens, legal, torch.tensor(among))
+    scores = next_token_log_probs(wrap(head), states, tokens, legal, torch.tensor(level_tokens))
     torch.testing.assert_close(scores, by_hand(head, states, tokens, legal, True), rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(scores.exp().sum(-1), torch.ones(R, Q))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("among", [None, range(20, 40)])
-def test_half_precision_is_normalised_in_float32(dtype: torch.dtype, among: Any) -> None:
+@pytest.mark.parametrize("level_tokens", [None, range(20, 40)])
+def test_half_precision_is_normalised_in_float32(dtype: torch.dtype, level_tokens: Any) -> None:
     head, states, tokens, legal = case(dtype)
-    scores = next_token_log_probs(head, states, tokens, legal, None if among is None else torch.tensor(among))
-    expected = by_hand(head, states, tokens, legal, among is not None)
+    scores = next_token_log_probs(
+        head, states, tokens, legal, None if level_tokens is None else torch.tensor(level_tokens)
+    )
+    expected = by_hand(head, states, tokens, legal, level_tokens is not None)
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=2e-5)
     coarse = expected.to(dtype).float()
@@ -115,14 +117,14 @@ def test_logits_are_left_alone_and_room_is_used() -> None:
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("among", [None, range(20, 40)])
-def test_a_logit_that_is_no_number_is_an_error(wrong: float, among: Any) -> None:
+@pytest.mark.parametrize("level_tokens", [None, range(20, 40)])
+def test_a_logit_that_is_no_number_is_an_error(wrong: float, level_tokens: Any) -> None:
     head, states, tokens, legal = case(bias=True)
     token = int(tokens[0, 0, 0])
     head.bias[token] = wrong
     legal[0, 0, 0] = True
     with pytest.raises(RuntimeError, match="NaN or infinite"):
-        next_token_log_probs(head, states, tokens, legal, None if among is None else torch.tensor(among))
+        next_token_log_probs(head, states, tokens, legal, None if level_tokens is None else torch.tensor(level_tokens))
 
 
 @pytest.mark.parametrize("block", [1024, 1])
@@ -141,7 +143,7 @@ def test_a_token_that_the_model_rules_out_disturbs_no_other(block: int, monkeypa
 @pytest.mark.parametrize("block", [1024, 16])
 def test_logits_anywhere(far: float, around: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens that the highest logit is guessed from lie far below or above the others, which may lie far from 0."""
-    monkeypatch.setattr(next_tokens, "_GUESS", 3)
+    monkeypatch.setattr(next_tokens, "_MAX_ESTIMATE_TOKENS", 3)
     monkeypatch.setattr(next_tokens, "_BLOCK", block)
     head, states, tokens, legal = case(bias=True)
     head.bias.fill_(around)[:3] -= far
@@ -159,14 +161,14 @@ def test_logits_anywhere(far: float, around: float, block: int, monkeypatch: pyt
 @pytest.mark.parametrize("far", [0.0, 60.0, -60.0, 200.0, -200.0, torch.inf])
 def test_a_guess_is_kept_where_no_exponential_overflows(far: float) -> None:
     _, states, tokens, _ = case()
-    head = nn.Linear(D, 2 * next_tokens._GUESS).requires_grad_(False)
+    head = nn.Linear(D, 2 * next_tokens._MAX_ESTIMATE_TOKENS).requires_grad_(False)
     head.weight.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(4))
-    head.bias.zero_()[: next_tokens._GUESS] -= far
-    scores = next_tokens._by_one_guess(head, states.flatten(0, 1), tokens.flatten(0, 1))
+    head.bias.zero_()[: next_tokens._MAX_ESTIMATE_TOKENS] -= far
+    scores = next_tokens._by_estimated_max(head, states.flatten(0, 1), tokens.flatten(0, 1))
     assert (scores is None) == (far in (200.0, torch.inf))
     if scores is not None:
         torch.testing.assert_close(
-            scores, next_tokens._by_all_maxima(head, states.flatten(0, 1), tokens.flatten(0, 1)), rtol=1e-6, atol=2e-5
+            scores, next_tokens._by_block_maxima(head, states.flatten(0, 1), tokens.flatten(0, 1)), rtol=1e-6, atol=2e-5
         )
 
 

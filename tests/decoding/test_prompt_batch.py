@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recbole_lcrec.decoding import Prompts
+from recbole_lcrec.decoding import PromptBatch
 
 
 def test_rows_are_padded_on_the_right() -> None:
-    prompts = Prompts.of([[5, 6], (7, 8, 9), [4]])
+    prompts = PromptBatch.of([[5, 6], (7, 8, 9), [4]])
     assert prompts.ids.tolist() == [[5, 6, 0], [7, 8, 9], [4, 0, 0]]
     assert prompts.lengths.tolist() == [2, 3, 1]
     assert prompts.ids.dtype == prompts.lengths.dtype == torch.int64
     assert len(prompts) == 3
-    assert Prompts.of([[5]], "meta").ids.device.type == "meta"
+    assert PromptBatch.of([[5]], "meta").ids.device.type == "meta"
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ def test_rows_are_padded_on_the_right() -> None:
     ],
 )
 def test_tokens_in_common(rows: list[list[int]], common: int) -> None:
-    assert Prompts.of(rows).n_common() == common
+    assert PromptBatch.of(rows).n_common() == common
 
 
 @pytest.mark.parametrize("start", [0, 1, 2])
 def test_states_of_last_tokens(start: int) -> None:
-    prompts = Prompts.of([[1] * 3, [1] * 5, [1] * 4])
+    prompts = PromptBatch.of([[1] * 3, [1] * 5, [1] * 4])
     states = torch.arange(3 * 5 * 2).view(3, 5, 2)
     expected = torch.stack([states[row, length - 1] for row, length in enumerate((3, 5, 4))]).unsqueeze(1)
     assert prompts.last(states[:, start:], start).equal(expected)
@@ -43,5 +43,5 @@ def test_states_of_last_tokens(start: int) -> None:
 
 @pytest.mark.parametrize(("rows", "lengths"), [([], r"\[\]"), ([[1, 2], []], r"\[2, 0\]")])
 def test_a_prompt_needs_a_token(rows: list[list[int]], lengths: str) -> None:
-    with pytest.raises(ValueError, match=f"prompts of {lengths} tokens: .* each needs a token"):
-        Prompts.of(rows)
+    with pytest.raises(ValueError, match=f"prompts of {lengths} tokens: .* each with at least one token"):
+        PromptBatch.of(rows)

@@ -43,7 +43,7 @@ def test_the_budget_is_kept(lab: Lab) -> None:
 def test_batches_do_not_depend_on_how_many_groups_are_asked_for_at_once(
     lab: Lab, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranker, "_TOGETHER", 4)
+    monkeypatch.setattr(ranker, "_USERS_PER_GROUP", 4)
     decoder = ranker_for(
         lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90)
     )
@@ -83,12 +83,12 @@ def test_fewer_items_than_asked_for_are_an_error_that_counts_them(lab: Lab) -> N
     trie = Trie.from_token_ids(lab.catalogue(10, 3))
     decoder = ranker_for(model, trie, decoding_settings(beam_size=5))
     excluded = [[0, 1], [0, 1, 2, 3, 4, 5, 6, 6], list(range(10))]
-    with pytest.raises(ValueError, match=r"5 items .* 2 users have fewer .*\(number 1\) has 3 of 10"):
+    with pytest.raises(ValueError, match=r"k = 5 items .* fewer are left for 2 users.*\(user 1\) has 3 of 10"):
         decoder.rank(users_of(rows), 5, excluded)
     found = decoder.rank(users_of(rows)[:2], 3, excluded[:2])
     assert (found.items[1, 3:] == -1).all() and set(found.items[1, :3].tolist()) == {7, 8, 9}
     few = ranker_for(model, trie.restricted([1, 2, 3]), decoding_settings(beam_size=5))
-    with pytest.raises(ValueError, match="4 items are asked for, but there are 5 beams and 3 items that may come up"):
+    with pytest.raises(ValueError, match="k = 4 items are requested, but there are 5 beams and 3 allowed items"):
         few.rank(users_of(rows), 4)
     assert few.rank(users_of(rows), 3).items.sort(dim=1).values.tolist() == [[1, 2, 3]] * 3
 
@@ -109,7 +109,7 @@ def test_a_lack_of_memory_makes_batches_smaller_and_nothing_else(
     assert sum(len(batch) for batch, _ in poor.read_batches) == 11
     assert beams.items.equal(plenty.items)
     torch.testing.assert_close(beams.log_probs, plenty.log_probs, **TOLERANCE)
-    with pytest.raises(RuntimeError, match="does not suffice to decode a single user"):
+    with pytest.raises(RuntimeError, match="not enough memory to decode a single user"):
         Ranker(Watched(decoder.reader, 20, err), decoder.trie, decoder.settings, decoder.device).rank(users, 7)
     scores = Ranker(poor, decoder.trie, decoder.settings, decoder.device).score(users, beams.items.tolist())
     torch.testing.assert_close(torch.from_numpy(np.stack(scores)), beams.log_probs, **TOLERANCE)
@@ -158,13 +158,13 @@ def test_a_call_may_ask_for_more_beams(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"k": 6}, "6 items are asked for, but there are 5 beams and 40 items"),
-        ({"k": 0}, "0 items are asked for"),
-        ({"beam_size": 0, "k": 1}, "1 items are asked for, but there are 0 beams"),
+        ({"k": 6}, "k = 6 items are requested, but there are 5 beams and 40 allowed items"),
+        ({"k": 0}, "k = 0: request at least 1 item"),
+        ({"beam_size": 0, "k": 1}, "k = 1 items are requested, but there are 0 beams"),
         ({"prompts": [[[1, 2]], [[3], [4]]]}, r"users have \[1, 2\] prompts"),
         ({"prompts": [[], []]}, r"users have \[0\] prompts"),
-        ({"prompts": [[[1, 2]], [[]]]}, "user number 1 has an empty prompt"),
-        ({"prompts": [[[1, 2], [3]], [[4], []]]}, "user number 1 has an empty prompt"),
+        ({"prompts": [[[1, 2]], [[]]]}, "user 1 has an empty prompt"),
+        ({"prompts": [[[1, 2], [3]], [[4], []]]}, "user 1 has an empty prompt"),
         ({"prompts": [[[1] * 63], [[2]]]}, "prompt of 63 tokens and 2 index tokens"),
         ({"excluded": [[1]]}, "excluded: rows of 1 users, but prompts of 2"),
         ({"excluded": [[1], [40]]}, "item row 40 does not exist"),

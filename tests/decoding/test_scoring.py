@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search, score_items
+from recbole_lcrec.decoding import PlainReader, PromptBatch, SharedReader, Trie, beam_search, score_items
 from tests.decoding.conftest import BACKENDS, TOLERANCE, Lab, tokens_read
 
 READERS = (SharedReader, PlainReader)
@@ -90,11 +90,11 @@ def test_the_whole_vocabulary_normalises(lab: Lab) -> None:
         ({"items": torch.tensor([0])}, r"must be \[B, C\]"),
         ({"items": torch.zeros((1, 0), dtype=torch.int64)}, r"must be \[B, C\]"),
         ({"trie": Trie.from_token_ids([[40, 80], [40, 51]])}, "index token 80"),
-        ({"n_templates": 2}, r"must be \[B, C\] for the 1 prompts, 2 of a user"),
+        ({"n_templates": 2}, r"must be \[B, C\] for the 1 prompts, 2 per user"),
         ({"n_templates": 0}, "n_templates=0"),
         ({"normalizer": "half"}, "normalizer='half'"),
         (
-            {"prompts": Prompts.of([[1] * 64])},
+            {"prompts": PromptBatch.of([[1] * 64])},
             "prompt of 64 tokens and 1 index tokens exceed .*max_position_embeddings=64",
         ),
     ],
@@ -102,7 +102,7 @@ def test_the_whole_vocabulary_normalises(lab: Lab) -> None:
 def test_bad_input_is_named(lab: Lab, changed: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
         "reader": SharedReader(lab.model("llama")),
-        "prompts": Prompts.of([[1, 2, 3]]),
+        "prompts": PromptBatch.of([[1, 2, 3]]),
         "trie": Trie.from_token_ids([[40, 50], [40, 51]]),
         "items": torch.tensor([[0, 1]]),
     }

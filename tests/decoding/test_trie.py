@@ -116,7 +116,7 @@ def test_duplicates_are_named(ids: Ids, data: st.DataObject) -> None:
     twin, place = data.draw(st.integers(0, len(ids) - 1)), data.draw(st.integers(0, len(ids)))
     rows = np.insert(ids, place, ids[twin], axis=0)
     first, second = sorted([place, twin + (twin >= place)])
-    with pytest.raises(ValueError, match=rf"items {first} and {second} have the same index .*\(1 such rows in all\)"):
+    with pytest.raises(ValueError, match=rf"items {first} and {second} have the same index .*\(1 such rows in total\)"):
         Trie.from_token_ids(rows)
 
 

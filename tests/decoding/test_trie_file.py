@@ -82,7 +82,7 @@ def test_no_file_and_no_trie_are_errors(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"{path.name} cannot be read as a saved trie"):
             load_trie(path, "abc")
     save_file({"weight": np.zeros(3, dtype=np.float32)}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"model\.safetensors is no saved trie"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a saved trie"):
         load_trie(tmp_path / "model.safetensors", "abc")
 
 
@@ -116,13 +116,13 @@ def entry(name: str, place: int, value: int) -> Callable[[dict[str, Any]], Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (entry("n_children", 1, 2), "numbers of children"),
-        (entry("n_children", 1, 0), "numbers of children"),
+        (entry("n_children", 1, 2), "the numbers of children"),
+        (entry("n_children", 1, 0), "the numbers of children"),
         (entry("token", 1, 1), "do not ascend"),
         (entry("token", 4, 3), "do not ascend"),
         (entry("token", 2, -1), "do not ascend"),
-        (entry("leaf_items", 0, 3), "item rows beyond 3"),
-        (entry("leaf_items", 0, -1), "item rows beyond 3"),
+        (entry("leaf_items", 0, 3), "item rows are not all below 3"),
+        (entry("leaf_items", 0, -1), "item rows are not all below 3"),
         (entry("leaf_items", 0, 2), "an item has two leaves"),
         (lambda arrays: arrays.pop("token"), "arrays are not int32 of the lengths"),
         (lambda arrays: arrays.update(token=arrays["token"][:-1]), "arrays are not int32 of the lengths"),
@@ -133,7 +133,7 @@ def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[s
     tampered(saved, lambda arrays: None)
     assert load_trie(saved, "abc").token.tolist() == [-1, 1, 2, 6, 3, 5]
     tampered(saved, change)
-    with pytest.raises(ValueError, match=f"contradicts itself: .*{message}"):
+    with pytest.raises(ValueError, match=f"is inconsistent: .*{message}"):
         load_trie(saved, "abc")
 
 
@@ -141,15 +141,15 @@ def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[s
     ("about", "message"),
     [
         ({"version": 1, "digest": None, "fingerprint": "abd"}, "put back the item index"),
-        ({"version": 3}, "has form 3, and this version reads 2; delete it"),
+        ({"version": 3}, "has format version 3, but this package reads version 2; delete it"),
         ({"digest": None}, "does not say what it holds"),
-        ({"digest": 1}, "digest is of other content; delete it"),
-        ({"n_rows": 4}, "digest is of other content; delete it"),
+        ({"digest": 1}, "digest does not match its content; delete it"),
+        ({"n_rows": 4}, "digest does not match its content; delete it"),
         ({"n_rows": None}, "does not say what it holds"),
         ({"level_offsets": ["a"]}, "does not say what it holds"),
         ({"level_offsets": [0, 1]}, r"level offsets \[0, 1\]"),
         ({"level_offsets": [0, 1, 1, 6]}, r"level offsets \[0, 1, 1, 6\]"),
-        ({"n_rows": 2}, "item rows beyond 2"),
+        ({"n_rows": 2}, "item rows are not all below 2"),
     ],
 )
 def test_a_description_that_does_not_fit_is_an_error(saved: Path, about: dict[str, Any], message: str) -> None:
@@ -162,7 +162,7 @@ def test_runs_saved_before_there_was_a_digest_stay_readable(saved: Path) -> None
     tampered(saved, lambda arrays: None, version=1, digest=None)
     assert load_trie(saved, "abc").token.tolist() == [-1, 1, 2, 6, 3, 5]
     tampered(saved, entry("n_children", 1, 2))
-    with pytest.raises(ValueError, match="contradicts itself"):
+    with pytest.raises(ValueError, match="is inconsistent"):
         load_trie(saved, "abc")
 
 
@@ -174,5 +174,5 @@ def swapped(arrays: dict[str, Any]) -> None:
 @pytest.mark.parametrize("change", [swapped, entry("token", 4, 7)], ids=["other items", "another token"])
 def test_sound_arrays_that_were_not_saved_are_errors(saved: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     tampered(saved, change)
-    with pytest.raises(ValueError, match=r"trie\.safetensors contradicts itself: .*digest is of other content; delete"):
+    with pytest.raises(ValueError, match=r"trie\.safetensors is inconsistent: .*digest does not match .*; delete"):
         load_trie(saved, "abc")

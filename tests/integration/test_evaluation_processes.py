@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recbole_lcrec import LCRecTrainer, load_data_and_model
-from recbole_lcrec.decoding import Prompts, ranker
+from recbole_lcrec.decoding import PromptBatch, ranker
 from recbole_lcrec.runtime.processes import process_rank
 from tests.conftest import SHOP, shop_sequences
 from tests.decoding.conftest import rows_of
@@ -52,7 +52,7 @@ def evaluate(runs: list[Path]) -> None:
 def noting(decode: Callable[..., Any], batches: Batches) -> Callable[..., Any]:
     """A way to decode that keeps the prompts of each batch."""
 
-    def noted(reader: Any, prompts: Prompts, *args: Any, **kwargs: Any) -> Any:
+    def noted(reader: Any, prompts: PromptBatch, *args: Any, **kwargs: Any) -> Any:
         batches.append(rows_of(prompts))
         return decode(reader, prompts, *args, **kwargs)
 

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from recbole_lcrec.config.settings import BackboneSettings, LoraSettings, ScratchSettings
-from recbole_lcrec.decoding import Prompts, SharedReader, Trie, beam_search
+from recbole_lcrec.decoding import PromptBatch, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora, check_lora, is_adapter_folder, load_adapter_weights, save_adapter
 from recbole_lcrec.llm.backbone import Backbone, check_base_model, load_backbone, load_saved, merge_adapter_folder
 from recbole_lcrec.llm.scratch import train_tokenizer
@@ -373,7 +373,7 @@ def test_beam_search_ranks_with_an_adapter_as_with_the_merged_model(tmp_path: Pa
     a, b, c, d = backbone.tokenizer.convert_tokens_to_ids(TOKENS)
     trie = Trie.from_token_ids(torch.tensor([[a, c], [a, d], [b, c], [b, d]]))
     ids = batch(backbone)
-    prompts = Prompts.of(ids.tolist())
+    prompts = PromptBatch.of(ids.tolist())
     beams = beam_search(SharedReader(backbone.model.eval()), prompts, trie, beam_size=4)
     merge_adapter_folder(saved(backbone, tmp_path / "run"), tmp_path / "merged")
     plain = beam_search(SharedReader(load_saved(tmp_path / "merged", "sdpa").eval()), prompts, trie, beam_size=4)

@@ -149,7 +149,7 @@ def test_a_trie_with_other_items_at_its_leaves(tmp_path: Path) -> None:
     arrays = load_file(path)
     save_file({**arrays, "leaf_items": arrays["leaf_items"][::-1].copy()}, path, metadata=described)
     for refusing in (load_for_recommending, require_own_index):
-        with pytest.raises(ValueError, match=f"{TRIE_FILE} contradicts itself: .*; delete it: where .*--extend="):
+        with pytest.raises(ValueError, match=f"{TRIE_FILE} is inconsistent: .*; delete it: where .*--extend="):
             refusing(path.parent, "shop", VOCABULARY)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from recbole_lcrec.decoding.prompt_batch import Prompts
+from recbole_lcrec.decoding.prompt_batch import PromptBatch
 
 __all__ = ["Branches", "Reader"]
 
@@ -48,7 +48,7 @@ class Reader(Protocol):
             ValueError: a prompt is too long for the model, or its vocabulary lacks a token.
         """
 
-    def read(self, prompts: Prompts, n_branch_tokens: int) -> tuple[Branches, Tensor]:
+    def read(self, prompts: PromptBatch, n_branch_tokens: int) -> tuple[Branches, Tensor]:
         """Read prompts.
 
         Args:
@@ -62,5 +62,5 @@ class Reader(Protocol):
             RuntimeError: the model is in training mode.
         """
 
-    def log_probs(self, states: Tensor, tokens: Tensor, legal: Tensor, among: Tensor | None) -> Tensor:
+    def log_probs(self, states: Tensor, tokens: Tensor, legal: Tensor, level_tokens: Tensor | None) -> Tensor:
         """Return log-probabilities of next tokens; see :func:`next_token_log_probs`."""

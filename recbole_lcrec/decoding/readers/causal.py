@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from recbole_lcrec.decoding.next_tokens import next_token_log_probs
-from recbole_lcrec.decoding.prompt_batch import Prompts
+from recbole_lcrec.decoding.prompt_batch import PromptBatch
 from recbole_lcrec.decoding.readers.last_layer import last_feed_forward, one_token_of_each_row
 from recbole_lcrec.decoding.readers.model_checks import require_evaluation_mode, require_room, vocabulary_size
 from recbole_lcrec.decoding.readers.plain import PlainReader
@@ -55,7 +55,7 @@ class SharedReader:
         """Check that the model can read its input; see :meth:`Reader.check`."""
         require_room(self._model, longest, n_new, max_token, shared=True)
 
-    def read(self, prompts: Prompts, n_branch_tokens: int) -> tuple[PromptCache, Tensor]:
+    def read(self, prompts: PromptBatch, n_branch_tokens: int) -> tuple[PromptCache, Tensor]:
         """Read prompts; see :meth:`Reader.read`."""
         require_evaluation_mode(self._model)
         n_rows, n_columns = prompts.ids.shape
@@ -77,9 +77,9 @@ class SharedReader:
         branches = PromptCache(self._states, cache, prompts.lengths, n_columns, dtype)
         return branches, prompts.last(states, common)
 
-    def log_probs(self, states: Tensor, tokens: Tensor, legal: Tensor, among: Tensor | None) -> Tensor:
+    def log_probs(self, states: Tensor, tokens: Tensor, legal: Tensor, level_tokens: Tensor | None) -> Tensor:
         """Return log-probabilities of next tokens; see :func:`next_token_log_probs`."""
-        return next_token_log_probs(self._head, states, tokens, legal, among)
+        return next_token_log_probs(self._head, states, tokens, legal, level_tokens)
 
     def _states(
         self, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache, places: Tensor | None = None

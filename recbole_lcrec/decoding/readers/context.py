@@ -1,7 +1,4 @@
-"""How many tokens of prompt and index a language model reads, in each way of searching.
-
-Knows a model's configuration. Refuses to know prompts and readers.
-"""
+"""Find how many tokens of prompt and index a language model can read, from its configuration."""
 
 from __future__ import annotations
 
@@ -14,15 +11,18 @@ __all__ = ["context_limits"]
 
 
 def context_limits(config: PretrainedConfig, shared: bool) -> dict[str, int]:
-    """What bounds the length of a prompt and the tokens after it: name of the model's own setting -> tokens.
+    """Return the limits on a prompt's length plus the tokens after it.
 
-    Beams that share a prompt see all of it, so a window that slides must hold it whole. And where positions are turned
-    otherwise in long texts than in short ones (``longrope``), they are read at once with shorter texts, so all have to
-    be short. Beams that are read each on their own (``decoding_search: plain``) know neither limit.
+    Beams that share a prompt attend to all of it, so it must fit into a sliding window. ``longrope`` scales positions
+    by the length of the longest text in a batch, so shared prompts must be short enough for its unscaled positions.
+    Neither limit applies to beams that are read separately (``decoding_search: plain``).
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         shared: whether beams share the prompt.
+
+    Returns:
+        Tokens by the name of the configuration value that sets the limit.
     """
     limits = {"max_position_embeddings": getattr(config, "max_position_embeddings", None)}
     if shared:
@@ -36,7 +36,7 @@ def context_limits(config: PretrainedConfig, shared: bool) -> dict[str, int]:
 
 
 def _ropes(config: PretrainedConfig) -> list[Mapping[str, Any]]:
-    """How positions are turned, one mapping for all layers or one for each kind of them."""
+    """Return the RoPE parameters: one mapping for all layers, or one for each kind of layer."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     nested = [part for part in rope.values() if isinstance(part, Mapping)]
     return nested or [rope]

@@ -47,8 +47,8 @@ def require_room(model: PreTrainedModel, longest: int, n_new: int, max_token: in
     n_tokens = vocabulary_size(model)
     if max_token >= n_tokens:
         raise ValueError(
-            f"index token {max_token} is not among the model's {n_tokens} tokens; resize its embeddings to the "
-            "tokenizer that made the index tokens"
+            f"index token {max_token} is outside the model's vocabulary of {n_tokens} tokens; resize its embeddings to "
+            "the tokenizer that made the index tokens"
         )
 
 

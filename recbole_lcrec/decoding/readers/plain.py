@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from recbole_lcrec.decoding.next_tokens import log_probs_of_logits, next_token_log_probs
-from recbole_lcrec.decoding.prompt_batch import Prompts
+from recbole_lcrec.decoding.prompt_batch import PromptBatch
 from recbole_lcrec.decoding.readers.base import Branches
 from recbole_lcrec.decoding.readers.model_checks import require_evaluation_mode, require_room
 
@@ -37,17 +37,17 @@ class PlainReader:
         """Check that the model can read its input; see :meth:`Reader.check`."""
         require_room(self._model, longest, n_new, max_token, shared=False)
 
-    def read(self, prompts: Prompts, n_branch_tokens: int) -> tuple[Branches, Tensor]:
+    def read(self, prompts: PromptBatch, n_branch_tokens: int) -> tuple[Branches, Tensor]:
         """Read prompts; see :meth:`Reader.read`."""
         require_evaluation_mode(self._model)
         rows = [ids[:length] for ids, length in zip(prompts.ids, prompts.lengths.tolist(), strict=True)]
         branches = _PlainBranches(self._model, self._options, rows)
         return branches, branches.logits([row.unsqueeze(0) for row in rows])
 
-    def log_probs(self, states: Tensor, tokens: Tensor, legal: Tensor, among: Tensor | None) -> Tensor:
+    def log_probs(self, states: Tensor, tokens: Tensor, legal: Tensor, level_tokens: Tensor | None) -> Tensor:
         """Return log-probabilities of next tokens; see :func:`next_token_log_probs`."""
-        if among is not None:
-            return next_token_log_probs(torch.nn.Identity(), states, tokens, legal, among)
+        if level_tokens is not None:
+            return next_token_log_probs(torch.nn.Identity(), states, tokens, legal, level_tokens)
         return log_probs_of_logits(states.flatten(0, 1), tokens.flatten(0, 1), legal.flatten(0, 1)).view(tokens.shape)
 
 

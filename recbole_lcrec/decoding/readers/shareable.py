@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from recbole_lcrec.decoding.prompt_batch import Prompts
+from recbole_lcrec.decoding.prompt_batch import PromptBatch
 from recbole_lcrec.decoding.readers.base import Reader
 from recbole_lcrec.decoding.readers.model_checks import PLAIN_REMEDY, vocabulary_size
 
@@ -87,10 +87,10 @@ def require_equal_readings(model: PreTrainedModel, shared: Reader, plain: Reader
         )
 
 
-def trial_prompts(device: torch.device, n_tokens: int) -> Prompts:
+def trial_prompts(device: torch.device, n_tokens: int) -> PromptBatch:
     """Return two prompts of unequal length with the same first tokens, from a vocabulary of ``n_tokens``."""
     words = [3 * place % n_tokens for place in range(11)]
-    return Prompts.of([words, [*words[:8], 1]], device)
+    return PromptBatch.of([words, [*words[:8], 1]], device)
 
 
 def _trial(reader: Reader, device: torch.device, n_tokens: int) -> Tensor:

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from recbole_lcrec.config.settings import LoraSettings
-from recbole_lcrec.decoding import PlainReader, Prompts, SharedReader, Trie, beam_search
+from recbole_lcrec.decoding import PlainReader, PromptBatch, SharedReader, Trie, beam_search
 from recbole_lcrec.llm.adapters import add_lora
 from tests.decoding.conftest import ARCHITECTURES, Lab, assert_best, assert_ranks, tokens_read
 
@@ -278,7 +278,7 @@ def test_a_reader_leaves_the_model_as_it_was(lab: Lab) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     words = torch.tensor([[4, 5, 6]])
     logits = model(words).logits
-    beam_search(SharedReader(model), Prompts.of([[1, 2, 3]]), Trie.from_token_ids([[40, 50]]), 1)
+    beam_search(SharedReader(model), PromptBatch.of([[1, 2, 3]]), Trie.from_token_ids([[40, 50]]), 1)
     assert not model.lm_head._forward_pre_hooks and not model.lm_head._forward_hooks
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     assert model(words).logits.equal(logits)

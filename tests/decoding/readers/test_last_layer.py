@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recbole_lcrec.decoding import Prompts, SharedReader, Trie, beam_search, score_items
+from recbole_lcrec.decoding import PromptBatch, SharedReader, Trie, beam_search, score_items
 from recbole_lcrec.decoding.readers.last_layer import one_token_of_each_row
 from tests.decoding.conftest import ARCHITECTURES, BACKENDS, Lab, assert_best
 from tests.decoding.test_beam_search import tied_or_not
@@ -41,7 +41,7 @@ def seen_by(*networks: nn.Module) -> Iterator[list[list[tuple[int, ...]]]]:
             hook.remove()
 
 
-def found(reader: SharedReader, prompts: Prompts) -> Tensor:
+def found(reader: SharedReader, prompts: PromptBatch) -> Tensor:
     """States of the last prompt tokens, then of two levels of branches [R, 1 + 3 + 3, D]."""
     n_rows = len(prompts)
     with torch.no_grad():
