@@ -1,7 +1,6 @@
-"""The checks of a user's interactions: which rows can be used, which are alike, which are left out.
+"""Checks of an interaction table: which rows are usable, which are duplicates, which are dropped.
 
-Knows columns of texts with their lines. Refuses to know files, columns' origins and what is written. Every function
-takes values and gives values; what is left out is counted, with the first lines.
+All functions are pure; whatever is dropped is counted and reported with the first lines.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ class Interactions:
     """R usable interactions, in the order of the file.
 
     Attributes:
-        columns: field -> texts; ``user_id`` and ``item_id`` as they are written.
-        lines: int64 [R].
-        digests: int64 [R].
-        nanoseconds: int64 [R].
+        columns: field -> texts; ``user_id`` and ``item_id`` as written in the file.
+        lines: int64 [R], line of each row.
+        digests: int64 [R], hash of each whole row.
+        nanoseconds: int64 [R], time since 1970.
         source: name of the file.
         unit: ``line`` or ``row``.
     """
@@ -50,12 +49,12 @@ class Interactions:
         return len(self.lines)
 
     def codes(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [R] each: users and items as numbers, in the order in which they come up."""
+        """Return users and items as integer codes in order of first appearance, int64 [R] each."""
         users, items = (pd.factorize(self.columns[name])[0].astype(np.int64) for name in ("user_id", "item_id"))
         return users, items
 
     def at(self, rows: np.ndarray) -> Interactions:
-        """Some of the rows; a mask or row numbers."""
+        """Select rows by a mask or by row numbers."""
         columns = self.columns[rows] if rows.dtype == bool else self.columns.iloc[rows]
         return Interactions(
             columns.reset_index(drop=True),
@@ -67,12 +66,12 @@ class Interactions:
         )
 
     def counts(self, step: str) -> Counts:
-        """Users, items and interactions."""
-        # sets, as pandas 2 ends a text at its first NUL when it counts
+        """Count users, items and interactions after a step."""
+        # sets, because pandas 2 cuts texts at the first NUL when it counts distinct values
         return Counts(step, len(set(self.columns["user_id"])), len(set(self.columns["item_id"])), len(self))
 
     def examples(self, rows: np.ndarray) -> tuple[Example, ...]:
-        """The first of some rows, each as user, item."""
+        """Return the first of the masked rows as examples, each as user, item."""
         places = np.flatnonzero(rows)[:5]
         pairs = self.columns.iloc[places]
         texts = [f"{user!r}, {item!r}" for user, item in zip(pairs["user_id"], pairs["item_id"], strict=True)]
@@ -82,17 +81,17 @@ class Interactions:
 def read_interactions(
     table: RawTable, time_format: str | None, reserved_ids: str, limit: BadRowLimit, now: int | None = None
 ) -> tuple[Interactions, tuple[Counts, ...], tuple[Finding, ...]]:
-    """The rows with a user, an item and a time.
+    """Select the rows with a usable user, item and time.
 
     Args:
         table: with ``user_id``, ``item_id`` and ``timestamp``.
         time_format: see :func:`parse_times`.
         reserved_ids: ``stop`` counts ids that RecBole reads as missing as bad rows, ``mark`` appends an underscore.
-        limit: of bad rows.
-        now: nanoseconds since 1970, to tell times in the future; None for no telling.
+        limit: allowed number of bad rows.
+        now: nanoseconds since 1970, to report times in the future; None to skip this check.
 
     Raises:
-        ValueError: more bad rows than the limit, times in several units, or dates in digits alone.
+        ValueError: more bad rows than the limit, times in several units, or dates written as digits.
     """
     marked: tuple[Finding, ...] = ()
     if reserved_ids == "mark":
@@ -114,15 +113,15 @@ def read_interactions(
     kept = kept.at(usable)
     if n_broken + (~usable).sum():
         steps.append(kept.counts("usable rows"))
-    told = _told_times(kept, Times(times.nanoseconds[usable], times.kinds[usable]), now)
-    return kept, tuple(steps), (*dropped, *marked, *told, *_told_ids(kept))
+    on_times = _time_findings(kept, Times(times.nanoseconds[usable], times.kinds[usable]), now)
+    return kept, tuple(steps), (*dropped, *marked, *on_times, *_id_findings(kept))
 
 
 def _read_times(table: RawTable, time_format: str | None) -> Times:
     texts = table.columns["timestamp"].to_numpy(object)
     if time_format is None and looks_like_dates(texts):
         raise ValueError(
-            f"{table.path}: the times look like dates in digits alone, such as {texts[0]!r} on {table.unit} "
+            f"{table.path}: the times look like dates written as digits, such as {texts[0]!r} on {table.unit} "
             f"{table.lines[0]}; give --time_format=%Y%m%d (or %Y%m%d%H%M%S), or --time_format=s if they are seconds"
         )
     times = parse_times(texts, time_format)
@@ -135,50 +134,50 @@ def _read_times(table: RawTable, time_format: str | None) -> Times:
                 f"{rows.sum():,} ({rows.mean():.1%}) {kind}, first {texts[n]!r} on {table.unit} {table.lines[n]}"
             )
         raise ValueError(
-            f"{table.path}: times in several units: {'; '.join(shares)}. Name the right one by --time_format=s, ms, us "
-            "or ns, or iso (what does not fit then counts as bad or odd), or take each by itself by --time_format=mixed"
+            f"{table.path}: times in several units: {'; '.join(shares)}. Select one by --time_format=s, ms, us, ns or "
+            "iso (other times then count as bad), or read each by its own unit with --time_format=mixed"
         )
     return times
 
 
 def _units(times: Times) -> dict[str, np.ndarray]:
-    """Way of writing -> bool [R]; dates with and without a zone are one way."""
+    """Group the times by unit, as unit -> bool [R]; dates with and without a time zone are one unit."""
     masks = {kind: times.kinds == place for place, kind in enumerate(KINDS) if place and (times.kinds == place).any()}
     dates = [mask for kind, mask in masks.items() if kind.startswith("dates")]
     others = {kind: mask for kind, mask in masks.items() if not kind.startswith("dates")}
     return {**others, **({"dates": np.logical_or.reduce(dates)} if dates else {})}
 
 
-def _told_times(kept: Interactions, times: Times, now: int | None) -> tuple[Finding, ...]:
+def _time_findings(kept: Interactions, times: Times, now: int | None) -> tuple[Finding, ...]:
     n, counts = len(kept), times.counts()
     texts = kept.columns["timestamp"]
 
-    def told(key: str, rows: np.ndarray, note: str = "") -> tuple[Finding, ...]:
+    def found_in(key: str, rows: np.ndarray, note: str = "") -> tuple[Finding, ...]:
         shown = examples_of(kept.source, kept.unit, kept.lines[rows], texts[rows]) if rows.any() else ()
         return finding(key, rows.sum(), n, "kept", shown, note)
 
     found: tuple[Finding, ...] = ()
     if len(units := _units(times)) > 1:
         shares = ", ".join(f"{rows.sum():,} {kind}" for kind, rows in units.items())
-        odd = times.kinds != np.bincount(times.kinds).argmax()
-        found += told("mixed_times", odd, f"The whole column: {shares}.")
+        minority = times.kinds != np.bincount(times.kinds).argmax()
+        found += found_in("mixed_times", minority, f"The whole column: {shares}.")
     zoneless = times.kinds == KINDS.index("dates without one")
-    found += told("zone_mixture" if "dates with a zone" in counts else "zoneless", zoneless)
-    found += told("early_times", times.nanoseconds < _YEAR_1990)
+    found += found_in("zone_mixture" if "dates with a zone" in counts else "zoneless", zoneless)
+    found += found_in("early_times", times.nanoseconds < _YEAR_1990)
     if now is not None:
-        found += told("future_times", times.nanoseconds > now)
+        found += found_in("future_times", times.nanoseconds > now)
     days = (times.nanoseconds % _DAY == 0) & (times.nanoseconds >= _YEAR_1990)
-    return found + (told("whole_days", days) if n and days.all() else ())
+    return found + (found_in("whole_days", days) if n and days.all() else ())
 
 
-def _told_ids(kept: Interactions) -> tuple[Finding, ...]:
+def _id_findings(kept: Interactions) -> tuple[Finding, ...]:
     found: tuple[Finding, ...] = ()
     for key, pattern in (("edge_blanks", r"^\s|\s$"), ("quoted_ids", r'[\t\n\r"]'), ("comma_ids", ",")):
         rows = np.zeros(len(kept), dtype=bool)
         for name in ("user_id", "item_id"):
             values, uniques = pd.factorize(kept.columns[name])
-            odd = pd.Series(uniques, dtype=object).str.contains(pattern).to_numpy(bool)
-            rows |= odd[values] if len(odd) else False
+            matches = pd.Series(uniques, dtype=object).str.contains(pattern).to_numpy(bool)
+            rows |= matches[values] if len(matches) else False
         found += finding(key, rows.sum(), len(kept), "kept", kept.examples(rows))
     return found
 
@@ -191,18 +190,18 @@ def choose_rows(
     k_user: int = 0,
     k_item: int = 0,
 ) -> tuple[Interactions, tuple[Counts, ...], tuple[Finding, ...]]:
-    """Leaves out what is asked for, and counts what is alike.
+    """Drop rows as requested, and count duplicates and repeats.
 
     Args:
         kept: usable interactions.
-        known_items: ids of the table of items; None where there is none.
-        first_only: whether later interactions of a user with an item are left out.
-        drop_unknown: whether interactions with items outside of ``known_items`` are left out.
-        k_user: the fewest interactions of a user; 0 for any.
-        k_item: the fewest interactions of an item; 0 for any.
+        known_items: ids of the item table; None if there is none.
+        first_only: whether to drop a user's later interactions with the same item.
+        drop_unknown: whether to drop interactions with items outside ``known_items``.
+        k_user: minimum interactions per user; 0 for any.
+        k_item: minimum interactions per item; 0 for any.
 
     Raises:
-        ValueError: the table of items has none of the items, or nothing is left.
+        ValueError: the item table has none of the items, or no interaction remains.
     """
     found: tuple[Finding, ...] = ()
     steps: list[Counts] = []
@@ -215,9 +214,9 @@ def choose_rows(
             steps.append(kept.counts(step))
 
     users, items = kept.codes()
-    # digests are 64 bits of the whole row: equal ids and times beside them leave chance no room
-    alike = pd.DataFrame({"digest": kept.digests, "user": users, "item": items, "time": kept.nanoseconds})
-    leave_out("duplicates", alike.duplicated().to_numpy(), "without duplicate rows")
+    # 64-bit digests of whole rows; since ids and times are compared too, a collision is practically impossible
+    identity = pd.DataFrame({"digest": kept.digests, "user": users, "item": items, "time": kept.nanoseconds})
+    leave_out("duplicates", identity.duplicated().to_numpy(), "without duplicate rows")
     users, items = kept.codes()
     pairs = pd.DataFrame({"user": users, "item": items, "time": kept.nanoseconds})
     moments = pairs.duplicated().to_numpy()
@@ -232,9 +231,9 @@ def choose_rows(
         if unknown.all():
             first, other = kept.columns["item_id"].iloc[0], min(known_items, default="")
             raise ValueError(
-                f"{kept.source}: the table of items has none of its items: they look like {first!r}, those of the "
-                f"table like {other!r}; name the right columns by --columns interactions.item_id=... "
-                "items.item_id=..., or leave --items out"
+                f"{kept.source}: the item table has none of its items: they look like {first!r}, those of the item "
+                f"table like {other!r}; select the right columns with --columns interactions.item_id=... "
+                "items.item_id=..., or remove --items"
             )
         note = f"There are {kept.columns['item_id'][unknown].nunique():,} such items."
         if drop_unknown:
@@ -246,9 +245,7 @@ def choose_rows(
         leave_out("core", ~stays, f"users with {max(k_user, 1)} and items with {max(k_item, 1)} or more")
     if not len(kept):
         left = "; ".join(f"{one.count:,} {one.what}" for one in found if one.action == "dropped")
-        raise ValueError(
-            f"{kept.source}: no interaction is left ({left or 'there was none'}); ask for less to be dropped"
-        )
+        raise ValueError(f"{kept.source}: no interaction is left ({left or 'there was none'}); relax the filters")
     lengths = np.bincount(kept.codes()[0])
     ones, twos = int((lengths == 1).sum()), int((lengths == 2).sum())
     note = f"One interaction: {ones:,} users; two: {twos:,}."

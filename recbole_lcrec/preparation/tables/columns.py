@@ -1,7 +1,4 @@
-"""Which column of a user's table is which field of the data set, and of what type the field is.
-
-Knows names: pairs ``ours=theirs``, headers, RecBole's types. Refuses to know files and rows.
-"""
+"""Map the columns of user tables to fields of the data set, and choose RecBole types for the fields."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ __all__ = [
     "ITEMS",
     "Header",
     "Pair",
+    "candidate_columns",
     "guess_type",
     "match_columns",
     "parse_pairs",
     "parse_types",
-    "wanted_names",
 ]
 
 INTERACTIONS, ITEMS = "interactions", "items"
@@ -45,7 +42,7 @@ KNOWN_TYPES: dict[str, dict[str, str]] = {
         "categories": "token_seq",
     },
 }
-"""Table -> field -> type, of the fields that need no pair when the column is called so."""
+"""Table -> field -> type, for fields that need no pair if a column has the same name."""
 _REQUIRED = {INTERACTIONS: ("user_id", "item_id", "timestamp"), ITEMS: ("item_id",)}
 _FIXED = ("user_id", "item_id", "timestamp")
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -57,7 +54,7 @@ _PROSE = 0.5
 
 @dataclass(frozen=True)
 class Pair:
-    """``ours=theirs``; the table is empty where the pair serves whichever table has the column."""
+    """``ours=theirs``: a field and its column; ``table`` is empty if the pair applies to any table with the column."""
 
     ours: str
     theirs: str
@@ -69,17 +66,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Header:
-    """A table's columns, as its first line names them."""
+    """A table's column names, from its first line."""
 
     path: Path
     columns: tuple[str, ...]
 
 
 def parse_pairs(words: Iterable[str], flag: str = "--columns") -> tuple[Pair, ...]:
-    """Reads pairs with commas or blanks between them; a column's own name may hold blanks.
+    """Parse pairs separated by commas or blanks; a column name may contain blanks.
 
     Raises:
-        ValueError: a part that is no pair.
+        ValueError: a part is not a pair.
     """
     pairs = []
     for word in words:
@@ -87,18 +84,18 @@ def parse_pairs(words: Iterable[str], flag: str = "--columns") -> tuple[Pair, ..
             match = _PAIR.fullmatch(part)
             if match is None:
                 raise ValueError(
-                    f"{flag}: {part!r} is no pair; write ours=theirs, such as user_id=customer, with no blanks around "
-                    "'=' (items.item_id=id or interactions.item_id=sku where the two tables differ)"
+                    f"{flag}: {part!r} is not a pair; write ours=theirs, such as user_id=customer, without blanks "
+                    "around '=' (items.item_id=id or interactions.item_id=sku if the two tables differ)"
                 )
             pairs.append(Pair(match["ours"], match["theirs"].strip().rstrip(","), match["table"] or ""))
     return tuple(dict.fromkeys(pairs))
 
 
 def parse_types(words: Iterable[str]) -> dict[str, str]:
-    """Reads pairs ``field=type``.
+    """Parse pairs ``field=type``.
 
     Raises:
-        ValueError: a part that is no pair, no such type, or a field whose type is fixed.
+        ValueError: a part is not a pair, the type is unknown, or the type of the field is fixed.
     """
     types = {}
     for pair in parse_pairs(words, "--types"):
@@ -106,50 +103,50 @@ def parse_types(words: Iterable[str]) -> dict[str, str]:
             near = did_you_mean(pair.theirs, _TYPES)
             raise ValueError(f"--types: no type {pair.theirs!r}; the types are {', '.join(_TYPES)}{near}")
         if pair.ours in _FIXED:
-            raise ValueError(f"--types: the type of {pair.ours} is fixed; take {pair} out")
+            raise ValueError(f"--types: the type of {pair.ours} is fixed; remove {pair}")
         types[pair.ours] = pair.theirs
     return types
 
 
 def match_columns(headers: Mapping[str, Header], pairs: Sequence[Pair]) -> dict[str, dict[str, str]]:
-    """Finds the column of each field.
+    """Find the column of each field.
 
-    A pair serves the table that it names, else the table that its field belongs to and that has the column. Columns
-    with our own names need no pair. Other columns are left out.
+    A pair applies to the table that it names, or else to the table that its field belongs to, if that has the column.
+    Columns with standard names need no pair. Other columns are ignored.
 
     Args:
-        headers: ``interactions`` and perhaps ``items``.
-        pairs: what the user said.
+        headers: ``interactions`` and optionally ``items``.
+        pairs: pairs given by the user.
 
     Returns:
-        table -> field -> name of the column, fields in the order of the known ones and then of the pairs.
+        table -> field -> name of the column; known fields first, then the others in the order of the pairs.
 
     Raises:
-        ValueError: a column is missing or named twice, a pair fits no table, or a field comes from both tables.
+        ValueError: a column is missing or named twice, a pair matches no table, or a field comes from both tables.
     """
-    serving: dict[Pair, list[str]] = {
+    applicable: dict[Pair, list[str]] = {
         pair: [table for table in _tables_of(pair) if table in headers and pair.theirs in headers[table].columns]
         for pair in pairs
     }
-    for pair, tables in serving.items():
+    for pair, tables in applicable.items():
         if not tables:
             raise ValueError(_unmatched(pair, headers))
         if len(tables) > 1 and pair.ours != "item_id":
             raise ValueError(
                 f"--columns: both tables have a column {pair.theirs!r}; write items.{pair} or interactions.{pair}"
             )
-    found = {table: _fields(table, header, serving) for table, header in headers.items()}
+    found = {table: _fields(table, header, applicable) for table, header in headers.items()}
     both = set(found.get(INTERACTIONS, {})) & set(found.get(ITEMS, {})) - {"item_id"}
     if both:
         raise ValueError(
-            f"both tables have a field {min(both)!r}, which RecBole cannot tell apart; give one another name by "
+            f"both tables have a field {min(both)!r}, which RecBole cannot distinguish; rename one by "
             f"--columns, such as items.item_{min(both)}={found[ITEMS][min(both)]}"
         )
     return found
 
 
-def wanted_names(table: str, pairs: Sequence[Pair]) -> set[str]:
-    """The columns of a table that :func:`match_columns` may take: those of pairs, and those with our own names."""
+def candidate_columns(table: str, pairs: Sequence[Pair]) -> set[str]:
+    """Return the columns that :func:`match_columns` may use: those named in pairs, and those with standard names."""
     return {*KNOWN_TYPES[table], *(pair.theirs for pair in pairs if table in _tables_of(pair))}
 
 
@@ -160,19 +157,19 @@ def _tables_of(pair: Pair) -> list[str]:
 
 
 def _unmatched(pair: Pair, headers: Mapping[str, Header]) -> str:
-    asked = {table: header for table, header in headers.items() if table in _tables_of(pair)}
-    if not asked:
+    searched = {table: header for table, header in headers.items() if table in _tables_of(pair)}
+    if not searched:
         return f"--columns: {pair} is for the items, but no table of items is given; add --items=FILE"
     listed = "; ".join(
         f"{header.path.name} has {', '.join(map(repr, header.columns))}{did_you_mean(pair.theirs, header.columns)}"
-        for header in asked.values()
+        for header in searched.values()
     )
-    return f"--columns: no column {pair.theirs!r}, which {pair} asks for: {listed}"
+    return f"--columns: no column {pair.theirs!r}, which {pair} needs: {listed}"
 
 
-def _fields(table: str, header: Header, serving: Mapping[Pair, Sequence[str]]) -> dict[str, str]:
+def _fields(table: str, header: Header, applicable: Mapping[Pair, Sequence[str]]) -> dict[str, str]:
     given: dict[str, str] = {}
-    for pair in (pair for pair, tables in serving.items() if table in tables):
+    for pair in (pair for pair, tables in applicable.items() if table in tables):
         if given.setdefault(pair.ours, pair.theirs) != pair.theirs:
             raise ValueError(
                 f"--columns: {header.path.name} has both {given[pair.ours]!r} and {pair.theirs!r} for {pair.ours}; "
@@ -186,12 +183,12 @@ def _fields(table: str, header: Header, serving: Mapping[Pair, Sequence[str]]) -
         near = "".join(did_you_mean(name, header.columns) for name in missing)
         raise ValueError(
             f"{header.path}: no column {', '.join(map(repr, missing))}; its columns are "
-            f"{', '.join(map(repr, header.columns))}{near or '.'} Name the right one by --columns "
-            f"{missing[0]}=<column>; the first line must hold the names, and --separator says what parts them"
+            f"{', '.join(map(repr, header.columns))}{near or '.'} Select one by --columns {missing[0]}=<column>; "
+            "the first line must contain the column names, separated by --separator"
         )
     for name, column in fields.items():
         if header.columns.count(column) > 1:
-            raise ValueError(f"{header.path}: several columns are called {column!r}, wanted as {name}; rename one")
+            raise ValueError(f"{header.path}: several columns are called {column!r}, needed as {name}; rename one")
     return fields
 
 
@@ -200,14 +197,14 @@ def _free(name: str, header: Header, taken: set[str]) -> bool:
 
 
 def guess_type(table: str, name: str, values: np.ndarray) -> str:
-    """RecBole's type of a field: that of a known one, else a cautious guess.
+    """Return RecBole's type of a field: fixed for known fields, otherwise a conservative guess.
 
-    ``float`` only where every value is a plain number and one has decimals (whole numbers may be codes),
-    ``token_seq`` where most values hold blanks, else ``token``.
+    ``float`` only if every value is a plain number and at least one has decimals (whole numbers may be codes),
+    ``token_seq`` if most values contain blanks, otherwise ``token``.
 
     Args:
         table: ``interactions`` or ``items``.
-        name: of the field.
+        name: name of the field.
         values: object [R], texts.
     """
     if name in KNOWN_TYPES[table]:

@@ -1,7 +1,4 @@
-"""What kind of table a file is: told by its first bytes, not by its name.
-
-Knows magic numbers, byte order marks and separators. Refuses to know columns and rows.
-"""
+"""Detect the format of a table from its first bytes, not from its file name."""
 
 from __future__ import annotations
 
@@ -36,12 +33,12 @@ _JSON_ARRAY = re.compile(r"\s*\[\s*(?:\{|$)")
 
 @dataclass(frozen=True)
 class TableForm:
-    """How a table is written.
+    """Format of a table.
 
     Attributes:
         kind: ``delimited``, ``jsonl`` or ``parquet``.
-        separator: of a delimited one.
-        encoding: Python's name of it; parquet files have none.
+        separator: column separator of a delimited file.
+        encoding: Python's name of the encoding; unused for parquet.
         quotes: whether double quotes enclose fields.
     """
 
@@ -51,19 +48,18 @@ class TableForm:
     quotes: bool = True
 
     def in_words(self) -> str:
-        """For the report."""
+        """Describe the format for the report."""
         if self.kind != "delimited":
             return {"jsonl": "JSON lines", "parquet": "parquet"}[self.kind]
-        part = next((name for name, sign in _NAMED.items() if sign == self.separator), repr(self.separator))
-        part = "tab" if self.separator == "\t" else part
-        return f"separator {part}, {self.encoding}{'' if self.quotes else ', quotes as letters'}"
+        name = next((name for name, sign in _NAMED.items() if sign == self.separator), repr(self.separator))
+        return f"separator {name}, {self.encoding}{'' if self.quotes else ', quotes as ordinary characters'}"
 
 
 def find_form(path: Path, separator: str | None, encoding: str | None, quotes: bool) -> TableForm:
-    """Finds out how a table is written; what the user says is taken as it is.
+    """Detect the format of a table; what the user specifies is used as given.
 
     Raises:
-        ValueError: there is no such file, it is empty, of no known form, or no such separator or encoding.
+        ValueError: the file does not exist, is empty or has an unknown format, or the separator or encoding is invalid.
     """
     sample = _sample(path)
     if not sample.strip():
@@ -71,18 +67,18 @@ def find_form(path: Path, separator: str | None, encoding: str | None, quotes: b
     if sample.startswith(b"PAR1"):
         return TableForm("parquet")
     if sample.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise ValueError(f"{path} is a workbook or an archive, no table; save it as CSV (UTF-8)")
+        raise ValueError(f"{path} is a workbook or an archive, not a table; save it as CSV (UTF-8)")
     encoding = _known_encoding(encoding, sample) if encoding else _sniffed_encoding(sample)
     text = sample.decode(encoding, errors="replace").lstrip("\ufeff")
     if text.lstrip().startswith("{"):
         if encoding.startswith(("utf-16", "utf-32")):
-            raise ValueError(f"{path} holds JSON lines in {encoding}, which are read as UTF-8 alone; save it as UTF-8")
+            raise ValueError(f"{path} contains JSON lines in {encoding}, but only UTF-8 is supported; save it as UTF-8")
         return TableForm("jsonl", encoding=encoding)
     if _JSON_ARRAY.match(text):
-        raise ValueError(f"{path} is one JSON array; write its records as JSON lines, one object a line")
+        raise ValueError(f"{path} is one JSON array; write its records as JSON lines, one object per line")
     sign = _NAMED.get(separator, separator) if separator else _sniffed_separator(text)
     if len(sign) != 1 or sign in '"\r\n':
-        raise ValueError(f"--separator={separator!r} must be one character, or tab, comma, semicolon, pipe, space")
+        raise ValueError(f"--separator={separator!r} must be one character, or tab, comma, semicolon, pipe or space")
     return TableForm("delimited", sign, encoding, quotes)
 
 
@@ -94,22 +90,22 @@ def _sample(path: Path) -> bytes:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 return unpacked.read(_SAMPLE)
     except (EOFError, gzip.BadGzipFile, zlib.error) as err:
-        raise ValueError(f"{path} is damaged or was not fetched to its end ({err}); restore it") from err
+        raise ValueError(f"{path} is damaged or incomplete ({err}); restore it") from err
     except OSError as err:
         raise ValueError(f"{path} cannot be read: {err.strerror or first_line(err)}") from err
 
 
 def _known_encoding(name: str, sample: bytes) -> str:
-    """Python's name of an encoding, that of the one with a byte order mark where the file begins with such a mark."""
+    """Return Python's name of an encoding, in its variant with a byte order mark if the file starts with one."""
     try:
         known = codecs.lookup(name).name
-        "".encode(known)  # hex and rot13 are codecs of other things than text
+        "".encode(known)  # raises for codecs such as hex and rot13, which are not text encodings
         return next(
             (marked for mark, marked in _MARKS if sample.startswith(mark) and marked.startswith(known[:6])), known
         )
     except LookupError as err:
         raise ValueError(
-            f"--encoding={name!r} is unknown; such as utf-8, utf-16, cp1252, latin-1, cp1251, gb18030"
+            f"--encoding={name!r} is unknown; use one such as utf-8, utf-16, cp1252, latin-1, cp1251 or gb18030"
         ) from err
 
 
@@ -124,7 +120,7 @@ def _sniffed_encoding(sample: bytes) -> str:
 
 
 def _sniffed_separator(text: str) -> str:
-    """The sign that cuts the first lines into the most columns, all lines into as many as the first if possible."""
+    """Return the separator that gives the most consistent column count over the first lines, then the most columns."""
     lines = text.splitlines(keepends=True)[: _LINES + 1]
     lines = lines[:_LINES] if len(lines) > _LINES else lines[:-1] or lines
 
@@ -141,14 +137,14 @@ def _sniffed_separator(text: str) -> str:
 
 
 def undecodable(path: Path, encoding: str) -> str:
-    """The message that names the first byte that is not of the encoding."""
+    """Return an error message that names the first byte that is invalid in the encoding."""
     for number, line in read_lines(path):
         try:
             line.decode(encoding)
         except UnicodeDecodeError as err:
             near = line[max(0, err.start - 20) : err.start + 20].decode("cp1252", errors="replace").strip()
             return (
-                f"{path}: line {number}, byte {err.start + 1} ({line[err.start]:#04x}) is not {encoding}; name the "
+                f"{path}: line {number}, byte {err.start + 1} ({line[err.start]:#04x}) is not {encoding}; set the "
                 f"right encoding, such as --encoding=cp1252 (Windows), which would read {near!r} there"
             )
-    return f"{path} is not {encoding}; name the right encoding by --encoding, such as cp1252, utf-8 or utf-16"
+    return f"{path} is not {encoding}; set --encoding to the right encoding, such as cp1252, utf-8 or utf-16"

@@ -1,10 +1,7 @@
-"""A user's own tables as a data set: read, checked, written as atomic files beside a report.
+"""Import user tables as a data set: read, check, and write atomic files together with a report.
 
-Knows the order of the steps and which files are written. Refuses to know forms of tables, the checks themselves and
-how a report looks.
-
-Interactions stand user by user in the order in which users come up, each user's in time order, equal times in the order
-of the file. Nothing is altered or left out without a count in the report.
+Interactions are written user by user in order of first appearance, each user's in time order, ties in the order of the
+file. Every change and every dropped row is counted in the report.
 """
 
 from __future__ import annotations
@@ -29,9 +26,9 @@ from recbole_lcrec.preparation.tables.columns import (
     ITEMS,
     Header,
     Pair,
+    candidate_columns,
     guess_type,
     match_columns,
-    wanted_names,
 )
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Finding
 from recbole_lcrec.preparation.tables.items import Catalogue, clean_columns, complete_catalogue, read_catalogue
@@ -48,29 +45,29 @@ _SUFFIXES = re.compile(r"(?:\.(?:csv|tsv|tab|txt|json|jsonl|ndjson|parquet|pq|gz
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What is imported, and how.
+    """What to import, and how.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         interactions: table of users, items and times.
         items: table of items with texts; None for none.
-        data_path: folder that holds a folder for each data set.
+        data_path: folder that contains a folder for each data set.
         pairs: which column is which field.
-        types: field -> RecBole's type, where the guess is not wanted.
-        separator: what parts the columns; None: found out, for each table.
-        encoding: of the tables; None: UTF-8, or UTF-16 where a table shows it.
+        types: field -> RecBole's type, to override the guess.
+        separator: column separator; None to detect it for each table.
+        encoding: encoding of the tables; None for UTF-8, or UTF-16 where it is detected.
         quotes: whether double quotes enclose fields.
-        time_format: of the times; None: found out.
-        bad_row_limit: how many rows of each table may be left out as unusable.
+        time_format: format of the times; None to detect it.
+        bad_row_limit: how many unusable rows of each table may be dropped.
         reserved_ids: ``stop`` counts ids that RecBole reads as missing (NA, null) as bad rows, ``mark`` writes NA_.
-        first_only: whether a user's later interactions with an item are left out.
-        drop_unknown_items: whether interactions with items that the table of items lacks are left out.
-        min_user_interactions: the fewest interactions of a user; 0 for any.
-        min_item_interactions: the fewest interactions of an item; 0 for any.
-        overwrite: whether a data set of this name is replaced.
+        first_only: whether to drop a user's later interactions with the same item.
+        drop_unknown_items: whether to drop interactions with items that are not in the item table.
+        min_user_interactions: minimum interactions per user; 0 for any.
+        min_item_interactions: minimum interactions per item; 0 for any.
+        overwrite: whether to replace an existing data set of this name.
 
     Raises:
-        ValueError: a name that is no folder's, or a value out of range.
+        ValueError: the name cannot be a folder name, or a value is out of range.
     """
 
     name: str
@@ -99,39 +96,39 @@ class ImportOptions:
             if getattr(self, key) < 0:
                 raise ValueError(f"--{key}={getattr(self, key)} must be 0 or more")
         if self.drop_unknown_items and self.items is None:
-            raise ValueError("--drop_unknown_items asks for a table of items; add --items=FILE")
+            raise ValueError("--drop_unknown_items needs a table of items; add --items=FILE")
 
 
 def name_of(interactions: Path) -> str:
-    """The name of a data set that is given none: that of the table's file without its suffixes.
+    """Return the default name of a data set: the name of the table's file without its suffixes.
 
     Args:
-        interactions: the table, such as ``shop.csv.gz``.
+        interactions: path of the table, such as ``shop.csv.gz``.
 
     Raises:
-        ValueError: no data set can be called so.
+        ValueError: the result is not a valid name of a data set.
     """
     name = _SUFFIXES.sub("", interactions.name)
     try:
         require_name(name)
     except ValueError as err:
         raise ValueError(
-            f"{err}; it comes from {interactions}, so give a name: import NAME --interactions=FILE"
+            f"{err}; it is derived from {interactions}, so give a name: import NAME --interactions=FILE"
         ) from err
     return name
 
 
 def import_tables(options: ImportOptions) -> ImportReport:
-    """Reads and checks the tables, and writes ``<name>.inter``, ``<name>.item`` and the report, as HTML and JSON.
+    """Read and check the tables, and write ``<name>.inter``, ``<name>.item`` and the report as HTML and JSON.
 
-    The files are written beside and moved when all are whole; ``<name>.inter`` comes last.
+    The files are written to a temporary folder and moved when all are complete; ``<name>.inter`` comes last.
 
     Args:
-        options: what and how.
+        options: what to import, and how.
 
     Raises:
-        ValueError: a table cannot be read or used, the data set is there already, or its folder cannot be written to.
-        OSError: the disk is full; what was half written is gone.
+        ValueError: a table cannot be read or used, the data set exists already, or its folder is not writable.
+        OSError: the disk is full; partial files have been removed.
     """
     begin, folder = perf_counter(), options.data_path / options.name
     given = [path for path in (options.interactions, options.items) if path is not None]
@@ -144,7 +141,7 @@ def import_tables(options: ImportOptions) -> ImportReport:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Table -> where it comes from, field -> column, rows, field -> type."""
+    """Contents of the tables, each by table: source, field -> column, rows, field -> type."""
 
     sources: Mapping[str, TableSource]
     fields: Mapping[str, Mapping[str, str]]
@@ -160,7 +157,7 @@ def _read(options: ImportOptions) -> _Inputs:
             options.separator,
             options.encoding,
             options.quotes,
-            looked_for=wanted_names(table, options.pairs),
+            expected=candidate_columns(table, options.pairs),
         )
         for table, path in paths.items()
         if path is not None
@@ -170,7 +167,7 @@ def _read(options: ImportOptions) -> _Inputs:
     )
     known = sorted({name for own in fields.values() for name in own})
     if unknown := sorted(set(options.types) - set(known)):
-        raise ValueError(f"--types: no field {unknown[0]!r} is imported{did_you_mean(unknown[0], known)}")
+        raise ValueError(f"--types: there is no field {unknown[0]!r}{did_you_mean(unknown[0], known)}")
     tables = {table: source.read(fields[table], repeated=("user_id", "item_id")) for table, source in sources.items()}
     types = {
         table: {
@@ -185,7 +182,7 @@ def _read(options: ImportOptions) -> _Inputs:
 
 
 def _write(options: ImportOptions, target: Path, begin: float) -> ImportReport:
-    """The straight line, from the tables to the files in an existing folder."""
+    """Run all steps, from the tables to the files in an existing folder."""
     given = _read(options)
     item_types, types = given.types.get(ITEMS, {"item_id": "token"}), given.types[INTERACTIONS]
     catalogue, on_items = _catalogue(options, given.tables.get(ITEMS), item_types)

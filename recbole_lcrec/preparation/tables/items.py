@@ -1,7 +1,4 @@
-"""The checks of a user's items: one row each, texts as one plain line, the catalogue that a run ranks.
-
-Knows columns of texts with their lines. Refuses to know files and interactions, but for the ids that were bought.
-"""
+"""Checks of an item table: one row per item, cleaned texts, and the catalogue that a run ranks."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from recbole_lcrec.preparation.tables.rows import usable_rows
 
 __all__ = ["Catalogue", "clean_columns", "complete_catalogue", "read_catalogue"]
 
-# What clean_text may change: all else is a plain line already, and most texts are.
+# Texts that clean_text may change; most texts do not match and need no cleaning.
 _PLAIN = r"[<&\x00-\x1f\x7f-\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff\ud800-\udfff]|  |^[ \[]| $"
 _PLACEHOLDERS = {"n/a", "na", "nan", "null", "none", "unknown", "untitled", "no title", "tbd", "test", "-", "?", "."}
 
@@ -30,7 +27,7 @@ class Catalogue:
 
     Attributes:
         columns: field -> texts, ``item_id`` first.
-        lines: int64 [N], line of each item; 0 for items that the table lacks.
+        lines: int64 [N], line of each item; 0 for items that are not in the table.
     """
 
     columns: pd.DataFrame
@@ -41,14 +38,14 @@ class Catalogue:
 
 
 def read_catalogue(table: RawTable, limit: BadRowLimit) -> tuple[Catalogue, tuple[Finding, ...]]:
-    """The items of the table, in its order.
+    """Return the items of the table, in its order.
 
     Args:
         table: with ``item_id``.
-        limit: of bad rows.
+        limit: allowed number of bad rows.
 
     Raises:
-        ValueError: more bad rows than the limit, or an item with several rows that differ.
+        ValueError: more bad rows than the limit, or an item with several different rows.
     """
     ids = table.columns["item_id"]
     bad = {
@@ -72,28 +69,30 @@ def read_catalogue(table: RawTable, limit: BadRowLimit) -> tuple[Catalogue, tupl
 
 
 def _require_one_row(table: RawTable, columns: pd.DataFrame, lines: np.ndarray) -> None:
-    twins = columns["item_id"].duplicated(keep=False).to_numpy()
-    if not twins.any():
+    duplicates = columns["item_id"].duplicated(keep=False).to_numpy()
+    if not duplicates.any():
         return
-    told = []
-    for item, rows in columns[twins].groupby("item_id", sort=False):
+    examples = []
+    for item, rows in columns[duplicates].groupby("item_id", sort=False):
         differing = [str(name) for name in columns.columns if rows[name].nunique() > 1]
-        told.append(f"{item!r} on {table.unit}s {', '.join(map(str, lines[rows.index][:4]))} ({', '.join(differing)})")
-        if len(told) == 5:
+        examples.append(
+            f"{item!r} on {table.unit}s {', '.join(map(str, lines[rows.index][:4]))} ({', '.join(differing)})"
+        )
+        if len(examples) == 5:
             break
-    count = columns["item_id"][twins].nunique()
+    count = columns["item_id"][duplicates].nunique()
     raise ValueError(
-        f"{table.path}: {count:,} item(s) have several rows that differ: {'; '.join(told)}; keep one row each"
+        f"{table.path}: {count:,} item(s) have several different rows: {'; '.join(examples)}; keep one row each"
     )
 
 
 def clean_columns(
     key: str, columns: pd.DataFrame, types: Mapping[str, str], lines: np.ndarray, source: str, unit: str
 ) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
-    """Every column but those of ids and times as one plain line a value, as :func:`clean_text` makes it.
+    """Clean the texts of all columns except ids and times with :func:`clean_text`, one plain line per value.
 
     Args:
-        key: of the finding, ``cleaned_items`` or ``cleaned_interactions``.
+        key: key of the finding, ``cleaned_items`` or ``cleaned_interactions``.
         columns: field -> texts.
         types: field -> RecBole's type.
         lines: int64 [R].
@@ -125,31 +124,31 @@ def clean_columns(
 def complete_catalogue(
     catalogue: Catalogue, bought: Sequence[str], k_item: int, source: str, unit: str, has_table: bool
 ) -> tuple[Catalogue, tuple[Finding, ...]]:
-    """The catalogue that a run ranks: the table's items, then those that only the interactions name.
+    """Return the catalogue that a run ranks: the table's items, then those that occur only in interactions.
 
     Args:
-        catalogue: items of the table; none where there is no table.
-        bought: distinct ids of the interactions, in the order in which they come up.
-        k_item: the fewest interactions of an item; above 1, items outside of ``bought`` leave.
+        catalogue: items of the table; empty if there is no table.
+        bought: distinct item ids of the interactions, in order of first appearance.
+        k_item: minimum interactions per item; above 1, items not in ``bought`` are dropped.
         source: name of the table.
         unit: ``line`` or ``row``.
-        has_table: whether there is a table.
+        has_table: whether there is an item table.
     """
     found: tuple[Finding, ...] = ()
     columns, lines = catalogue.columns, catalogue.lines
 
-    def told(key: str, rows: np.ndarray, action: str) -> tuple[Finding, ...]:
+    def found_in(key: str, rows: np.ndarray, action: str) -> tuple[Finding, ...]:
         shown = examples_of(source, unit, lines[rows][:5], columns["item_id"][rows][:5])
         return finding(key, rows.sum(), len(columns), action, shown)
 
     idle = ~columns["item_id"].isin(bought).to_numpy(bool)
     if k_item > 1:
-        found += told("rare_items", idle, "dropped")
+        found += found_in("rare_items", idle, "dropped")
         columns, lines = columns[~idle].reset_index(drop=True), lines[~idle]
     elif has_table:
-        found += told("never_bought", idle, "kept")
+        found += found_in("never_bought", idle, "kept")
     if has_table:
-        found += _told_texts(columns, told)
+        found += _text_findings(columns, found_in)
     listed = set(columns["item_id"])
     new = [item for item in bought if item not in listed]
     added = pd.DataFrame({"item_id": pd.Series(new, dtype=object)}).reindex(columns=columns.columns, fill_value="")
@@ -159,16 +158,16 @@ def complete_catalogue(
     return Catalogue(whole, np.concatenate([lines, np.zeros(len(new), dtype=np.int64)])), found
 
 
-def _told_texts(
-    columns: pd.DataFrame, told: Callable[[str, np.ndarray, str], tuple[Finding, ...]]
+def _text_findings(
+    columns: pd.DataFrame, found_in: Callable[[str, np.ndarray, str], tuple[Finding, ...]]
 ) -> tuple[Finding, ...]:
     texts = [name for name in columns.columns if name != "item_id"]
     found: tuple[Finding, ...] = ()
     if "title" in texts:
-        found += told("blank_titles", columns["title"].eq("").to_numpy(bool), "kept")
+        found += found_in("blank_titles", columns["title"].eq("").to_numpy(bool), "kept")
         placeholder = columns["title"].str.lower().isin(_PLACEHOLDERS).to_numpy(bool)
-        found += told("placeholder_titles", placeholder, "kept")
+        found += found_in("placeholder_titles", placeholder, "kept")
     blank = np.logical_and.reduce(
         [columns[name].eq("").to_numpy(bool) for name in texts] or [np.ones(len(columns), bool)]
     )
-    return found + told("no_text", blank, "kept")
+    return found + found_in("no_text", blank, "kept")

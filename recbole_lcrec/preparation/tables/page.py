@@ -1,7 +1,4 @@
-"""The page of an import: one HTML file that needs no network, made of the report's numbers.
-
-Knows which tables and figures show the numbers. Refuses to know how the numbers came about and how a page is drawn.
-"""
+"""HTML page of an import report: tables and figures, in one file that needs no network."""
 
 from __future__ import annotations
 
@@ -23,20 +20,20 @@ _SINGLE = 10
 
 
 def render_import(report: ImportReport) -> str:
-    """Makes the page.
+    """Render the HTML page of an import.
 
     Args:
-        report: what it shows.
+        report: the report to show.
     """
     numbers = report.numbers
     summary = [
         ("users", f"{numbers.users:,}"),
-        ("items of the catalogue", f"{numbers.items:,}"),
+        ("items in the catalogue", f"{numbers.items:,}"),
         ("items with an interaction", f"{numbers.bought:,}"),
         ("interactions", f"{numbers.interactions:,}"),
         ("interactions per user", f"{numbers.interactions / numbers.users:.2f}"),
-        ("interactions per item of the catalogue", f"{numbers.interactions / numbers.items:.2f}"),
-        ("density", f"{numbers.density:.4%} of all pairs of user and item"),
+        ("interactions per item in the catalogue", f"{numbers.interactions / numbers.items:.2f}"),
+        ("density", f"{numbers.density:.4%} of all user-item pairs"),
         ("sparsity", f"{1 - numbers.density:.4%}"),
         ("first interaction", numbers.first_time),
         ("last interaction", numbers.last_time),
@@ -54,7 +51,7 @@ def render_import(report: ImportReport) -> str:
         steps=[(step.step, *_counts(step.users, step.items, step.interactions)) for step in report.steps],
         quantiles=[f"{share:.0%}" if share < 1 else "longest" for share in QUANTILES],
         lengths=_length_figure(numbers.lengths),
-        lengths_at=("interactions of a user, at most", *_counts(*numbers.length_quantiles)),
+        lengths_at=("interactions per user, at most", *_counts(*numbers.length_quantiles)),
         times=_time_figure(numbers.time_bins),
         popularity=_popularity_figure(numbers.popularity, numbers.top_share),
         coverage=[_coverage_row(text) for text in report.texts],
@@ -77,7 +74,7 @@ def _coverage_row(text: TextCoverage) -> list[str]:
 
 
 def binned(lengths: Mapping[int, int]) -> tuple[list[str], list[int]]:
-    """Users by number of interactions: singly up to ten, then in bins that end at 20, 50, 100, 200, 500 and so on."""
+    """Count users by number of interactions: single bins up to 10, then bins that end at 20, 50, 100, 200, 500, ..."""
     ends, decade = list(range(1, _SINGLE + 1)), _SINGLE
     while ends[-1] < max(lengths):
         ends += [2 * decade, 5 * decade, 10 * decade]
@@ -95,10 +92,10 @@ def _length_figure(lengths: Mapping[int, int]) -> Figure:
     figure.add_bar(x=labels, y=users, marker_color=_COLOUR)
     figure.update_xaxes(type="category")
     return Figure(
-        "Lengths of the sequences",
-        "How many users have how many interactions. Users with one or two are not tested; of the longest, a run sees "
-        "the newest 20 (MAX_ITEM_LIST_LENGTH).",
-        plotly_json(figure, "interactions of a user", "users", _HEIGHT),
+        "Sequence lengths",
+        "Number of users by number of interactions. Users with one or two are not tested; of long sequences, a run "
+        "uses the 20 most recent items (MAX_ITEM_LIST_LENGTH).",
+        plotly_json(figure, "interactions per user", "users", _HEIGHT),
     )
 
 
@@ -110,7 +107,7 @@ def _time_figure(bins: Sequence[tuple[str, int]]) -> Figure:
         figure.update_xaxes(type="category")
     return Figure(
         "Interactions over time",
-        "In up to 60 periods of equal length. A lonely bar is often a wrong unit or a missing date.",
+        "In up to 60 periods of equal length. An isolated bar often means a wrong unit or a missing date.",
         plotly_json(figure, "start of the period, UTC", "interactions", _HEIGHT),
     )
 
@@ -122,8 +119,8 @@ def _popularity_figure(popularity: Sequence[tuple[int, int]], top_share: float) 
     figure.update_xaxes(type="log", dtick=1)
     figure.update_yaxes(type="log", dtick=1)
     return Figure(
-        "Popularity of the items",
-        f"The most bought item first, both axes logarithmic. The most bought tenth of the catalogue takes "
+        "Item popularity",
+        f"Most popular item first, both axes logarithmic. The most popular tenth of the catalogue has "
         f"{top_share:.1%} of the interactions.",
-        plotly_json(figure, "rank of the item", "interactions", _HEIGHT),
+        plotly_json(figure, "item rank", "interactions", _HEIGHT),
     )

@@ -1,12 +1,8 @@
-"""Parquet files as columns of texts.
-
-Knows pyarrow, which is loaded for such files alone. Refuses to know what a column means.
-"""
+"""Read parquet files as text columns with pyarrow, which is loaded only when needed."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +15,28 @@ __all__ = ["column_names", "column_texts"]
 
 
 def column_names(path: Path) -> tuple[str, ...]:
-    """The names of the columns, those that pandas keeps for its index among them.
+    """Return the names of all columns, including those that pandas stores as its index.
 
     Raises:
-        ValueError: the file is damaged, or pyarrow is absent.
+        ValueError: the file is damaged, or pyarrow is not installed.
     """
     return tuple(map(str, _file(path).schema_arrow.names))
 
 
-def column_texts(path: Path, wanted: Collection[str]) -> list[pd.Series]:
-    """Every column as texts, in the order of :func:`column_names`; "" where a value is missing.
+def column_texts(path: Path, requested: Collection[str]) -> list[pd.Series]:
+    """Read all columns as texts, in the order of :func:`column_names`; "" for missing values.
 
     Args:
-        path: the file.
-        wanted: columns whose bytes must be UTF-8; those of others are shown as Python shows them.
+        path: the parquet file.
+        requested: columns whose bytes must be valid UTF-8; other columns fall back to ``repr``.
 
     Raises:
-        ValueError: the file is damaged, pyarrow is absent, or a wanted column holds bytes that are no UTF-8.
+        ValueError: the file is damaged, pyarrow is not installed, or a requested column contains bytes that are not
+            UTF-8.
     """
     file = _file(path)
     try:
-        # pandas' own notes would make an index of columns; whole numbers beside missing values would lose digits
+        # pandas metadata would turn columns into an index; integers beside missing values would lose digits
         whole = file.read().to_pandas(ignore_metadata=True, integer_object_nulls=True, date_as_object=True)
     except (OSError, ValueError) as err:
         raise _damaged(path, err) from err
@@ -48,21 +45,23 @@ def column_texts(path: Path, wanted: Collection[str]) -> list[pd.Series]:
         try:
             texts.append(column_text(whole.iloc[:, place]))
         except UnicodeDecodeError as err:
-            if name not in wanted:
+            if name not in requested:
                 texts.append(whole.iloc[:, place].map(repr))
                 continue
             raise ValueError(
-                f"{path}: column {name!r} holds bytes that are no UTF-8 ({err}); write it as text"
+                f"{path}: column {name!r} contains bytes that are not UTF-8 ({err}); write it as text"
             ) from err
     return texts
 
 
 def _file(path: Path) -> Any:
     try:
-        return import_module("pyarrow.parquet").ParquetFile(path)
+        from pyarrow.parquet import ParquetFile
+
+        return ParquetFile(path)
     except ImportError as err:
         raise ValueError(
-            f"{path} is a parquet file, and pyarrow, which reads them, cannot be loaded ({first_line(err)}): "
+            f"{path} is a parquet file, which needs pyarrow, but pyarrow cannot be loaded ({first_line(err)}): "
             "pip install pyarrow, or write the table as csv"
         ) from err
     except (OSError, ValueError) as err:
@@ -70,4 +69,4 @@ def _file(path: Path) -> Any:
 
 
 def _damaged(path: Path, err: Exception) -> ValueError:
-    return ValueError(f"{path} is no readable parquet file ({first_line(err)}); restore it")
+    return ValueError(f"{path} is not a readable parquet file ({first_line(err)}); restore it")

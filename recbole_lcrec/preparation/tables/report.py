@@ -1,7 +1,4 @@
-"""What an import made: counts step by step, findings, and the numbers that describe the data set.
-
-Knows arrays of lengths, counts and texts. Refuses to know files of the user, and how a page is drawn.
-"""
+"""Report of an import: counts after each step, findings, and statistics of the data set."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from recbole_lcrec.preparation.amazon.report import Counts
 from recbole_lcrec.preparation.tables.findings import Finding
 
 __all__ = [
+    "DatasetStatistics",
     "ImportReport",
-    "ShopNumbers",
     "TextCoverage",
     "describe",
     "describe_texts",
@@ -39,15 +36,15 @@ _SECOND = 10**9
 
 @dataclass(frozen=True)
 class TextCoverage:
-    """One field of texts.
+    """Coverage of one text field.
 
     Attributes:
         table: ``interactions`` or ``items``.
-        name: of the field.
-        rows: how many rows the table has.
-        filled: how many have a text.
-        distinct: different texts among them.
-        words: quantiles of the number of words of the filled ones, at :data:`QUANTILES`; empty where none is.
+        name: name of the field.
+        rows: number of rows of the table.
+        filled: number of rows with a text.
+        distinct: number of distinct texts.
+        words: quantiles of the number of words of filled texts, at :data:`QUANTILES`; empty if there are none.
     """
 
     table: str
@@ -59,23 +56,23 @@ class TextCoverage:
 
 
 @dataclass(frozen=True)
-class ShopNumbers:
-    """What describes a data set.
+class DatasetStatistics:
+    """Statistics of a data set.
 
     Attributes:
-        users: with an interaction.
-        items: of the catalogue.
-        bought: items with an interaction.
-        interactions: rows.
-        density: share of the user-item pairs of the catalogue that there are.
-        lengths: number of interactions -> users who have as many.
-        length_quantiles: interactions of a user, at :data:`QUANTILES`.
-        popularity: interactions of the items that have some, at most 400 ranks of them: (rank, interactions).
-        top_share: share of the interactions that the most bought tenth of the catalogue takes.
+        users: number of users with an interaction.
+        items: number of items of the catalogue.
+        bought: number of items with an interaction.
+        interactions: number of interactions.
+        density: share of all user-item pairs of the catalogue that occur.
+        lengths: number of interactions -> number of users who have that many.
+        length_quantiles: interactions per user, at :data:`QUANTILES`.
+        popularity: (rank, interactions) of items, most popular first, at up to 400 ranks.
+        top_share: share of the interactions with the most popular tenth of the catalogue.
         first_time: ISO, UTC.
         last_time: ISO, UTC.
         time_bins: (start, interactions) of periods of equal length.
-        split: part -> (rows, users), under leave-one-out.
+        split: part -> (rows, users), with leave-one-out.
     """
 
     users: int
@@ -95,19 +92,19 @@ class ShopNumbers:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """An import.
+    """Report of an import.
 
     Attributes:
-        name: of the data set.
-        folder: where it lies.
-        sources: table -> file and how it was read.
-        columns: table -> field with its type -> column of the user's.
-        steps: counts, from the file to the result.
+        name: name of the data set.
+        folder: folder of the data set.
+        sources: table -> file and its format.
+        columns: table -> field with its type -> column of the table.
+        steps: counts after each step, from the file to the result.
         findings: in the order of the checks.
-        numbers: what describes the result.
+        numbers: statistics of the result.
         texts: coverage by field.
-        commands: what can be run next, with a word on each.
-        seconds: of the import.
+        commands: suggested commands, each with a short explanation.
+        seconds: duration of the import.
     """
 
     name: str
@@ -116,13 +113,13 @@ class ImportReport:
     columns: Mapping[str, Mapping[str, str]]
     steps: tuple[Counts, ...]
     findings: tuple[Finding, ...]
-    numbers: ShopNumbers
+    numbers: DatasetStatistics
     texts: tuple[TextCoverage, ...]
     commands: tuple[tuple[str, str], ...]
     seconds: float = 0.0
 
     def table(self) -> str:
-        """Steps and findings as two tables."""
+        """Return steps and findings as two text tables."""
         steps = tabulate(
             [(step.step, *step.triple()) for step in self.steps],
             headers=["", "users", "items", "interactions"],
@@ -131,10 +128,10 @@ class ImportReport:
         found = [(one.what, one.count, one.total, one.action) for one in self.findings]
         if not found:
             return steps
-        return f"{steps}\n\n{tabulate(found, headers=['found', 'count', 'of', ''], intfmt=',')}"
+        return f"{steps}\n\n{tabulate(found, headers=['finding', 'count', 'of', ''], intfmt=',')}"
 
     def log(self) -> None:
-        """Writes the tables to the log, and what was dropped as a warning."""
+        """Log the tables, and a warning for each kind of dropped rows."""
         n = self.numbers
         getLogger().info(
             f"{self.name}: {n.users:,} users, {n.items:,} items, {n.interactions:,} interactions\n{self.table()}"
@@ -142,32 +139,32 @@ class ImportReport:
         for one in self.findings:
             if one.action == "dropped":
                 first = f", first {one.examples[0].where} ({one.examples[0].text})" if one.examples else ""
-                getLogger().warning(f"{one.count:,} {one.what} left out{first}")
+                getLogger().warning(f"dropped {one.count:,} {one.what}{first}")
 
     def save(self, path: Path) -> None:
-        """Writes the report as JSON.
+        """Write the report as JSON.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def describe(users: np.ndarray, items: np.ndarray, nanoseconds: np.ndarray, n_items: int) -> ShopNumbers:
-    """The numbers of a data set.
+def describe(users: np.ndarray, items: np.ndarray, nanoseconds: np.ndarray, n_items: int) -> DatasetStatistics:
+    """Compute the statistics of a data set.
 
     Args:
-        users: int64 [R], code of each interaction's user, 0 to U - 1, none left out.
-        items: int64 [R], code of each interaction's item, likewise.
+        users: int64 [R], code of each interaction's user, 0 to U - 1, each used.
+        items: int64 [R], code of each interaction's item, from 0, each used.
         nanoseconds: int64 [R], since 1970.
-        n_items: items of the catalogue.
+        n_items: number of items of the catalogue.
     """
     lengths, sold = np.bincount(users), np.sort(np.bincount(items))[::-1]
     values, counts = np.unique(lengths, return_counts=True)
     pairs = len(pd.DataFrame({"user": users, "item": items}).drop_duplicates())
     ranks = np.unique(np.geomspace(1, len(sold), min(len(sold), 400)).round().astype(np.int64))
     tenth = max(1, n_items // 10)
-    return ShopNumbers(
+    return DatasetStatistics(
         users=len(lengths),
         items=n_items,
         bought=len(sold),
@@ -193,17 +190,17 @@ def _time_bins(nanoseconds: np.ndarray) -> tuple[tuple[str, int], ...]:
     if first == last:
         return ((_iso(first), len(nanoseconds)),)
     width = -(-(last - first + 1) // _TIME_BINS)
-    if width > _SECOND:  # so that periods begin at whole seconds after the first
+    if width > _SECOND:  # so that periods start at whole seconds after the first
         width = -(-width // _SECOND) * _SECOND
     counts = np.bincount((nanoseconds - first) // width)
     return tuple((_iso(first + n * width), int(count)) for n, count in enumerate(counts.tolist()))
 
 
 def split_sizes(lengths: np.ndarray) -> dict[str, tuple[int, int]]:
-    """Rows and users of each part when each user's last item is tested and the one before it validated.
+    """Return rows and users of each part of a leave-one-out split.
 
-    A row is an item with the history before it, so a user's first item makes none. A user needs three interactions to
-    be tested, four to be validated.
+    Each user's last item is tested, the one before validates. A row is an item with the history before it, so a user's
+    first item makes no row. Users need three interactions to be tested, four to be validated.
 
     Args:
         lengths: int64 [U], interactions of each user.
@@ -218,7 +215,7 @@ def split_sizes(lengths: np.ndarray) -> dict[str, tuple[int, int]]:
 
 
 def describe_texts(table: str, columns: pd.DataFrame, types: Mapping[str, str]) -> tuple[TextCoverage, ...]:
-    """Coverage of a table's fields, those of ids, times and numbers left out.
+    """Return the coverage of a table's text fields; ids, times and numbers are skipped.
 
     Args:
         table: ``interactions`` or ``items``.
@@ -237,10 +234,10 @@ def describe_texts(table: str, columns: pd.DataFrame, types: Mapping[str, str]) 
 
 
 def suggest_index(n_items: int) -> Mapping[str, int]:
-    """Sizes of the index for a small catalogue; nothing where the paper's fit.
+    """Suggest index sizes for a small catalogue; empty if the paper's sizes fit.
 
-    With hardly more items than codes most items would have a first code of their own: about the square root of the
-    items as codes, on three levels, gives prefixes that items share.
+    If items hardly outnumber codes, most items would have a first code of their own. About sqrt(N) codes on three
+    levels give prefixes that items share.
     """
     if n_items >= 4 * _DEFAULT_CODES:
         return {}
@@ -250,22 +247,22 @@ def suggest_index(n_items: int) -> Mapping[str, int]:
 def suggest_commands(
     name: str, data_path: str, n_items: int, text_fields: Sequence[str], history: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
-    """Command lines that fit the data set, with a word on each.
+    """Suggest commands that fit the data set, each with a short explanation.
 
     Args:
-        name: of the data set.
-        data_path: folder that holds it.
-        n_items: items of the catalogue.
-        text_fields: fields of texts of the items.
-        history: ids of some user's items, oldest first.
+        name: name of the data set.
+        data_path: folder that contains it.
+        n_items: number of items of the catalogue.
+        text_fields: text fields of the items.
+        history: item ids of some user, oldest first.
     """
     own = [f"--dataset={name}"] + ([] if data_path == "dataset" else [f"--data_path={data_path}"])
     others = [field for field in text_fields if field not in ("title", "description")]
     titles = ["title"] if "title" in text_fields else others[:1]
-    about = ["description"] if "description" in text_fields else []
+    descriptions = ["description"] if "description" in text_fields else []
     if text_fields and titles != ["title"]:
         own.append(f"--text_title_fields=[{', '.join(titles)}]")
-    if text_fields and not about:
+    if text_fields and not descriptions:
         own.append("--text_description_fields=[]")
     sizes = [f"--{key}={value}" for key, value in suggest_index(n_items).items()]
     index = shlex.join(["python", "-m", "recbole_lcrec.indexing", *own, *sizes])
@@ -275,8 +272,8 @@ def suggest_commands(
     plain = [item for item in history if "," not in item][-5:]
     ask.append(f"--history={','.join(plain)}")
     lines = [
-        (index, "learns the item index alone and draws a page about it"),
-        (shlex.join(run), "trains a small LCRec beside two baselines and prints one table"),
-        (shlex.join(ask), "ranks the catalogue for one history; put the folder of your run in the place of <time>"),
+        (index, "learns only the item index and writes an HTML report about it"),
+        (shlex.join(run), "trains a small LCRec and two baselines and prints one table of results"),
+        (shlex.join(ask), "ranks the catalogue for one history; replace <time> to match the folder of your run"),
     ]
     return tuple(lines if text_fields else lines[1:])

@@ -1,7 +1,4 @@
-"""What makes a row of a user's table unusable, and how many of those are borne.
-
-Knows columns of texts, their lines, and what RecBole's files cannot hold. Refuses to know what is made of the rows.
-"""
+"""Find unusable rows of a user table, and stop if there are too many."""
 
 from __future__ import annotations
 
@@ -22,44 +19,45 @@ _PLAIN = {"float": rf"\s*{_NUMBER}\s*", "float_seq": rf"\s*{_NUMBER}(?:\s+{_NUMB
 
 
 def without_reserved_ids(table: RawTable, names: Collection[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
-    """Ids that RecBole reads as missing, with an underscore behind.
+    """Append an underscore to ids that RecBole reads as missing.
 
     Raises:
-        ValueError: another id is spelt like a marked one.
+        ValueError: the new id exists already.
     """
     columns = table.columns.copy()
     found: list[Finding] = []
     for name in names:
-        odd = columns[name].isin(RESERVED_IDS).to_numpy(bool)
-        new = columns[name][odd] + "_"
+        reserved = columns[name].isin(RESERVED_IDS).to_numpy(bool)
+        new = columns[name][reserved] + "_"
         if taken := sorted(set(new) & set(columns[name])):
-            raise ValueError(f"{table.path}: {name} {taken[0][:-1]!r} cannot be marked, for {taken[0]!r} is there too")
+            raise ValueError(f"{table.path}: {name} {taken[0][:-1]!r} cannot be marked, as {taken[0]!r} exists already")
         found += finding(
             "marked_ids",
-            odd.sum(),
+            reserved.sum(),
             len(table),
             "changed",
-            examples_of(table.path.name, table.unit, table.lines[odd], columns[name][odd]),
+            examples_of(table.path.name, table.unit, table.lines[reserved], columns[name][reserved]),
         )
-        columns.loc[odd, name] = new
+        columns.loc[reserved, name] = new
     return columns, tuple(found)
 
 
 def usable_rows(
     table: RawTable, bad: Mapping[str, tuple[np.ndarray, pd.Series]], limit: BadRowLimit
 ) -> tuple[np.ndarray, tuple[Finding, ...]]:
-    """Rows with nothing bad about them.
+    """Return the rows that have no problem.
 
     Args:
         table: the rows.
-        bad: finding's name, perhaps with a field behind -> (bool [R], the texts to show); a row counts for the first.
-        limit: of bad rows.
+        bad: key of the finding, optionally followed by a field -> (bool [R], texts to show); a row counts for the
+            first.
+        limit: allowed number of bad rows.
 
     Returns:
         bool [R], and the findings, broken records first.
 
     Raises:
-        ValueError: there are more than the limit; names the first ones.
+        ValueError: there are more bad rows than the limit; names the first ones.
     """
     usable = np.ones(len(table), dtype=bool)
     found: list[Finding] = []
@@ -70,22 +68,22 @@ def usable_rows(
     found += finding("broken", n_broken, n_rows, "dropped", examples_of(table.path.name, table.unit, where, reasons))
     first: list[tuple[int, str]] = list(zip(where.tolist()[:10], reasons[:10], strict=True))
     for key, (mask, texts) in bad.items():
-        own = mask & usable
+        first_bad = mask & usable
         usable &= ~mask
         name, _, field = key.partition(" ")
-        shown = texts[own].iloc[:10]
+        shown = texts[first_bad].iloc[:10]
         new = finding(
             name,
-            own.sum(),
+            first_bad.sum(),
             n_rows,
             "dropped",
-            examples_of(table.path.name, table.unit, table.lines[own], _spelt(texts, own)),
+            examples_of(table.path.name, table.unit, table.lines[first_bad], _quoted(texts, first_bad)),
         )
         found += new
         what = new[0].what if new else ""
         first += [
             (int(line), f"{what}: {field or ''}{' ' if field else ''}{text!r:.80}")
-            for line, text in zip(table.lines[own], shown, strict=False)
+            for line, text in zip(table.lines[first_bad], shown, strict=False)
         ]
     n_bad = n_broken + int((~usable).sum())
     if not limit.allows(n_bad, n_rows):
@@ -98,22 +96,22 @@ def usable_rows(
     return usable, tuple(found)
 
 
-def _spelt(texts: pd.Series, rows: np.ndarray) -> list[str]:
-    """The texts of some rows, spelt so that blanks and control characters show."""
+def _quoted(texts: pd.Series, rows: np.ndarray) -> list[str]:
+    """Return the first texts of some rows as ``repr``, so that blanks and control characters are visible."""
     return [repr(text) for text in texts[rows].iloc[:5]]
 
 
 def require_numbers(table: RawTable, types: Mapping[str, str]) -> None:
-    """Makes sure that columns of numbers, or of several numbers with blanks between them, hold such or nothing.
+    """Check that float columns contain only numbers or blanks; float_seq columns, numbers separated by blanks.
 
     Raises:
-        ValueError: one does not; names the first lines and the remedy.
+        ValueError: a value is not a number; names the first lines and the remedy.
     """
     for name, kind in types.items():
         if kind not in _PLAIN or name == "timestamp" or name not in table.columns:
             continue
         texts = table.columns[name]
-        if kind == "float_seq":  # also as lists are printed, "[1, 2]"
+        if kind == "float_seq":  # also printed lists, "[1, 2]"
             texts = texts.map(clean_text)
         wrong = ~(texts.str.fullmatch(_PLAIN[kind]) | texts.str.strip().isin([*READ_AS_MISSING, ""])).to_numpy(bool)
         if wrong.any():
@@ -122,6 +120,6 @@ def require_numbers(table: RawTable, types: Mapping[str, str]) -> None:
                 for line, text in zip(table.lines[wrong][:5], table.columns[name][wrong][:5], strict=True)
             )
             raise ValueError(
-                f"{table.path}: {wrong.sum():,} of {len(table):,} values of {name} are no numbers ({shown}); mend "
-                f"them, or have them read as words by --types {name}=token"
+                f"{table.path}: {wrong.sum():,} of {len(table):,} values of {name} are not numbers ({shown}); "
+                f"correct them, or read them as text with --types {name}=token"
             )

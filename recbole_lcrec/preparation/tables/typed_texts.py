@@ -1,7 +1,4 @@
-"""Typed values, of parquet or JSON, as the texts that a person would write into a table.
-
-Knows types. Refuses to know files and columns.
-"""
+"""Convert typed values, from parquet or JSON, to the texts that a person would write into a table."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ __all__ = ["column_text", "json_text"]
 
 
 def json_text(value: Any) -> str:
-    """A value of a JSON record; "" for null."""
+    """Convert a value of a JSON record to text; "" for null."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -28,7 +25,7 @@ def json_text(value: Any) -> str:
 
 
 def column_text(column: pd.Series) -> pd.Series:
-    """Typed values as a person would write them: whole numbers without decimals, "" for what is missing.
+    """Convert typed values to texts: whole numbers without decimals, "" for missing values.
 
     Args:
         column: [R], of any type.
@@ -37,7 +34,7 @@ def column_text(column: pd.Series) -> pd.Series:
         object [R].
 
     Raises:
-        UnicodeDecodeError: bytes that are no UTF-8.
+        UnicodeDecodeError: bytes that are not UTF-8.
     """
     missing = column.isna().to_numpy()
     if pd.api.types.is_float_dtype(column):

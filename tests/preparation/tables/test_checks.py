@@ -15,7 +15,7 @@ from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.preparation.tables.checks import Interactions, choose_rows, read_interactions
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Finding
 from recbole_lcrec.preparation.tables.items import Catalogue, clean_columns, complete_catalogue, read_catalogue
-from recbole_lcrec.preparation.tables.reading import Broken, RawTable
+from recbole_lcrec.preparation.tables.reading import BrokenRecord, RawTable
 from recbole_lcrec.preparation.tables.report import (
     describe,
     describe_texts,
@@ -51,7 +51,7 @@ def test_reserved_ids_match_pandas() -> None:
 def test_unusable_rows_are_counted_and_named() -> None:
     rows = [("u", "a", "1"), (" ", "a", "2"), ("u", "", "3"), ("u", "b\0", "4"), ("null", "b", "5"), ("u", "b", "soon")]
     own = table(rows)
-    own = RawTable(own.path, own.columns, own.lines, own.digests, (Broken(9, 2, "3 fields"),))
+    own = RawTable(own.path, own.columns, own.lines, own.digests, (BrokenRecord(9, 2, "3 fields"),))
     kept, steps, found = read_interactions(own, None, "stop", ANY)
     assert kept.columns["item_id"].tolist() == ["a"] and kept.lines.tolist() == [2]
     told = by_key(found)
@@ -79,7 +79,7 @@ def test_marked_ids() -> None:
     kept, _, found = read_interactions(table(rows), None, "mark", BadRowLimit("0"))
     assert kept.columns["user_id"].tolist() == ["null_", "u", "u"] and kept.columns["item_id"].tolist()[1] == "NA_"
     assert [one.count for one in found if one.key == "marked_ids"] == [1, 1]
-    with pytest.raises(ValueError, match="'NA_' is there too"):
+    with pytest.raises(ValueError, match="'NA_' exists already"):
         read_interactions(table([*rows, ("u", "NA_", "4")]), None, "mark", ANY)
 
 
@@ -138,7 +138,7 @@ def test_unknown_items() -> None:
     kept, steps, _ = choose_rows(usable(rows), {"a"}, drop_unknown=True)
     assert kept.columns["item_id"].tolist() == ["a"] and steps[-1].triple() == (1, 1, 1)
     for drop in (False, True):
-        with pytest.raises(ValueError, match=r"none of its items: they look like 'a', those of the table like 'k'"):
+        with pytest.raises(ValueError, match=r"they look like 'a', those of the item table like 'k'"):
             choose_rows(usable(rows), {"z", "k"}, drop_unknown=drop)
     with pytest.raises(ValueError, match="no interaction is left"):
         choose_rows(usable(rows), {"a"}, drop_unknown=True, k_user=2)
@@ -182,7 +182,7 @@ def test_duplicate_item_rows() -> None:
     catalogue, found = read_catalogue(own, ANY)
     assert catalogue.columns["item_id"].tolist() == ["a", "b"] and catalogue.lines.tolist() == [2, 3]
     assert {key: one.count for key, one in by_key(found).items()} == {"blank_item_rows": 1, "item_copies": 1}
-    with pytest.raises(ValueError, match=r"1 item\(s\) have several rows that differ: 'a' on lines 2, 4 \(title\)"):
+    with pytest.raises(ValueError, match=r"1 item\(s\) have several different rows: 'a' on lines 2, 4 \(title\)"):
         read_catalogue(items([("a", "A", "x"), ("b", "B", "x"), ("a", "other", "x")], "title", "brand"), ANY)
 
 

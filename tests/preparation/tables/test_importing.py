@@ -235,7 +235,7 @@ def test_types_by_name(tmp_path: Path) -> None:
     folder = tmp_path / "dataset" / "shop"
     assert "rating:token\t" in (folder / "shop.inter").read_text(encoding="utf-8").splitlines()[0]
     assert (folder / "shop.item").read_text(encoding="utf-8").splitlines()[0].endswith("colour:token_seq")
-    with pytest.raises(ValueError, match="no field 'ratin' is imported; did you mean 'rating'"):
+    with pytest.raises(ValueError, match="there is no field 'ratin'; did you mean 'rating'"):
         import_tables(options(tmp_path, types={"ratin": "token"}, overwrite=True))
     with pytest.raises(ValueError, match=r"line 5: 'x'.*--types rating=token"):
         import_tables(options(tmp_path, ORDERS.replace("09:00:00.250Z,,", "09:00:00.250Z,x,"), overwrite=True))

@@ -45,8 +45,8 @@ def test_codecs_that_are_not_text_encodings(tmp_path: Path, name: str) -> None:
         ("sep=;\n" + CSV.replace(",", ";"), "line 1 names the separator; remove it"),
         ('[{"user_id": 1},\n{"user_id": 2}]', "is one JSON array; write its records as JSON lines"),
         (json.dumps([{"user_id": 1}], indent=1), "is one JSON array"),
-        (json.dumps({"user_id": 1}, indent=1), "no line that is a JSON object .*line 1: no JSON .*one object a line"),
-        ('{"user_id": 1}'.encode("utf-16"), "JSON lines in utf-16, which are read as UTF-8 alone"),
+        (json.dumps({"user_id": 1}, indent=1), "no line with a JSON object.*line 1: not JSON .*one object per line"),
+        ('{"user_id": 1}'.encode("utf-16"), "JSON lines in utf-16, but only UTF-8 is supported"),
         (CSV + "b,x," + "9" * 200_000 + "\n", None),
     ],
 )
@@ -63,7 +63,7 @@ def test_json_lines_in_a_given_encoding(tmp_path: Path) -> None:
     line = json.dumps({"user_id": "ä", "item_id": 1, "timestamp": 2}, ensure_ascii=False) + "\n"
     assert read(tmp_path / "t.jsonl", line.encode("cp1252"), "cp1252").columns["user_id"].tolist() == ["ä"]
     assert read(tmp_path / "t.jsonl", "\ufeff" + line).columns["user_id"].tolist() == ["ä"]
-    with pytest.raises(ValueError, match=r"line 1: no JSON .*0xe4"):
+    with pytest.raises(ValueError, match=r"line 1: not JSON .*0xe4"):
         read(tmp_path / "t.jsonl", line.encode("cp1252"))
 
 
@@ -73,7 +73,7 @@ def test_lone_surrogates(tmp_path: Path) -> None:
     lines += ['{"user_id": "a\\ud83d", "item_id": 1, "timestamp": 2}', '{"user_id": "\\ud83c\\udfae", "item_id": 1}']
     table = read(tmp_path / "t.jsonl", "\n".join(lines))
     assert table.columns["user_id"].tolist() == ["a", "🎮"]
-    assert [(one.line, "user_id holds half of a character" in one.reason) for one in table.broken] == [(2, True)]
+    assert [(one.line, "user_id contains half of a character" in one.reason) for one in table.broken] == [(2, True)]
     (tmp_path / "t.jsonl").write_text(lines[0])
     report = import_tables(ImportOptions("shop", tmp_path / "t.jsonl", data_path=tmp_path))
     assert (tmp_path / "shop" / "shop.inter").read_text().endswith("\tcut ?\n")
@@ -88,7 +88,7 @@ def test_parquet_columns_are_read_unchanged(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_arrays([*columns, columns[3]], [*FIELDS, "photo", "photo"]), path)
     table = open_table(path).read(FIELDS)
     assert table.columns.to_numpy().tolist() == [[str(big), "x", "1"], ["", "ü", "2"]]
-    with pytest.raises(ValueError, match="column 'photo' holds bytes that are no UTF-8"):
+    with pytest.raises(ValueError, match="column 'photo' contains bytes that are not UTF-8"):
         pq.write_table(pa.Table.from_arrays(columns, [*FIELDS, "photo"]), path)
         open_table(path).read({**FIELDS, "photo": "photo"})
     pd.DataFrame({"item_id": [7, 9, 8], "user_id": ["a", "b", "c"], "timestamp": 1}).set_index("item_id").to_parquet(
