@@ -61,7 +61,7 @@ def test_users(model: Any, test: Any) -> tuple[list[list[list[int]]], np.ndarray
         for row, length in zip(items, lengths, strict=True):
             histories.append((row[:length] - 1).tolist()[-model.max_history :])
         targets += (right - 1).tolist()
-    return model.writer.user_prompts(histories, (model.decoding.template,)), np.array(targets)
+    return model.writer.user_prompts(histories, (model.wording.template,)), np.array(targets)
 
 
 def metrics(beams: Beams, targets: np.ndarray) -> tuple[float, float]:

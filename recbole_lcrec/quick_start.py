@@ -1,8 +1,7 @@
 """From flags to ranked models: configurations, data, training, evaluation, one table.
 
-Knows the order of the stages and nothing of what is inside them. Refuses to start any model before the configuration,
-the data set and the base model of every model of the run have been checked. Loads PyTorch and RecBole only when a run
-begins, so that ``--help`` and wrong flags answer at once.
+No model starts before the configuration, the data set and the files of every model of the run have been checked.
+PyTorch and RecBole are loaded only when a run begins, so that ``--help`` and wrong flags answer at once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_lcrec.analysis.results import result_table
-from recbole_lcrec.config import registry
 from recbole_lcrec.config.build_configs import build_configs
 from recbole_lcrec.config.command_line import parse_command_line
 from recbole_lcrec.runtime.commands import run_command
@@ -61,89 +59,61 @@ def run_recbole_lcrec(
     configs = build_configs(model, dataset, config_file_list, config_dict, command_line)
     results = run_models(configs, saved)
     one = len(configs) == 1 and (model is None or isinstance(model, (str, type)))
-    return results.get(configs[0].model, {}) if one else results
+    return results.get(configs[0].label, {}) if one else results
 
 
 def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Result]:
-    """Trains and tests each configured model and logs one table of all.
+    """Train and test each configured model, and log one table of all.
 
     Args:
-        configs: of different models (see ``plan.build_configs``).
+        configs: of different models (see :func:`build_configs`).
         saved: see :func:`run_recbole_lcrec`.
 
     Returns:
-        Model name -> its result, in the order of ``configs``; under torchrun only those that this process trained.
+        Label -> its result, in the order of ``configs``; under torchrun only those that this process trained.
     """
-    for config in configs:
-        _require_inputs(config)
-    mine = list(configs)
-    if process_count() > 1:  # models that need every process first; the others then wait for nobody
-        mine.sort(key=lambda config: config.model not in registry.OWN_MODELS)
-        mine = [config for config in mine if process_rank() == 0 or config.model in registry.OWN_MODELS]
-    results: dict[str, Result] = {}
+    from recbole_lcrec.bridge.building import require_inputs
     from recbole_lcrec.bridge.run_log import run_log
 
+    for config in configs:
+        require_inputs(config)
+    mine = list(configs)
+    if process_count() > 1:  # models that need every process come first; the others then wait for nobody
+        mine.sort(key=lambda config: not config.spec.distributed)
+        mine = [config for config in mine if process_rank() == 0 or config.spec.distributed]
+    results: dict[str, Result] = {}
     with run_log(configs[0]):
         try:
             for config in mine:
-                results[config.model] = _run_model(config, saved)
+                results[config.label] = _run_model(config, saved)
         finally:  # when a later model fails, the table of those that are done is not lost
-            results = {config.model: results[config.model] for config in configs if config.model in results}
+            results = {config.label: results[config.label] for config in configs if config.label in results}
             if results and process_rank() == 0:
                 logging.getLogger().info("Results on the test users:\n" + table_of(configs, results))
     return results
 
 
 def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:
-    """The table of a run's test results, as text."""
+    """Return the table of a run's test results, as text."""
     return result_table(results, configs[0]["metrics"], configs[0]["topk"])
 
 
-def _require_inputs(config: Config) -> None:
-    """Fails where the data set, or a file that the model needs, is missing, before anything is loaded."""
-    from recbole_lcrec.bridge.required_features import require_features
-    from recbole_lcrec.models.lcrec.inputs import check_inputs
-    from recbole_lcrec.preparation.locate import prepare_data_files, require_dataset
-
-    require_dataset(config)
-    if registry.feature_key(config.model):
-        prepare_data_files(config)  # other forms become atomic files, whose item file is looked at
-        require_features(config)
-    if config.model in registry.OWN_MODELS:
-        check_inputs(config)
-
-
-def _build(config: Config) -> tuple[Any, Any, tuple[Any, Any, Any]]:
-    """The untrained model, the data set and the loaders of its three splits."""
-    from recbole.utils import init_seed
-
-    from recbole_lcrec.bridge.loading import create_dataset, data_preparation
-    from recbole_lcrec.bridge.pretraining import build_model
-
-    logger = logging.getLogger()
-    logger.info(config)
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    logger.info(dataset)
-    loaders = data_preparation(config, dataset)
-    init_seed(config["seed"], config["reproducibility"])
-    model = build_model(config, loaders[0])
-    logger.info(model)
-    return model, dataset, loaders
-
-
 def _run_model(config: Config, saved: bool) -> Result:
-    from recbole_lcrec.bridge.pretraining import pretrained
+    from recbole_lcrec.bridge.building import build_run, build_trainer
+    from recbole_lcrec.models.evaluation import ScorerTrainer
 
     start = time.perf_counter()
-    model, _, (train_data, valid_data, test_data) = _build(config)
-    model = pretrained(model, config, train_data, saved)
-    trainer = registry.get_trainer(config["MODEL_TYPE"], config.model)(config, model)
+    run = build_run(config)
+    pretrain = config.spec.part("pretrain")
+    model = run.model if pretrain is None else pretrain(run.model, config, run.train_data, saved)
+    trainer = build_trainer(config, model)
+    if isinstance(trainer, ScorerTrainer):
+        trainer.require_enough(run.valid_data, run.test_data)
     progress = config["show_progress"]
-    if config.model in registry.OWN_MODELS:
-        trainer.require_enough(valid_data, test_data)
-    best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)
-    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=progress)
+    best_valid_score, best_valid_result = trainer.fit(
+        run.train_data, run.valid_data, saved=saved, show_progress=progress
+    )
+    test_result = trainer.evaluate(run.test_data, load_best_model=saved, show_progress=progress)
     result = {
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -152,7 +122,7 @@ def _run_model(config: Config, saved: bool) -> Result:
         "seconds": time.perf_counter() - start,
         "saved_model_file": str(trainer.saved_model_file) if saved else None,
     }
-    logging.getLogger().info(f"{config.model}: best valid {best_valid_result}, test result {test_result}")
+    logging.getLogger().info(f"{config.label}: best valid {best_valid_result}, test result {test_result}")
     return result
 
 
@@ -176,8 +146,8 @@ def objective_function(
     """
     configs = build_configs(None, None, config_file_list, config_dict, None)
     if len(configs) > 1:
-        raise ValueError(f"model = {[config.model for config in configs]}: a trial is of one model")
-    result = run_models(configs, saved)[configs[0].model]
+        raise ValueError(f"model = {[config.label for config in configs]}: a trial is of one model")
+    result = run_models(configs, saved)[configs[0].label]
     shape = ("best_valid_score", "valid_score_bigger", "best_valid_result", "test_result")
     return {"model": configs[0].model, **{key: result[key] for key in shape}}
 
@@ -195,19 +165,10 @@ def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, 
     Raises:
         ValueError: nothing is there, or a file of the folder is missing.
     """
-    from recbole_lcrec.bridge.run_log import run_log
-    from recbole_lcrec.runs.restore import load_folder, load_pickle
+    from recbole_lcrec.runs.restore import load_run
 
-    path = Path(model_file)
-    if not path.exists():
-        raise ValueError(f"model_file = {str(path)!r} does not exist; give a folder or .pth file that a run saved")
-    config, restore = load_folder(path) if path.is_dir() else load_pickle(path)
-    _require_inputs(config)
-    with run_log(config):
-        model, dataset, loaders = _build(config)
-        restore(model)
-        model.eval()
-    return config, model, dataset, *loaders
+    config, run = load_run(model_file)
+    return config, run.model, run.dataset, run.train_data, run.valid_data, run.test_data
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -101,8 +101,8 @@ def prompt(folder: Path, task: str, template: int = 0, **values: Any) -> str:
 
 def require_exhaustive(recommender: Recommender, answer: list[Recommendation], texts: list[str]) -> None:
     """The answer is the best of all items by plain forward passes after the prompts, whose scores are added."""
-    reader: Any = recommender.ranker.reader
-    tokenizer = recommender._writer.writer.tokenizer
+    reader: Any = recommender.answering.ranker.reader
+    tokenizer = recommender.answering.writer.writer.tokenizer
     items = list(INDEX_TEXT)
     by_prompt = [exhaustive_scores(reader._model, tokenizer, text, list(INDEX_TEXT.values())) for text in texts]
     scores = np.array([sum(each[INDEX_TEXT[item]] for each in by_prompt) for item in items])

@@ -17,14 +17,17 @@ from recbole_lcrec.config.command_line import parse_command_line
 from recbole_lcrec.config.configurator import Config
 from recbole_lcrec.config.registry import recbole_dir
 from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import keys_of
 from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.instructions.tasks import task_families
 from recbole_lcrec.instructions.template_file import load_templates
-from recbole_lcrec.llm.launch import check_deepspeed, deepspeed_config
+from recbole_lcrec.llm.deepspeed_files import check_deepspeed, deepspeed_config
+from recbole_lcrec.models.lcrec.settings import STAGES, default_learning_rate
 
 PROPERTIES = properties_dir()
 YAMLS = sorted(path.relative_to(PROPERTIES).as_posix() for path in PROPERTIES.rglob("*.yaml"))
 PARAMETERS = [name for name in YAMLS if not name.startswith("instructions/")]
+LCREC = ["model/LCRec.yaml", *(stage.default_file for stage in STAGES if stage.default_file)]
 PAPER = [name for name in YAMLS if name.startswith("paper/")]
 LORA = [name for name in PAPER if name.endswith("-lora.yaml")]
 DEEPSPEED = sorted(path.stem for path in (PROPERTIES / "deepspeed").iterdir())
@@ -81,19 +84,21 @@ def test_the_types_are_told_apart() -> None:
 
 
 def test_every_key_of_lcrec_is_read() -> None:
-    keys = set(read_yaml(PROPERTIES / "model/LCRec.yaml"))
+    keys = {key for name in LCREC for key in read_yaml(PROPERTIES / name)}
     package = Path(settings.__file__).parents[1]
     source = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
     named = set(re.findall(r"config\[\"(\w+)\"\]", source))
     recbole = set(read_yaml(recbole_dir() / "properties/overall.yaml"))
-    assert keys - set(settings.known_keys()) - recbole <= named
-    assert set(settings.known_keys()) <= keys  # and every setting has its default there
+    assert keys - set(keys_of(STAGES)) - recbole <= named
+    assert set(keys_of(STAGES)) <= keys  # and every setting has its default there
 
 
 def test_the_defaults_are_in_range() -> None:
-    values = read_yaml(PROPERTIES / "model/LCRec.yaml")
+    values = {key: value for name in LCREC for key, value in read_yaml(PROPERTIES / name).items()}
     assert values["learning_rate"] is None
-    settings.check_all({**values, "learning_rate": settings.default_learning_rate(values["base_model"])})
+    values["learning_rate"] = default_learning_rate(values["base_model"])
+    for stage in STAGES:
+        stage.from_config(values)
 
 
 @pytest.mark.parametrize("name", [name for name in YAMLS if name.startswith("instructions/")])
@@ -143,7 +148,7 @@ def test_the_papers_files_run_as_their_first_line_says(name: str) -> None:
     processes, config = launch(name)
     for key, value in read_yaml(PROPERTIES / name).items():
         assert config[key.removeprefix("LCRec.")] == value
-    for stage in settings.STAGES:
+    for stage in STAGES:
         stage.from_config(config)
     assert processes * config["train_batch_size"] * config["tuning_accumulation_steps"] == 128
     if config["tuning_deepspeed"] is not None:

@@ -1,8 +1,8 @@
 """RecBole's data sets with exact time order, for every model that the command runs, and its loaders.
 
-Knows RecBole's ``create_dataset`` and ``data_preparation`` and mends four things around them: times lose their order
-as float32, general models split short users otherwise than sequential ones, only general models can mask the history,
-and loading is slow and large. Refuses to know item indices and language models.
+Four things around RecBole's ``create_dataset`` and ``data_preparation`` are mended: times lose their order as float32,
+general models split short users in another way than sequential ones, only general models can mask the history, and
+loading is slow and needs much memory.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from recbole.data.dataset import Dataset, SequentialDataset
 
 from recbole_lcrec.bridge.atomic_reader import FastReading
 from recbole_lcrec.bridge.augmentation import FastAugmentation
-from recbole_lcrec.bridge.filtering import MendedFiltering
+from recbole_lcrec.bridge.filtering import CorrectedFiltering
 from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statistics
 from recbole_lcrec.bridge.windows import oldest_of_lists
+from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.data.sequences import exact_time_ranks
 from recbole_lcrec.data.times import UNIT_BOUNDS, UNITS
 from recbole_lcrec.preparation.locate import prepare_data_files
@@ -36,7 +37,7 @@ _A_TIME = 10**8  # smaller numbers may be places in a history, or any count
 _NOTHING = np.empty(0, dtype=np.int64)
 
 
-class ExactTimeOrder(MendedFiltering):
+class ExactTimeOrder(CorrectedFiltering):
     """Mixed into a RecBole data set class: times become exact places in the user's history.
 
     It hooks RecBole's last filtering step, when rows are final and still numbered as in the file; from then on the
@@ -149,10 +150,10 @@ def create_dataset(config: Any) -> Dataset:
     Raises:
         ValueError: the data set is missing, damaged or empty, or no user can be tested.
     """
-    if config["model"] == "LCRec":
-        from recbole_lcrec.models.lcrec.dataset import LCRecDataset
-
-        return LCRecDataset(config)
+    own = spec_of(config["model"]).part("dataset")
+    if own is not None:
+        built: Dataset = own(config)
+        return built
     prepare_data_files(config)
     return _mended(_dataset_class(config), bool(config["fast_loading"]))(config)
 
@@ -226,11 +227,11 @@ def _log_split(whole: Dataset, *parts: Dataset) -> None:
 
 
 def _by_users(config: Any, loader: Any) -> Any:
-    """``eval_batch_size`` in users also where items are sampled, for LCRec, which makes batches of its own out of them.
+    """Count ``eval_batch_size`` in users where items are sampled, for models that split their batches themselves.
 
-    RecBole counts a row for each candidate there, so that a batch of 512 would hold five users of ``uni100``.
+    RecBole counts a row for each candidate, so a batch of 512 would hold five users of ``uni100``.
     """
-    if config["model"] != "LCRec" or not isinstance(loader, NegSampleEvalDataLoader):
+    if not (getattr(config.model_class, "batches_users", False) and isinstance(loader, NegSampleEvalDataLoader)):
         return loader
     before = config["eval_batch_size"]
     config["eval_batch_size"] = before * (1 + int(loader.neg_sample_args["sample_num"]))

@@ -1,7 +1,4 @@
-"""Whether the item file has the features that a model of RecBole reads.
-
-Knows the item file's header and which columns are empty. Refuses to know what models make of features.
-"""
+"""Check that the item file has the features that a RecBole model reads."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from recbole_lcrec.config.item_features import feature_columns
-from recbole_lcrec.config.registry import feature_key
+from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.config.values import did_you_mean
 from recbole_lcrec.data.atomic_header import atomic_columns
 
@@ -21,20 +18,20 @@ _TYPES = ("token", "token_seq")
 
 
 def require_features(config: Any) -> None:
-    """Makes sure that the item file has the features that the model reads, before anything is loaded.
+    """Check, before data is loaded, that the item file has the features that the model reads.
 
     Args:
-        config: a configuration whose ``data_path`` holds atomic files.
+        config: a configuration whose ``data_path`` contains atomic files.
 
     Raises:
-        ValueError: there is no item file, it lacks such a column, the column holds numbers or nothing.
+        ValueError: there is no item file, or a feature column is missing, numeric or empty.
     """
     columns = feature_columns(config.model, config)
     if not columns:
         return
-    key = feature_key(config.model)
+    key = spec_of(config["model"]).feature_key
     path = Path(config["data_path"]) / f"{config['dataset']}.item"
-    why = f"{config.model} reads item features, named by {key} = {config[key]!r}"
+    why = f"{config.model} reads the item features {key} = {config[key]!r}"
     if not path.is_file():
         raise ValueError(f"{why}, but the data set has no item file; put {path.name} beside its interactions")
     separator, encoding = config["field_separator"], config["encoding"]

@@ -18,6 +18,7 @@ from recbole_lcrec.config.build_configs import build_configs
 from recbole_lcrec.config.command_line import parse_index_command
 from recbole_lcrec.config.resources import unused_path
 from recbole_lcrec.config.settings import IndexSettings
+from recbole_lcrec.models.lcrec.spec import SPEC
 from recbole_lcrec.runtime.artifacts import whole_folder
 from recbole_lcrec.runtime.commands import run_command
 from recbole_lcrec.runtime.processes import process_rank
@@ -48,21 +49,22 @@ def make_index(
     Raises:
         ValueError: a wrong parameter, data set or embedding file, or no index can be learned; nothing is written then.
     """
-    (config,) = build_configs("LCRec", dataset, config_file_list, config_dict, command_line)
+    (config,) = build_configs(SPEC.name, dataset, config_file_list, config_dict, command_line)
     return _make(config)
 
 
 def _make(config: Config) -> Path | None:
     from recbole_lcrec.bridge.run_log import run_log
-    from recbole_lcrec.models.lcrec.dataset import LCRecDataset, check_inputs
+    from recbole_lcrec.models.indexed_dataset import IndexedDataset, check_index
+    from recbole_lcrec.preparation.locate import require_dataset
 
-    check_inputs(config)
+    check_index(config, require_dataset(config))
     with run_log(config):
         started = time.perf_counter()
-        made = LCRecDataset(config)
+        made = IndexedDataset(config)
         if process_rank():
             return None
-        method = IndexSettings.from_config(config).resolved().method if made.index_folder else "given"
+        method = config.stage(IndexSettings).resolved().method if made.index_folder else "given"
         name = f"index-{config['dataset']}-{method}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
         folder = unused_path(Path(config["checkpoint_dir"]) / name)
         with whole_folder(folder) as unfinished:
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from recbole_lcrec.serving.new_items import index_new_items
 
             return partial(index_new_items, index.extend, values)
-        (config,) = build_configs("LCRec", index.command.dataset, index.command.config_files, None, values)
+        (config,) = build_configs(SPEC.name, index.command.dataset, index.command.config_files, None, values)
         return partial(_make, config)
 
     return run_command(prepare, flags)

@@ -243,7 +243,11 @@ def _answer_many(
 
 
 def _line(user: UserLine, items: Sequence[Recommendation]) -> str:
-    answer = {"user": user.user, "items": [dataclasses.asdict(each) for each in items]}
+    named = [dataclasses.asdict(each) for each in items]
+    for each in named:
+        if each["log_prob"] is not None:  # which the score then is
+            del each["score"]
+    answer = {"user": user.user, "items": named}
     return json.dumps(answer, ensure_ascii=False) + "\n"
 
 

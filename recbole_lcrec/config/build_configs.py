@@ -1,7 +1,6 @@
-"""What a run consists of: the checked configuration of each of its models.
+"""What a run consists of: the checked configuration of each of its models, and what all of them must share.
 
-Knows how models are named in arguments and property files, and what models must share to be compared. Refuses to know
-how they are trained. Loads PyTorch and RecBole only after the models' names have been found good.
+PyTorch and RecBole are loaded only after the models' names have been found good.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def build_configs(
     models = _models(model, config_file_list, config_dict)
     names = [one if isinstance(one, str) else one.__name__ for one in models]
     for name in names:
-        registry.check_model_name(name)
+        registry.spec_of(name)
     from recbole_lcrec.config.configurator import Config
 
     configs = [
@@ -63,7 +62,7 @@ def build_configs(
         for key in _SHARED:
             if config[key] != configs[0][key]:
                 raise ValueError(
-                    f"{key} differs between {configs[0].model} ({configs[0][key]!r}) and {config.model} "
+                    f"{key} differs between {configs[0].label} ({configs[0][key]!r}) and {config.label} "
                     f"({config[key]!r}): models of one run are compared, so set it for all of them with a bare --{key}"
                 )
     return configs
@@ -75,7 +74,7 @@ def _require_one_catalogue(first: Config, other: Config) -> None:
     if reads[0] != reads[1]:
         without = (first, other)[reads[0]]
         raise ValueError(
-            f"load_col of {without.model} reads no item file, so it would rank another catalogue than the others; add "
+            f"load_col of {without.label} reads no item file, so it would rank another catalogue than the others; add "
             "an entry item: [item_id] to its load_col"
         )
 
@@ -92,5 +91,6 @@ def _models(
         return [model]
     names = split_names(model if isinstance(model, str) else ",".join(model or ()))
     if not names:
-        raise ValueError("no model is named; give one with --model=LCRec, in a property file or as argument")
+        example = registry.registered_names()[0]
+        raise ValueError(f"no model is named; give one with --model={example}, in a property file or as argument")
     return list(names)

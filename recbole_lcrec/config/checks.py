@@ -1,22 +1,21 @@
-"""Checks of parameters before any work starts: which keys a source may name, whom they reach, which values they take.
+"""Checks of parameters before any work starts: which keys a source may name, which models they reach, which values fit.
 
-Knows the keys that RecBole's trainers and evaluator read for every model, and how ``Model.key`` and bare keys are dealt
-out. Refuses to know the values of stages (``settings.py``) and where values come from (``configurator.py``). Every
-problem of a configuration is reported in one message.
+The keys here are those that RecBole's trainers and evaluator read for every model; the values of stages are checked in
+``settings.py``. Every problem of a configuration is reported in one message.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from recbole_lcrec.config.registry import check_model_name, known_keys
-from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, text
+from recbole_lcrec.config.known_keys import known_keys
+from recbole_lcrec.config.registry import spec_of
+from recbole_lcrec.config.value_checks import Check, flag, integer, number, text
 from recbole_lcrec.config.values import did_you_mean
 
-__all__ = ["check_beams", "check_common_values", "check_history", "check_stages", "values_for_model"]
+__all__ = ["beam_problems", "check_common_values", "check_history", "full_ranking_problems", "values_for_model"]
 
 _PARALLEL = frozenset({"nproc", "ip", "port", "world_size", "offset", "group_offset", "local_rank"})
 _COMMAND_ONLY = frozenset({"config_files"})
@@ -25,27 +24,28 @@ _COMMAND_ONLY = frozenset({"config_files"})
 def values_for_model(
     values: Mapping[str, Any],
     source: str,
-    model: str,
+    label: str,
     dataset: str,
     run: Sequence[str],
     strict: bool = False,
 ) -> dict[str, Any]:
-    """The part of one source's values that reaches one model of a run.
+    """Return the part of one source's values that reaches one model of a run.
 
-    A bare key reaches each model of the run that knows it; ``Model.key`` reaches that model and beats the bare key.
+    A bare key reaches each model of the run that knows it. ``Model.key`` reaches that model and its variants, and
+    beats the bare key; ``Label.key`` of a variant reaches that variant and beats both.
 
     Args:
         values: bare and ``Model.key`` keys with their values.
         source: where they come from, for messages.
-        model: the model to configure.
+        label: the model to configure, or the label of a variant of one.
         dataset: the data set's name.
-        run: every model of the run, ``model`` among them.
+        run: the labels of every model of the run, ``label`` among them.
         strict: whether ``Model.key`` of a model outside the run is an error; property files may hold such keys.
 
     Raises:
         ValueError: a key that no model of the run knows, or ``Model.key`` that this model does not know; all are named.
     """
-    bare, own, problems = {}, {}, []
+    bare, of_class, own, problems = {}, {}, {}, []
     for key, value in values.items():
         target, _, name = key.rpartition(".")
         try:
@@ -54,13 +54,15 @@ def values_for_model(
             problem = f"{key!r} ({source}): {err}"
         if problem:
             problems.append(problem)
-        elif target == model:
+        elif target == label:
             own[name] = value
-        elif not target and name in known_keys(model, dataset):
+        elif target and target == spec_of(label).name:
+            of_class[name] = value
+        elif not target and name in known_keys(label, dataset):
             bare[name] = value
     if problems:
         raise ValueError("; ".join(problems))
-    return {**bare, **own}
+    return {**bare, **of_class, **own}
 
 
 def _problem_of_key(where: str, target: str, name: str, dataset: str, run: Sequence[str], strict: bool) -> str:
@@ -69,14 +71,14 @@ def _problem_of_key(where: str, target: str, name: str, dataset: str, run: Seque
     if name in _COMMAND_ONLY:
         return f"{where} is a flag of the command, not a parameter"
     if target:
-        check_model_name(target)
-        if strict and target not in run:
+        spec_of(target)
+        if strict and target not in {*run, *(spec_of(label).name for label in run)}:
             return f"{where} is for {target}, which is not run; the models are {', '.join(run)}"
-    asked = (target,) if target else tuple(run)
-    known = frozenset().union(*(known_keys(model, dataset) for model in asked))
+    addressed = (target,) if target else tuple(run)
+    known = frozenset().union(*(known_keys(label, dataset) for label in addressed))
     if name in known:
         return ""
-    return f"unknown parameter {where} of {' and '.join(asked)}{did_you_mean(name, known)}"
+    return f"unknown parameter {where} of {' and '.join(addressed)}{did_you_mean(name, known)}"
 
 
 def _not_saved(value: Any) -> str:
@@ -203,28 +205,23 @@ def check_history(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def check_stages(values: Mapping[str, Any]) -> list[str]:
-    """The problems of S3Rec's two stages, its pre-trained file among them; none when all is well."""
-    checks = {"train_stage": one_of("pretrain", "finetune"), "pretrain_epochs": integer(1), "save_step": integer(1)}
-    problems = [
-        f"{key} = {values[key]!r}: expected {expected}"
-        for key, check in checks.items()
-        if (expected := check(values[key]))
+def full_ranking_problems(label: str, eval_args: Any) -> list[str]:
+    """Return the problem of ranking every item with a model that scores given candidates alone.
+
+    Args:
+        label: the model.
+        eval_args: RecBole's mapping; its ``mode`` is ``full``, ``uniN`` or ``popN``, or one for each split.
+    """
+    mode = eval_args.get("mode", "full") if isinstance(eval_args, Mapping) else "full"
+    if "full" not in (mode.values() if isinstance(mode, Mapping) else [mode]):
+        return []
+    return [
+        f"eval_args mode = {mode!r} ranks every item, but {label} scores given candidates alone: sample them with "
+        "--eval_args=\"{'mode': 'uni100'}\", for every model of the table"
     ]
-    stage, path = values["train_stage"], values["pre_model_path"]
-    if stage == "finetune" and (text(path) or not Path(path).is_file()):
-        problems.append(
-            f"train_stage = 'finetune' starts from the file pre_model_path, and pre_model_path = {path!r} is no file: "
-            "give the '...-pretrained.pth' that a run has saved, or leave train_stage at 'pretrain', which does both"
-        )
-    if stage == "pretrain" and path:
-        problems.append(
-            f"pre_model_path = {path!r} is read only with train_stage = 'finetune': set it, or leave the path"
-        )
-    return problems
 
 
-def check_beams(values: Mapping[str, Any]) -> list[str]:
+def beam_problems(values: Mapping[str, Any]) -> list[str]:
     """The problem of asking for more items than beams are kept; none when ``max(topk) <= decoding_beam_size``."""
     topk, beams = values["topk"], values["decoding_beam_size"]
     if _cutoffs(topk) or integer(1)(beams) or max(_as_list(topk)) <= beams:

@@ -1,8 +1,7 @@
 """One model's whole configuration: RecBole's ``Config`` with this package's property files and loud errors.
 
-Knows the order in which sources beat each other and what a saved configuration holds. Refuses to read ``sys.argv``
-(command-line values are handed in) and to open process groups: under torchrun each process takes its own device and
-``transformers`` opens the group.
+``sys.argv`` is not read (command-line values are passed in), and no process group is opened: under torchrun each
+process takes its own device and ``transformers`` opens the group.
 """
 
 from __future__ import annotations
@@ -11,21 +10,27 @@ import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator import metric_types
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 
-from recbole_lcrec.config import registry, settings
-from recbole_lcrec.config.checks import check_beams, check_common_values, check_history, check_stages, values_for_model
+from recbole_lcrec.config import registry
+from recbole_lcrec.config.checks import check_common_values, check_history, full_ranking_problems, values_for_model
 from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
+from recbole_lcrec.config.known_keys import property_file, stage_files
+from recbole_lcrec.config.model_spec import ModelSpec
 from recbole_lcrec.config.resources import properties_dir
+from recbole_lcrec.config.settings import StageSettings, keys_of
 from recbole_lcrec.config.values import parse_value, read_yaml, write_yaml
 from recbole_lcrec.runtime.processes import from_launcher, process_count, process_rank
 
 __all__ = ["Config"]
+
+Stage = TypeVar("Stage", bound=StageSettings)
 
 # What RecBole's Config derives from other keys; a saved configuration leaves them out, so that they are derived anew.
 _DERIVED = frozenset(
@@ -47,10 +52,13 @@ class Config(RecBoleConfig):
     """The configuration of one model on one data set.
 
     Later sources beat earlier ones, key by key (a nested mapping is replaced whole): RecBole's defaults (overall,
-    model, sample, data set, quick start), ``properties/overall.yaml``, ``properties/model/<model>.yaml``,
-    ``properties/scratch/<scratch_preset>.yaml`` if a later source names one, ``properties/dataset/<dataset>.yaml``,
-    ``config_file_list`` in its order, ``config_dict``, ``command_line``. The
+    model, sample, data set, quick start), ``properties/overall.yaml``, the stages that the model reads
+    (``properties/stages``), the model's own property file, the preset that a later source names (``scratch_preset``),
+    ``properties/dataset/<dataset>.yaml``, ``config_file_list`` in its order, ``config_dict``, ``command_line``. The
     last three may hold ``Model.key``, which reaches that model alone and beats the bare key of the same source.
+
+    A label such as ``SASRec-BCE`` names a variant of a model: ``config["model"]`` is ``SASRec``, :attr:`label` is the
+    label, and ``SASRec-BCE.key`` reaches that variant alone.
 
     Where it departs from RecBole's: ``sys.argv`` is not read; an unknown key or a value out of range is an error;
     ``data_path`` is heeded for ml-100k too when it is given; what a given ``eval_args`` leaves out comes from
@@ -60,13 +68,16 @@ class Config(RecBoleConfig):
     ``selected_features`` or ``item_attribute`` name, for models that read them; ``use_gpu: False`` means the CPU; under
     torchrun (``WORLD_SIZE`` above 1) ``CUDA_VISIBLE_DEVICES`` is left alone and the device is ``cuda:LOCAL_RANK``.
 
+    Attributes:
+        label: the name under which the model's results go.
+
     Args:
-        model: a model's name or class; None: the sources' ``model``.
+        model: a model's name, the label of a variant, or a class; None: the sources' ``model``.
         dataset: the data set's name; None: the sources' ``dataset``.
         config_file_list: paths of YAML property files.
         config_dict: parameters; texts among the values are read as on the command line.
         command_line: parameters that beat all others, already read (see ``command_line.parse_command_line``).
-        run: every model that is run beside this one; bare keys that only those know are passed over. None: this one.
+        run: labels of all models of the run; bare keys that only the others know are passed over. None: this one.
 
     Raises:
         ValueError: an unknown model, key or metric, a value of the wrong type or out of range, or a property file that
@@ -85,11 +96,39 @@ class Config(RecBoleConfig):
         self._asked = (model, dataset)
         self._command_line = dict(command_line or {})
         self._run = tuple(run or ())
+        self._stages: dict[type[StageSettings], StageSettings] = {}
         if isinstance(config_file_list, (str, Path)):
             config_file_list = [config_file_list]
         super().__init__(model, dataset, config_file_list, config_dict)
-        if self.model in registry.OWN_MODELS:
-            registry.register()
+        registry.expose_to_recbole(self.spec)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's specification."""
+        return registry.spec_of(self.model)
+
+    @property
+    def label(self) -> str:
+        """The name under which the model's results go: the model's, or that of a variant."""
+        label: str | None = self.final_config_dict.get("model_label")
+        return label or self.model
+
+    def stage(self, stage: type[Stage]) -> Stage:
+        """Return the settings of one stage, built and checked once.
+
+        Raises:
+            ValueError: the model does not read the stage, or a value that was set since is wrong.
+        """
+        stages = self.__dict__.setdefault("_stages", {})  # a pickle of an earlier version has none
+        if stage not in stages:
+            stages[stage] = stage.from_config(self.final_config_dict)
+        found: Stage = stages[stage]
+        return found
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Set a value; the settings of stages are built anew when they are next asked for."""
+        super().__setitem__(key, value)
+        self._stages = {}
 
     def _load_config_files(self, file_list: Sequence[str | Path] | None) -> dict[str, Any]:
         self._files = [(str(path), read_yaml(path)) for path in file_list or ()]
@@ -111,16 +150,19 @@ class Config(RecBoleConfig):
         ]
         named = {key: value for _, values in sources for key, value in values.items()}
         asked_model, asked_dataset = self._asked
-        model: str | type = asked_model or _named("model", named.get("model"), "LCRec")
+        model: str | type = asked_model or _named("model", named.get("model"), registry.registered_names()[0])
         self.dataset: str = asked_dataset or _named("dataset", named.get("dataset"), "ml-100k")
-        self.model: str = model if isinstance(model, str) else model.__name__
-        self.model_class: type = registry.get_model(model) if isinstance(model, str) else model
+        label = model if isinstance(model, str) else model.__name__
+        self.model: str = registry.spec_of(label).name
+        self.model_class: type = registry.get_model(label) if isinstance(model, str) else model
         self.external_config_dict: dict[str, Any] = {}
         for source, values in sources:
-            run = self._run or (self.model,)
+            run = self._run or (label,)
             self.external_config_dict.update(
-                values_for_model(values, source, self.model, self.dataset, run, strict=source == "command line")
+                values_for_model(values, source, label, self.dataset, run, strict=source == "command line")
             )
+        if label != self.model:
+            self.external_config_dict["model_label"] = label
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, type, str]:
         return self.model, self.model_class, self.dataset
@@ -131,16 +173,31 @@ class Config(RecBoleConfig):
         ours = properties_dir()
         own_data = ours / f"dataset/{dataset}.yaml"
         data = read_yaml(own_data) if own_data.is_file() else {}
-        preset = self.external_config_dict.get("scratch_preset", data.get("scratch_preset"))
-        for path in (ours / "overall.yaml", ours / f"model/{model}.yaml", ours / f"scratch/{preset}.yaml"):
+        spec = self.spec
+        for path in (
+            ours / "overall.yaml",
+            *stage_files(spec),
+            property_file(spec),
+            *self._presets(data),
+        ):
             if path.is_file():  # a preset without a file is refused with the other values
                 self.internal_config_dict.update(read_yaml(path))
-        others = set(registry.FEATURE_KEYS) - {registry.feature_key(model)}
+        others = set(registry.FEATURE_KEYS) - {spec.feature_key}
         self.internal_config_dict.update({key: value for key, value in data.items() if key not in others})
-        if set(columns) > {"inter"} and not registry.feature_key(
-            model
-        ):  # RecBole names what this model cannot do without
+        if set(columns) > {"inter"} and not spec.feature_key:  # RecBole names what this model cannot do without
             self.internal_config_dict["load_col"] = columns
+
+    def _presets(self, data: Mapping[str, Any]) -> list[Path]:
+        """Return the files of the presets that the data set's file or a later source names."""
+        keyed = [
+            (stage.preset_folder, f"{stage.prefix}preset")
+            for stage in self.spec.part("settings") or ()
+            if stage.preset_folder
+        ]
+        return [
+            properties_dir() / folder / f"{self.external_config_dict.get(key, data.get(key))}.yaml"
+            for folder, key in keyed
+        ]
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         final = super()._get_final_config_dict()
@@ -157,22 +214,22 @@ class Config(RecBoleConfig):
             final["load_col"] = with_feature_columns(final["load_col"], final["ITEM_ID_FIELD"], features)
         except ValueError as err:
             problems.append(str(err))
-        own = self.model in registry.OWN_MODELS
-        if own and final["learning_rate"] is None:
-            final["learning_rate"] = settings.default_learning_rate(final["base_model"])
-        problems += check_common_values(final, set(metric_types), skip=settings.known_keys() if own else ())
+        stages = self.spec.part("settings") or ()
+        complete = self.spec.part("complete_values")
+        completed = complete(final) if complete is not None else []
+        problems += check_common_values(final, set(metric_types), skip=keys_of(stages))
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             problems += check_history(final)
-        if self.model == "S3Rec":
-            problems += check_stages(final)
-        if own:
-            problems += check_beams(final)
+        if not (self.spec.full_ranking and _ranks_in_full(self.model_class)):
+            problems += full_ranking_problems(self.model, final["eval_args"])
+        problems += completed
+        for stage in stages:
             try:
-                settings.check_all(final)
+                self._stages[stage] = stage.from_config(final)
             except ValueError as err:
                 problems.append(str(err))
         if problems:
-            raise ValueError(f"{self.model}: " + "; ".join(problems))
+            raise ValueError(f"{final.get('model_label', self.model)}: " + "; ".join(problems))
         if isinstance(final["topk"], tuple):
             final["topk"] = list(final["topk"])
         return final
@@ -227,6 +284,13 @@ class Config(RecBoleConfig):
     def save(self, path: str | Path) -> None:
         """Writes :meth:`to_plain` as a property file that ``config_file_list`` takes."""
         write_yaml(self.to_plain(), path)
+
+
+def _ranks_in_full(model: type) -> bool:
+    """Whether a model has a ``full_sort_predict``; RecBole ranks with its own models that have none, item by item."""
+    if model.__module__.startswith("recbole."):
+        return True
+    return any("full_sort_predict" in vars(base) for base in model.__mro__ if base is not AbstractRecommender)
 
 
 def _named(key: str, value: Any, example: str) -> str:

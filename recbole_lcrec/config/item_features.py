@@ -1,26 +1,22 @@
-"""Item features of RecBole's models that read some: which columns of the item file they are.
-
-Knows the two keys by which RecBole's models name them. Refuses to know files, what models make of features, and what
-LCRec reads.
-"""
+"""Item features of models that read some: which columns of the item file they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_lcrec.config.registry import feature_key
+from recbole_lcrec.config.registry import spec_of
 
 __all__ = ["feature_columns", "with_feature_columns"]
 
 
 def feature_columns(model: str, values: Mapping[str, Any]) -> list[str]:
-    """The columns that a model reads as item features; none for models that read no features.
+    """Return the columns that a model reads as item features; none for models that read no features.
 
     Raises:
         ValueError: the key that names them holds something else than names.
     """
-    key = feature_key(model)
+    key = spec_of(model).feature_key
     if key is None:
         return []
     named = values[key]
@@ -32,7 +28,7 @@ def feature_columns(model: str, values: Mapping[str, Any]) -> list[str]:
 
 
 def with_feature_columns(load_col: Any, item_id: str, columns: list[str]) -> Any:
-    """``load_col`` with these columns of the item file beside those that it names; None, which reads all, stays."""
+    """Return ``load_col`` with these columns of the item file added; None, which reads all columns, stays None."""
     if not isinstance(load_col, Mapping) or not columns:
         return load_col
     listed = load_col.get("item", [item_id])

@@ -1,50 +1,55 @@
-"""Which models and which parameters exist: this package's and RecBole's.
+"""Which models exist: this package's, those of other packages and of scripts, and RecBole's.
 
-Knows where models, trainers and property files are, and lists them by reading RecBole's folder, without importing
-RecBole. Imports a model only when its class is asked for. Refuses to know the values of parameters.
+A specification is found by its name. Other packages offer theirs under the entry point group ``recbole_lcrec.models``;
+their names are read from metadata, and a package is imported only when one of its models is named. RecBole's models are
+found by reading its folder. Which keys a model knows is in ``known_keys.py``.
 """
 
 from __future__ import annotations
 
-import ast
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from recbole_lcrec.config.resources import properties_dir
-from recbole_lcrec.config.settings import known_keys as settings_keys
-from recbole_lcrec.config.values import did_you_mean, read_yaml
+from recbole_lcrec.config.model_spec import ModelSpec, resolve
+from recbole_lcrec.config.values import did_you_mean, first_line
 from recbole_lcrec.runtime.errors import RunAborted
 
 __all__ = [
+    "ENTRY_POINTS",
     "FEATURE_KEYS",
-    "OWN_MODELS",
-    "check_model_name",
-    "feature_key",
+    "expose_to_recbole",
     "get_model",
     "get_trainer",
-    "known_keys",
     "model_names",
     "recbole_dir",
-    "register",
+    "recbole_source",
+    "register_model",
+    "registered_names",
+    "spec_of",
 ]
 
-OWN_MODELS = {"LCRec": ("recbole_lcrec.models.lcrec.model", "LCRec")}
+ENTRY_POINTS = "recbole_lcrec.models"
+"""The entry point group under which other packages offer a :class:`ModelSpec`."""
+
 FEATURE_KEYS = ("selected_features", "item_attribute")
 """The keys by which RecBole's models name the item features that they read."""
-_OWN_TRAINERS = {"LCRec": ("recbole_lcrec.models.lcrec.trainer", "LCRecTrainer")}
-_OWN_DATASETS = {"LCRec": ("recbole_lcrec.models.lcrec.dataset", "LCRecDataset")}
 
-# Keys that RecBole reads although no property file gives them: of every run, and of its own models' training.
-_EVERY_RUN = frozenset({"model", "dataset", "encoding", "tail_ratio"})
-_RECBOLE_TRAINING = frozenset({"reg_weight", "mask_ratio", "ft_ratio", "eta", "beta", "kge_interval", "save_step"})
+_OWN = ("recbole_lcrec.models.lcrec.spec:SPEC", "recbole_lcrec.models.s3rec.spec:SPEC")
+_REGISTERED: dict[str, ModelSpec] = {}
+_VARIANT = re.compile(r"(\w+)-[\w-]*\w")
+
+Model = TypeVar("Model", bound=type)
 
 
 def recbole_dir() -> Path:
-    """RecBole's installed source folder, found without importing RecBole.
+    """Return RecBole's installed source folder, found without importing RecBole.
 
     Raises:
         RunAborted: RecBole is not installed.
@@ -55,9 +60,65 @@ def recbole_dir() -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def register_model(property_file: str | Path, **parts: Any) -> Callable[[Model], Model]:
+    """Register a model that a script defines, as a decorator of its class.
+
+    Args:
+        property_file: absolute path of a YAML file with a default for each of the model's keys.
+        parts: the other fields of :class:`ModelSpec`.
+
+    Returns:
+        A decorator that returns the class itself; the model's name is the class's.
+
+    Raises:
+        ValueError: another model has this name.
+    """
+
+    def register(model: Model) -> Model:
+        spec = ModelSpec(model.__name__, model, property_file, **parts)
+        before = _REGISTERED.get(spec.name)
+        again = before is not None and _same_class(before.model, model)
+        if not again and spec.name in model_names():
+            raise ValueError(f"model {spec.name!r} exists already; rename the class that registers it again")
+        _REGISTERED[spec.name] = spec
+        return model
+
+    return register
+
+
+def _same_class(one: Any, other: type) -> bool:
+    """Whether a class is defined again, as by a notebook's cell that is run twice."""
+    return isinstance(one, type) and (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """A model that another package offers; ``package`` is the name of its distribution."""
+
+    package: str
+    point: EntryPoint
+
+
+@cache
+def _offers() -> dict[str, list[_Offer]]:
+    """Return name -> who offers it, read from metadata alone."""
+    found: dict[str, list[_Offer]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        package = point.dist.name if point.dist is not None else point.value
+        offers = found.setdefault(point.name, [])
+        if all((offer.package, offer.point.value) != (package, point.value) for offer in offers):
+            offers.append(_Offer(package, point))
+    return found
+
+
+@cache
+def _own_specs() -> dict[str, ModelSpec]:
+    return {spec.name: spec for spec in map(resolve, _OWN)}
+
+
 @cache
 def _recbole_sources() -> dict[str, Path]:
-    """Model name -> its source file. RecBole's rule: a model's module is its name in lower case."""
+    """Return model name -> source file. RecBole's rule: a model's module is its name in lower case."""
     sources = {}
     for path in sorted(recbole_dir().glob("model/*_recommender/*.py")):
         for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
@@ -66,106 +127,121 @@ def _recbole_sources() -> dict[str, Path]:
     return sources
 
 
+def recbole_source(name: str) -> str:
+    """Return the source text of a model of RecBole; empty for all other models."""
+    path = _recbole_sources().get(name)
+    return path.read_text(encoding="utf-8") if path is not None else ""
+
+
+def registered_names() -> list[str]:
+    """Return the models beside RecBole's: this package's, then those of other packages and scripts."""
+    others = sorted({*_offers(), *_REGISTERED} - set(_own_specs()))
+    return [*_own_specs(), *others]
+
+
 def model_names() -> list[str]:
-    """Every model that can be run: this package's, then RecBole's in alphabetical order."""
-    return [*OWN_MODELS, *sorted(_recbole_sources())]
+    """Return every model that can be run: :func:`registered_names`, then RecBole's in alphabetical order."""
+    first = registered_names()
+    return [*first, *sorted(set(_recbole_sources()) - set(first))]
 
 
-def check_model_name(name: str) -> None:
-    """Refuses a model that does not exist.
+def spec_of(label: str) -> ModelSpec:
+    """Return the specification of a model, or of the model that a label is a variant of.
+
+    A label is a model's name, a hyphen and any word: ``SASRec-BCE`` is a variant of ``SASRec``.
 
     Raises:
-        ValueError: it does not; the message names the nearest that do.
+        ValueError: there is no such model, two packages offer it, or it cannot be loaded; says which and what to do.
     """
     names = model_names()
+    variant = _VARIANT.fullmatch(label)
+    name = variant[1] if variant and label not in names else label
     if name not in names:
-        hint = did_you_mean(name, names, limit=3) or "; it is LCRec or a model of RecBole, such as SASRec, GRU4Rec, Pop"
-        raise ValueError(f"unknown model {name!r}{hint}")
+        example = registered_names()[0]
+        hint = did_you_mean(name, names, limit=3)
+        hint = hint or f"; it is {example} or a model of RecBole, such as SASRec, GRU4Rec, Pop (--help lists all)"
+        raise ValueError(f"unknown model {label!r}{hint}")
+    offers = _offers().get(name, [])
+    if name in _own_specs():
+        _refuse_twins(name, offers, "recbole-lcrec")
+        return _own_specs()[name]
+    if name in _REGISTERED:
+        _refuse_twins(name, offers, "this script")
+        return _REGISTERED[name]
+    if name in _recbole_sources():
+        _refuse_twins(name, offers, "RecBole")
+        return _recbole_spec(name)
+    _refuse_twins(name, offers[1:], offers[0].package)
+    return _offered_spec(name, offers[0])
 
 
-def get_model(name: str) -> type:
-    """The class of a model.
+def _refuse_twins(name: str, offers: list[_Offer], first: str) -> None:
+    if offers:
+        packages = " and ".join([first, *(offer.package for offer in offers)])
+        raise ValueError(f"model {name!r} is offered by {packages}: uninstall all but one of them")
+
+
+def _offered_spec(name: str, offer: _Offer) -> ModelSpec:
+    where = f"model {name!r} of the package {offer.package} ({offer.point.value})"
+    try:
+        spec = offer.point.load()
+    except Exception as err:  # whatever another package's code raises; the other models go on
+        raise ValueError(f"{where} cannot be imported: {first_line(err)}; mend or uninstall the package") from err
+    if not isinstance(spec, ModelSpec):
+        raise ValueError(f"{where} is a {type(spec).__name__}, but must be a recbole_lcrec.ModelSpec")
+    if spec.name != name:
+        raise ValueError(f"{where} calls itself {spec.name!r}; its entry point must have the same name")
+    return spec
+
+
+@cache
+def _recbole_spec(name: str) -> ModelSpec:
+    path, source = _recbole_sources()[name], recbole_source(name)
+    read = next((key for key in FEATURE_KEYS if re.search(rf"""config\[\s*["']{key}["']""", source)), None)
+    return ModelSpec(
+        name,
+        f"recbole.model.{path.parent.name}.{path.stem}:{name}",
+        f"model/{name}.yaml",  # this package's defaults, if it has any, beat RecBole's
+        feature_key=read,
+    )
+
+
+def get_model(label: str) -> type:
+    """Return the class of a model, imported now.
 
     Raises:
-        ValueError: no such model, or a package that it needs is not installed.
+        ValueError: no such model, or it or a package that it needs cannot be imported.
     """
-    check_model_name(name)
-    if name in OWN_MODELS:
-        return _resolve(OWN_MODELS[name])
-    try:
-        return import_module("recbole.utils").get_model(name)
-    except ModuleNotFoundError as err:
-        raise ValueError(f"model {name} needs the package {err.name!r}, which is not installed") from err
+    found: type = spec_of(label).part("model")
+    return found
 
 
-def get_trainer(model_type: Any, name: str) -> type:
-    """The trainer class of a model; RecBole's rule for RecBole's models.
+def get_trainer(model_type: Any, label: str) -> type:
+    """Return the trainer class of a model: its own, that of its base class, or the one that RecBole takes.
 
     Args:
         model_type: RecBole's ``ModelType``.
-        name: the model's name.
+        label: the model's name, or the label of a variant.
     """
-    if name in _OWN_TRAINERS:
-        return _resolve(_OWN_TRAINERS[name])
-    return import_module("recbole.utils").get_trainer(model_type, name)
+    spec = spec_of(label)
+    trainer = spec.part("trainer") or getattr(spec.part("model"), "default_trainer", None)
+    if isinstance(trainer, str):
+        trainer = resolve(trainer)
+    found: type = trainer or import_module("recbole.utils").get_trainer(model_type, spec.name)
+    return found
 
 
-def register() -> None:
-    """Puts this package's data sets and trainers where RecBole's ``create_dataset`` and ``get_trainer`` look.
+def expose_to_recbole(spec: ModelSpec) -> None:
+    """Put a model's data set and trainer where RecBole's ``create_dataset`` and ``get_trainer`` look.
 
     Calling it again changes nothing.
     """
-    for package, owned in (("recbole.data.dataset", _OWN_DATASETS), ("recbole.trainer", _OWN_TRAINERS)):
-        for place in owned.values():
-            setattr(import_module(package), place[1], _resolve(place))
-
-
-@cache
-def known_keys(model: str, dataset: str = "") -> frozenset[str]:
-    """Every parameter that has a meaning for a model on a data set.
-
-    These are the keys of RecBole's and this package's property files, of RecBole's lists of arguments, and those that
-    the model's source reads.
-
-    Raises:
-        ValueError: no such model.
-    """
-    check_model_name(model)
-    theirs, ours = recbole_dir() / "properties", properties_dir()
-    files = [
-        theirs / "overall.yaml",
-        theirs / "dataset/sample.yaml",
-        ours / "overall.yaml",
-        *sorted((theirs / "quick_start_config").glob("*.yaml")),
-        *(
-            folder / f"{kind}/{name}.yaml"
-            for folder in (theirs, ours)
-            for kind, name in (("model", model), ("dataset", dataset or "sample"))
-        ),
-    ]
-    keys = {key for path in files if path.is_file() for key in read_yaml(path)} | _EVERY_RUN | _recbole_arguments()
-    keys.difference_update(key for key in FEATURE_KEYS if key != feature_key(model))  # a data set names both
-    if model in OWN_MODELS:
-        return frozenset(keys.union(settings_keys()))
-    source = _recbole_sources()[model].read_text(encoding="utf-8")
-    return frozenset(keys.union(_RECBOLE_TRAINING, re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source)))
-
-
-@cache
-def feature_key(model: str) -> str | None:
-    """The key by which a model of RecBole names the item features that it reads; None for models that read none."""
-    path = _recbole_sources().get(model)
-    source = path.read_text(encoding="utf-8") if path else ""
-    return next((key for key in FEATURE_KEYS if re.search(rf"""config\[\s*["']{key}["']""", source)), None)
-
-
-@cache
-def _recbole_arguments() -> frozenset[str]:
-    """The lists in RecBole's ``argument_list.py``, read without importing it."""
-    tree = ast.parse((recbole_dir() / "utils/argument_list.py").read_text(encoding="utf-8"))
-    lists = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
-    return frozenset(key for keys in lists for key in keys)
-
-
-def _resolve(place: tuple[str, str]) -> type:
-    return getattr(import_module(place[0]), place[1])
+    model = spec.part("model")
+    default = getattr(model, "default_trainer", None)
+    trainer = spec.part("trainer") or (resolve(default) if isinstance(default, str) else default)
+    for package, ending, part in (
+        ("recbole.data.dataset", "Dataset", spec.part("dataset")),
+        ("recbole.trainer", "Trainer", trainer),
+    ):
+        if part is not None:
+            setattr(import_module(package), spec.name + ending, part)

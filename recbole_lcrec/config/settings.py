@@ -1,14 +1,13 @@
 """The settings of every stage: one frozen dataclass each, built once and checked before any work starts.
 
-Knows the flat keys of ``properties/model/LCRec.yaml`` and what values each may take. Refuses to know where a value
-came from (file, command line, dictionary: that is ``configurator.py``) and what a stage does with it. Defaults live in
-the property file alone, so that a key is documented and defaulted in one place.
+Defaults live in the property files alone (``properties/stages`` for stages that models share, else the model's own
+file), so that a key is documented and defaulted in one place. Where a value came from is known to ``configurator.py``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -27,7 +26,6 @@ from recbole_lcrec.config.value_checks import (
 
 __all__ = [
     "DEFAULT_INDEX_METHOD",
-    "RESUMED_KEYS",
     "SCRATCH",
     "BackboneSettings",
     "DecodingSettings",
@@ -35,15 +33,22 @@ __all__ = [
     "IntentionSettings",
     "LoraSettings",
     "ScratchSettings",
+    "StageSettings",
     "TextSettings",
     "TuningSettings",
-    "default_learning_rate",
-    "known_keys",
+    "WordingSettings",
+    "keys_of",
+    "setting",
 ]
 
 
-def _setting(check: Check, key: str | None = None) -> Any:
-    """A dataclass field with its check; ``key`` is the full key where it does not follow the prefix."""
+def setting(check: Check, key: str | None = None) -> Any:
+    """Return a dataclass field with its check.
+
+    Args:
+        check: of the value (see ``value_checks.py``).
+        key: the full key where it is not the stage's prefix and the field's name.
+    """
     return field(metadata={"check": check, "key": key})
 
 
@@ -56,10 +61,20 @@ DEFAULT_INDEX_METHOD = "rqvae"
 _CAPS = optional(either(integer(1), mapping_of(text, integer(1))))
 
 
-class _Settings:
-    """Reads one dataclass from flat, prefixed keys and checks every value."""
+class StageSettings:
+    """The base of every stage's settings: a frozen dataclass read from flat, prefixed keys, each value checked.
+
+    Attributes:
+        prefix: what the keys begin with; a field may have a key of its own.
+        default_file: file below ``properties`` that gives the keys their defaults, for stages that several models
+            share; None: the model's own property file does.
+        preset_folder: folder below ``properties`` whose files are sizes in one word, chosen by the key
+            ``<prefix>preset``; None: there are none.
+    """
 
     prefix: ClassVar[str] = ""
+    default_file: ClassVar[str | None] = None
+    preset_folder: ClassVar[str | None] = None
 
     @classmethod
     def keys(cls) -> dict[str, str]:
@@ -79,7 +94,7 @@ class _Settings:
         values, problems = {}, []
         for name, key in cls.keys().items():
             if key not in config:
-                problems.append(f"{key} is missing; properties/model/LCRec.yaml documents it")
+                problems.append(f"{key} is missing: the model's property file must give it a default")
                 continue
             values[name] = tuple(config[key]) if isinstance(config[key], list) else config[key]
         if problems:
@@ -98,41 +113,43 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class TextSettings(_Settings):
+class TextSettings(StageSettings):
     """Which fields of the item file are the item's text, and what encodes them (paper III-B1)."""
 
     prefix: ClassVar[str] = "text_"
-    title_fields: tuple[str, ...] = _setting(list_of(text))
-    description_fields: tuple[str, ...] = _setting(list_of(text, allow_empty=True))
-    encoder: str = _setting(text)
-    max_length: int = _setting(integer(1))
-    batch_size: int = _setting(integer(1))
-    precision: str = _setting(one_of("auto", "fp32", "bf16"))
+    default_file: ClassVar[str | None] = "stages/text.yaml"
+    title_fields: tuple[str, ...] = setting(list_of(text))
+    description_fields: tuple[str, ...] = setting(list_of(text, allow_empty=True))
+    encoder: str = setting(text)
+    max_length: int = setting(integer(1))
+    batch_size: int = setting(integer(1))
+    precision: str = setting(one_of("auto", "fp32", "bf16"))
 
 
 @dataclass(frozen=True)
-class IndexSettings(_Settings):
+class IndexSettings(StageSettings):
     """How items get their indices: the RQ-VAE with uniform semantic mapping (paper III-B, IV-A4) and its rivals."""
 
     prefix: ClassVar[str] = "index_"
-    method: str = _setting(text)
-    file: str | None = _setting(optional(text))
-    embedding_file: str | None = _setting(optional(text))
-    embedding_ids: str | None = _setting(optional(text))
-    label_field: str | None = _setting(optional(text))
-    report: bool = _setting(flag)
-    levels: int = _setting(integer(1, 26))
-    codebook_size: int = _setting(integer(2))
-    latent_dim: int = _setting(integer(1))
-    hidden_sizes: tuple[int, ...] = _setting(list_of(integer(1), allow_empty=True))
-    beta: float = _setting(number(0.0))
-    epochs: int = _setting(integer(1))
-    max_steps: int = _setting(integer(1))
-    learning_rate: float = _setting(number(0.0, above=True))
-    weight_decay: float = _setting(number(0.0))
-    batch_size: int = _setting(integer(1))
-    sinkhorn_epsilon: float = _setting(number(0.0, above=True))
-    sinkhorn_iterations: int = _setting(integer(1))
+    default_file: ClassVar[str | None] = "stages/index.yaml"
+    method: str = setting(text)
+    file: str | None = setting(optional(text))
+    embedding_file: str | None = setting(optional(text))
+    embedding_ids: str | None = setting(optional(text))
+    label_field: str | None = setting(optional(text))
+    report: bool = setting(flag)
+    levels: int = setting(integer(1, 26))
+    codebook_size: int = setting(integer(2))
+    latent_dim: int = setting(integer(1))
+    hidden_sizes: tuple[int, ...] = setting(list_of(integer(1), allow_empty=True))
+    beta: float = setting(number(0.0))
+    epochs: int = setting(integer(1))
+    max_steps: int = setting(integer(1))
+    learning_rate: float = setting(number(0.0, above=True))
+    weight_decay: float = setting(number(0.0))
+    batch_size: int = setting(integer(1))
+    sinkhorn_epsilon: float = setting(number(0.0, above=True))
+    sinkhorn_iterations: int = setting(integer(1))
 
     def resolved(self) -> IndexSettings:
         """The same with ``auto`` put in words, for a data set without a given index."""
@@ -140,26 +157,27 @@ class IndexSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class BackboneSettings(_Settings):
+class BackboneSettings(StageSettings):
     """Which causal language model is tuned."""
 
-    base_model: str = _setting(text)
-    attention: str = _setting(one_of("sdpa", "eager"), key="base_model_attention")
+    base_model: str = setting(text)
+    attention: str = setting(one_of("sdpa", "eager"), key="base_model_attention")
 
 
 @dataclass(frozen=True)
-class ScratchSettings(_Settings):
+class ScratchSettings(StageSettings):
     """Sizes of the small LLaMA-architecture model that ``base_model: scratch`` initialises."""
 
     prefix: ClassVar[str] = "scratch_"
-    preset: str | None = _setting(optional(one_of("tiny", "small", "base")))
-    vocab_size: int = _setting(integer(300))
-    hidden_size: int = _setting(integer(8))
-    intermediate_size: int = _setting(integer(8))
-    layers: int = _setting(integer(1))
-    heads: int = _setting(integer(1))
-    dropout: float = _setting(number(0.0, 0.95))
-    tie_embeddings: bool = _setting(flag)
+    preset_folder: ClassVar[str | None] = "scratch"
+    preset: str | None = setting(optional(one_of("tiny", "small", "base")))
+    vocab_size: int = setting(integer(300))
+    hidden_size: int = setting(integer(8))
+    intermediate_size: int = setting(integer(8))
+    layers: int = setting(integer(1))
+    heads: int = setting(integer(1))
+    dropout: float = setting(number(0.0, 0.95))
+    tie_embeddings: bool = setting(flag)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -171,33 +189,33 @@ class ScratchSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class TuningSettings(_Settings):
+class TuningSettings(StageSettings):
     """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
 
     prefix: ClassVar[str] = "tuning_"
-    tasks: str | tuple[str, ...] = _setting(either(one_of("auto"), list_of(text)))
-    samples_per_task: int | Mapping[str, int] | None = _setting(_CAPS)
-    seq_format: str = _setting(one_of("instruction", "stream"))
-    stream_epochs: int = _setting(integer(0))
-    template_file: str | None = _setting(optional(text))
-    text_tokens: int = _setting(integer(1))
-    general_file: str | None = _setting(optional(text))
-    max_length: int = _setting(integer(8))
-    batch_tokens: int | None = _setting(optional(integer(1)))
-    accumulation_steps: int = _setting(integer(1))
-    scheduler: str = _setting(one_of("cosine", "linear", "constant", "constant_with_warmup"))
-    warmup_ratio: float = _setting(number(0.0, 0.99))
-    precision: str = _setting(one_of("auto", "fp32", "bf16", "fp16"))
-    deepspeed: str | None = _setting(optional(text))
-    gradient_checkpointing: bool = _setting(flag)
-    workers: int = _setting(integer(0))
-    checkpoint_steps: int | None = _setting(optional(integer(1)))
-    resume: str | None = _setting(optional(text), key="resume")
-    epochs: int = _setting(integer(1), key="epochs")
-    batch_size: int = _setting(integer(1), key="train_batch_size")
-    learning_rate: float = _setting(number(0.0, above=True), key="learning_rate")
-    weight_decay: float = _setting(number(0.0), key="weight_decay")
-    valid_sample_users: int | None = _setting(optional(integer(1)), key="valid_sample_users")
+    tasks: str | tuple[str, ...] = setting(either(one_of("auto"), list_of(text)))
+    samples_per_task: int | Mapping[str, int] | None = setting(_CAPS)
+    seq_format: str = setting(one_of("instruction", "stream"))
+    stream_epochs: int = setting(integer(0))
+    template_file: str | None = setting(optional(text))
+    text_tokens: int = setting(integer(1))
+    general_file: str | None = setting(optional(text))
+    max_length: int = setting(integer(8))
+    batch_tokens: int | None = setting(optional(integer(1)))
+    accumulation_steps: int = setting(integer(1))
+    scheduler: str = setting(one_of("cosine", "linear", "constant", "constant_with_warmup"))
+    warmup_ratio: float = setting(number(0.0, 0.99))
+    precision: str = setting(one_of("auto", "fp32", "bf16", "fp16"))
+    deepspeed: str | None = setting(optional(text))
+    gradient_checkpointing: bool = setting(flag)
+    workers: int = setting(integer(0))
+    checkpoint_steps: int | None = setting(optional(integer(1)))
+    resume: str | None = setting(optional(text), key="resume")
+    epochs: int = setting(integer(1), key="epochs")
+    batch_size: int = setting(integer(1), key="train_batch_size")
+    learning_rate: float = setting(number(0.0, above=True), key="learning_rate")
+    weight_decay: float = setting(number(0.0), key="weight_decay")
+    valid_sample_users: int | None = setting(optional(integer(1)), key="valid_sample_users")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,114 +239,60 @@ class TuningSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class LoraSettings(_Settings):
+class LoraSettings(StageSettings):
     """Low-rank adaptation (Hu et al., ICLR 2022) in the place of full fine-tuning."""
 
     prefix: ClassVar[str] = "lora_"
-    r: int | None = _setting(optional(integer(1)))
-    alpha: int = _setting(integer(1))
-    dropout: float = _setting(number(0.0, 0.95))
-    targets: str | tuple[str, ...] = _setting(either(one_of("all-linear"), list_of(text)))
-    merge: bool = _setting(flag)
+    r: int | None = setting(optional(integer(1)))
+    alpha: int = setting(integer(1))
+    dropout: float = setting(number(0.0, 0.95))
+    targets: str | tuple[str, ...] = setting(either(one_of("all-linear"), list_of(text)))
+    merge: bool = setting(flag)
 
 
 @dataclass(frozen=True)
-class IntentionSettings(_Settings):
+class IntentionSettings(StageSettings):
     """Where the intentions and preferences of users come from (paper III-C3)."""
 
     prefix: ClassVar[str] = "intention_"
-    source: str = _setting(one_of("auto", "file", "llm", "extractive", "none"))
-    file: str | None = _setting(optional(text))
-    review_fields: tuple[str, ...] = _setting(list_of(text, allow_empty=True))
-    per_user: int | None = _setting(optional(integer(1)))
-    sentences: int = _setting(integer(1))
-    llm_model: str | None = _setting(optional(text))
-    llm_base_url: str | None = _setting(optional(text))
-    llm_key_variable: str = _setting(text)
-    llm_parallel: int = _setting(integer(1))
-    llm_requests_per_minute: int | None = _setting(optional(integer(1)))
-    llm_timeout: float = _setting(number(0.0, above=True))
-    llm_retries: int = _setting(integer(0))
-    llm_max_tokens: int = _setting(integer(1))
+    source: str = setting(one_of("auto", "file", "llm", "extractive", "none"))
+    file: str | None = setting(optional(text))
+    review_fields: tuple[str, ...] = setting(list_of(text, allow_empty=True))
+    per_user: int | None = setting(optional(integer(1)))
+    sentences: int = setting(integer(1))
+    llm_model: str | None = setting(optional(text))
+    llm_base_url: str | None = setting(optional(text))
+    llm_key_variable: str = setting(text)
+    llm_parallel: int = setting(integer(1))
+    llm_requests_per_minute: int | None = setting(optional(integer(1)))
+    llm_timeout: float = setting(number(0.0, above=True))
+    llm_retries: int = setting(integer(0))
+    llm_max_tokens: int = setting(integer(1))
 
 
 @dataclass(frozen=True)
-class DecodingSettings(_Settings):
+class DecodingSettings(StageSettings):
     """Trie-constrained beam search (paper III-D2, IV-A4)."""
 
     prefix: ClassVar[str] = "decoding_"
-    beam_size: int = _setting(integer(1, 2**31 - 1))
-    max_tokens: int | None = _setting(optional(integer(1)))
-    search: str = _setting(one_of("shared", "plain"))
-    normalizer: str = _setting(one_of("full", "legal"))
-    exact: bool = _setting(flag)
-    exclude_history: bool = _setting(flag)
-    allowed_items: str | None = _setting(optional(text))
-    template: int = _setting(integer(0))
-    eval_templates: str = _setting(one_of("one", "all", "ensemble"), key="eval_templates")
+    default_file: ClassVar[str | None] = "stages/decoding.yaml"
+    beam_size: int = setting(integer(1, 2**31 - 1))
+    max_tokens: int | None = setting(optional(integer(1)))
+    search: str = setting(one_of("shared", "plain"))
+    normalizer: str = setting(one_of("full", "legal"))
+    exact: bool = setting(flag)
+    exclude_history: bool = setting(flag)
+    allowed_items: str | None = setting(optional(text))
 
 
-def default_learning_rate(base_model: str) -> float:
-    """AdamW's peak rate where none is given: the paper's for a pretrained model, a higher one for one from nothing."""
-    return 0.002 if base_model == SCRATCH else 0.00005
+@dataclass(frozen=True)
+class WordingSettings(StageSettings):
+    """Which SEQ template asks for the next item, and whether a test covers all templates (paper IV-D)."""
+
+    template: int = setting(integer(0), key="decoding_template")
+    eval_templates: str = setting(one_of("one", "all", "ensemble"), key="eval_templates")
 
 
-STAGES: tuple[type[_Settings], ...] = (
-    TextSettings,
-    IndexSettings,
-    BackboneSettings,
-    ScratchSettings,
-    LoraSettings,
-    IntentionSettings,
-    TuningSettings,
-    DecodingSettings,
-)
-
-
-def known_keys() -> list[str]:
-    """Every flat key that some stage of LCRec reads."""
-    return [key for stage in STAGES for key in stage.keys().values()]
-
-
-def check_all(config: Mapping[str, Any]) -> None:
-    """Builds every stage's settings and throws them away: all bad values are reported before work starts.
-
-    Raises:
-        ValueError: every bad value of every stage, in one message.
-    """
-    problems = []
-    for stage in STAGES:
-        try:
-            stage.from_config(config)
-        except ValueError as err:
-            problems.append(str(err))
-    if problems:
-        raise ValueError("; ".join(problems))
-
-
-RESUMED_KEYS = frozenset(known_keys()) - {
-    "resume",
-    "index_file",
-    "index_report",
-    "index_label_field",
-    "text_batch_size",
-    "tuning_workers",
-    "tuning_batch_tokens",
-    "tuning_gradient_checkpointing",
-    "decoding_max_tokens",
-    "tuning_checkpoint_steps",
-    "intention_llm_parallel",
-    "intention_llm_requests_per_minute",
-    "intention_llm_timeout",
-    "intention_llm_retries",
-} | {
-    "mask_history",
-    "seed",
-    "clip_grad_norm",
-    "eval_step",
-    "stopping_step",
-    "valid_metric",
-    "eval_args",
-    "MAX_ITEM_LIST_LENGTH",
-}
-"""Keys that must not differ when a killed run is gone on with; the others change how it is done, not what."""
+def keys_of(stages: Iterable[type[StageSettings]]) -> list[str]:
+    """Return every flat key that one of these stages reads."""
+    return [key for stage in stages for key in stage.keys().values()]

@@ -39,7 +39,7 @@ class IndexedDataset(ItemCatalogue):
         """
         super().__init__(config)
         _check_catalogue(len(self.item_ids), max(config["topk"]))
-        self._settings, self._text = IndexSettings.from_config(config), TextSettings.from_config(config)
+        self._settings, self._text = config.stage(IndexSettings), config.stage(TextSettings)
         field = self._settings.label_field if self._settings.report else None
         self._labels = self.item_labels(field) if field else None  # read now, so that no report fails after training
         self._indexed = index_items(
@@ -117,8 +117,8 @@ def check_index(config: Any, files: DataFiles) -> None:
     """
     form = (config["field_separator"], config["encoding"])
     check_index_inputs(
-        IndexSettings.from_config(config),
-        TextSettings.from_config(config),
+        config.stage(IndexSettings),
+        config.stage(TextSettings),
         files,
         item_text_file(files),
         lambda path, names, asked_by: require_columns(path, names, *form, asked_by),

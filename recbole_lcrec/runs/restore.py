@@ -1,106 +1,93 @@
-"""Saved models, back to a configuration and the step that gives a freshly built model its weights.
-
-Knows the two forms that trainers save: LCRec's folder and RecBole's pickled checkpoint. Refuses to know how data sets
-and models are built.
-"""
+"""Saved runs, back to data and a trained model: folders that a model's own trainer wrote, and ``.pth`` files."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
-from logging import getLogger
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recbole_lcrec.bridge.building import BuiltRun, build_run, require_inputs
+from recbole_lcrec.bridge.run_log import run_log
 from recbole_lcrec.config.configurator import Config
-from recbole_lcrec.config.values import read_yaml
-from recbole_lcrec.llm.adapters import is_adapter_folder
-from recbole_lcrec.runs.run_parts import require_tokenizer
-from recbole_lcrec.runs.saved import ALLOWED_FILE, allowed_file, require_own_index
+from recbole_lcrec.config.model_spec import ModelSpec
+from recbole_lcrec.config.registry import spec_of
+from recbole_lcrec.config.values import first_line, read_yaml
+from recbole_lcrec.runs.saved_config import present
 
-__all__ = ["load_config", "load_folder", "load_pickle"]
+__all__ = ["load_folder", "load_pickle", "load_run", "spec_of_folder"]
 
 Restore = Callable[[Any], None]
 
 
-def load_folder(folder: Path) -> tuple[Config, Restore]:
-    """Reads a folder that LCRec saved: ``config.yaml``, ``<dataset>.index.json``, a Hugging Face model and tokenizer.
-
-    The configuration takes its base model and its item index from the folder, but for an adapter, whose base model
-    stays where it was; the weights of a whole model are then read in the number format that they were saved in, so that
-    the numbers are those of the run. Before that, index and tokenizer are compared with those of the run's trie.
-
-    Raises:
-        ValueError: a file is missing; the step itself raises one where the index or the tokenizer has changed.
-    """
-    if is_adapter_folder(folder):
-        _present(folder / "adapter_model.safetensors")
-        config, _ = load_config(folder)
-        return config, _restore_from(folder, config["dataset"])
-    config, _ = load_config(folder, {"base_model": str(folder), "lora_r": None})
-    _present(folder / "config.json")
-    _present(folder / "tokenizer_config.json")
-    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        raise ValueError(f"{folder} holds no model.safetensors; the run that saved it may have been interrupted")
-    require_tokenizer(folder)
-    return config, _restore_from(folder, config["dataset"])
-
-
-def _restore_from(folder: Path, dataset: str) -> Restore:
-    def restore(model: Any) -> None:
-        require_own_index(folder, dataset, model.tokenizer.get_vocab())
-        model.load_weights(folder)
-
-    return restore
-
-
-def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[Config, Path]:
-    """Reads the configuration of a saved run, with the run's item index and its list of allowed items as given ones.
+def load_run(model_file: str | Path) -> tuple[Config, BuiltRun]:
+    """Load what a run saved, ready to be evaluated again.
 
     Args:
-        folder: with ``config.yaml`` and ``<dataset>.index.json``.
-        values: parameters that differ from the run's.
-
-    Returns:
-        The configuration, and the file of the item index.
+        model_file: a folder, or a ``.pth`` file that RecBole's trainer saved. A ``.pth`` file is a pickle, which can
+            run any code when it is read: load only files that you trust.
 
     Raises:
-        ValueError: a file is missing.
+        ValueError: nothing is there, a file of the folder is missing, or the model is not installed.
+    """
+    path = Path(model_file)
+    if not path.exists():
+        raise ValueError(f"model_file = {str(path)!r} does not exist; give a folder or .pth file that a run saved")
+    config, restore = load_folder(path) if path.is_dir() else load_pickle(path)
+    require_inputs(config)
+    with run_log(config):
+        run = build_run(config)
+        restore(run.model)
+        run.model.eval()
+    return config, run
+
+
+def spec_of_folder(folder: Path) -> ModelSpec:
+    """Return the specification of the model that saved a folder.
+
+    Raises:
+        ValueError: there is no ``config.yaml``, or it names a model that is not installed.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder; give one that a run has saved")
-    saved = read_yaml(_present(folder / "config.yaml"))
-    if not saved.get("dataset"):
-        raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
-    index = _present(folder / f"{saved['dataset']}.index.json")
-    named = saved.get("decoding_allowed_items")
-    allowed = allowed_file(folder, named)
-    if allowed is not None and not (folder / ALLOWED_FILE).is_file():
-        getLogger().warning(
-            f"{folder} holds no {ALLOWED_FILE}, so decoding_allowed_items = {named!r} of its config.yaml is read from "
-            "where that is now; put the list into the folder under that name"
-        )
-    no_embeddings = {"index_embedding_file": None, "index_embedding_ids": None}
-    given = {"resume": None, "decoding_allowed_items": allowed, **no_embeddings, **(values or {})}
-    given |= {"index_method": "auto", "index_file": str(index)}
-    return Config(config_file_list=[folder / "config.yaml"], command_line=given), index
+    return _installed(str(read_yaml(present(folder / "config.yaml")).get("model")), folder)
+
+
+def load_folder(folder: Path) -> tuple[Config, Restore]:
+    """Read a folder that a model's own trainer saved, as its specification says.
+
+    Raises:
+        ValueError: the folder is damaged, its model is not installed, or saves no folders.
+    """
+    spec = spec_of_folder(folder)
+    load = spec.part("load_folder")
+    if load is None:
+        raise ValueError(f"{folder}: {spec.name} saves a .pth file, no folder; give that file")
+    config, restore = load(folder)
+    return config, restore
 
 
 def load_pickle(path: Path) -> tuple[Config, Restore]:
-    """Reads a checkpoint of RecBole's trainer. It is a pickle and can run any code: read only files that you trust.
+    """Read a checkpoint of RecBole's trainer. It is a pickle and can run any code: read only files that you trust.
 
     Raises:
-        ValueError: it is no such checkpoint.
+        ValueError: it is no such checkpoint, or its model is not installed.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    except (ImportError, AttributeError) as err:
+        raise ValueError(
+            f"{path} was saved by a model that is not installed here ({first_line(err)}); install the package that "
+            "offers it, or import the script that defines it first"
+        ) from err
     except (pickle.UnpicklingError, EOFError, RuntimeError) as err:
         raise ValueError(f"{path} cannot be read as a checkpoint: {err}") from err
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= set(checkpoint):
         raise ValueError(f"{path} is not a checkpoint of RecBole's trainer: it has no 'config' and 'state_dict'")
     saved = checkpoint["config"]
+    _installed(saved["model"], path)
     if isinstance(saved, Config):
         saved.adapt_to_machine()
     elif not torch.cuda.is_available():
@@ -115,7 +102,11 @@ def load_pickle(path: Path) -> tuple[Config, Restore]:
     return saved, restore
 
 
-def _present(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; the run that saved this folder may have been interrupted")
-    return path
+def _installed(name: str, path: Path) -> ModelSpec:
+    try:
+        return spec_of(name)
+    except ValueError as err:
+        raise ValueError(
+            f"{path} was saved by the model {name!r}, which cannot be loaded: {err}; install the package that offers "
+            "it, or import the script that registers it first"
+        ) from err

@@ -1,7 +1,4 @@
-"""The parts of a saved run one by one: settings, device, tokenizer, model.
-
-Knows a run's configuration and its folder. Refuses to know items, prompts and what the parts are put together for.
-"""
+"""The parts of a saved run one by one: settings, device, tokenizer, language model."""
 
 from __future__ import annotations
 
@@ -14,16 +11,15 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from recbole_lcrec.config.configurator import Config
-from recbole_lcrec.config.settings import BackboneSettings, DecodingSettings, IntentionSettings, TuningSettings
+from recbole_lcrec.config.settings import BackboneSettings, StageSettings, TuningSettings, keys_of
 from recbole_lcrec.config.values import did_you_mean, first_line
 from recbole_lcrec.data.item_choice import allowed_rows
 from recbole_lcrec.llm.adapters import is_adapter_folder
 from recbole_lcrec.llm.backbone import load_saved
-from recbole_lcrec.llm.launch import weight_dtype
+from recbole_lcrec.llm.devices import weight_dtype
 
 __all__ = [
-    "decoding_settings",
-    "knows_intentions",
+    "changed_settings",
     "load_model",
     "load_tokenizer",
     "place_of",
@@ -35,40 +31,46 @@ _VOCABULARIES = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken")
 """What tokenizers call their vocabulary; one of today's is all in ``tokenizer.json``."""
 
 
-def decoding_settings(config: Config, changes: Mapping[str, Any]) -> DecodingSettings:
-    """The decoding settings of a run, changed.
+def changed_settings(config: Config, changes: Mapping[str, Any], *stages: type[StageSettings]) -> list[Any]:
+    """Return stages of a run's settings, changed.
 
     Args:
         config: of the run.
-        changes: some of the decoding settings' values, by their keys.
+        changes: values by their keys.
+        stages: whose keys may be changed.
+
+    Returns:
+        The settings of each stage.
 
     Raises:
-        ValueError: a key is none of them, or a value is out of range.
+        ValueError: a key is none of theirs, or a value is out of range.
     """
-    keys = list(DecodingSettings.keys().values())
-    strange = next((key for key in changes if key not in keys), None)
-    if strange is not None:
-        raise ValueError(
-            f"{strange} is no setting of decoding{did_you_mean(strange, keys)}; of a saved run only {', '.join(keys)} "
-            "can be changed"
-        )
-    return DecodingSettings.from_config({**{key: config[key] for key in keys}, **changes})
+    keys = keys_of(stages)
+    unknown = next((key for key in changes if key not in keys), None)
+    if unknown is not None:
+        can = f"of a saved run only {', '.join(keys)} can be changed" if keys else "it has none that can be changed"
+        raise ValueError(f"{unknown} is no setting of decoding{did_you_mean(unknown, keys)}; {can}")
+    values = {**{key: config[key] for key in keys}, **changes}
+    return [stage.from_config(values) for stage in stages]
 
 
 def place_of(config: Config, device: str | torch.device | None) -> torch.device:
-    """The device that is asked for; None: the run's.
+    """Return the requested device; None: the run's.
 
     Raises:
-        ValueError: it is no device, or there is none such.
+        ValueError: it is no device, or neither the CPU nor a GPU that is there.
     """
-    if device is None:
-        return torch.device(config["device"])
     try:
-        place = torch.device(device)
+        place = torch.device(config["device"] if device is None else device)
     except RuntimeError as err:
         raise ValueError(f"device = {device!r} is no device ({first_line(err)}); give cpu, cuda or cuda:1") from err
+    if place.type not in ("cpu", "cuda"):
+        raise ValueError(f"device = {str(place)!r}: models run on the CPU or a GPU; give cpu, cuda or cuda:1")
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device = {str(device)!r}: there is no GPU that PyTorch can use; give cpu")
+        raise ValueError(f"device = {str(place)!r}: there is no GPU that PyTorch can use; give cpu")
+    count = torch.cuda.device_count()
+    if place.type == "cuda" and (place.index or 0) >= count:
+        raise ValueError(f"device = {str(place)!r}: PyTorch sees {count} GPUs, numbered from 0; give one of them")
     return place
 
 
@@ -119,7 +121,7 @@ def load_model(
     if base_model is not None and not adapter:
         raise ValueError(f"base_model = {base_model!r}: {folder} holds a whole model, no adapter; leave it out")
     dtype = weight_dtype(tuning.precision, device, deepspeed=False, lora=True) if adapter else None
-    model = load_saved(folder, BackboneSettings.from_config(config).attention, base_model, dtype)
+    model = load_saved(folder, config.stage(BackboneSettings).attention, base_model, dtype)
     placed: Any = model.to(device)  # type: ignore[arg-type]
     return placed.eval()
 
@@ -136,12 +138,3 @@ def run_choice(path: str, item_ids: Sequence[str]) -> np.ndarray:
         raise ValueError(
             f"decoding_allowed_items = {path!r}: {err} (or load the run with decoding_allowed_items=None)"
         ) from err
-
-
-def knows_intentions(config: Config, tuning: TuningSettings) -> bool | None:
-    """Whether the run was tuned to heed intentions, as far as its settings tell; None: it reads indices alone."""
-    if tuning.seq_format == "stream":
-        return None
-    if tuning.tasks == "auto":
-        return IntentionSettings.from_config(config).source != "none"
-    return "ite" in tuning.tasks

@@ -65,6 +65,16 @@ class SavedCatalogue:
     titles: tuple[str | None, ...]
     templates: Templates
 
+    def __post_init__(self) -> None:
+        """Make sure that all parts are of the same items.
+
+        Raises:
+            ValueError: they differ in number.
+        """
+        counts = (self.trie.n_rows, self.index.n_items, len(self.item_ids), len(self.titles))
+        if len(set(counts)) != 1:
+            raise ValueError(f"trie, index, item ids and titles are of {counts} items; they must be of the same")
+
 
 def titles_name(dataset: str) -> str:
     """The name of the file of titles, a JSON object from item id to title."""
@@ -93,40 +103,29 @@ def lacks_files(folder: Path, dataset: str) -> bool:
 def save_for_recommending(
     folder: Path,
     dataset: str,
-    trie: Trie,
-    index: ItemIndex,
-    item_ids: Sequence[str],
+    catalogue: SavedCatalogue,
     vocabulary: Mapping[str, int],
-    titles: Sequence[str] | None,
-    templates: Templates,
     allowed: Sequence[str] | None = None,
 ) -> None:
-    """Writes what recommending needs beside ``<dataset>.index.json``, each file whole or not at all, the trie last.
+    """Write what recommending needs beside ``<dataset>.index.json``, each file whole or not at all, the trie last.
 
     Args:
         folder: an existing folder.
         dataset: the data set's name.
-        trie: of all items.
-        index: of the same items.
-        item_ids: their N original ids, in the order of the rows and of ``<dataset>.index.json``.
+        catalogue: the items in the order of ``<dataset>.index.json``, and the wordings that the model is tuned with.
         vocabulary: token -> id of the run's tokenizer.
-        titles: the items' titles, empty where missing; None: the data set has none.
-        templates: the wordings that the model is tuned with.
-        allowed: ids of the only items that may come up; None: all, and no list is written.
+        allowed: ids of the only items that may be recommended; None: all, and no list is written.
 
     Raises:
-        ValueError: titles, items and trie differ in number, an allowed item is none of them, or the vocabulary lacks an
-            index token.
+        ValueError: an allowed item is not in the catalogue, or the vocabulary lacks an index token.
     """
-    counts = (trie.n_rows, index.n_items, len(item_ids), len(item_ids) if titles is None else len(titles))
-    if len(set(counts)) != 1:
-        raise ValueError(f"trie, index, item ids and titles are of {counts} items; they must be of the same")
+    item_ids, templates = catalogue.item_ids, catalogue.templates
     if allowed is not None:
         rows = {item: row for row, item in enumerate(item_ids)}
         if not len(rows_of(allowed, rows, "allowed items", "leave them out")):
             raise ValueError("allowed items: there are none, so nothing may come up; give None to allow all")
-    digest = index_fingerprint(index, item_ids, vocabulary)
-    named = {item: title for item, title in zip(item_ids, titles or [""] * len(item_ids), strict=True) if title}
+    digest = index_fingerprint(catalogue.index, item_ids, vocabulary)
+    named = {item: title for item, title in zip(item_ids, catalogue.titles, strict=True) if title}
     replace_text(folder / titles_name(dataset), json.dumps(named, ensure_ascii=False))
     tasks = {
         task: [{"instruction": template.instruction, "response": template.response} for template in group]
@@ -135,7 +134,7 @@ def save_for_recommending(
     write_yaml({"frame": templates.frame, "tasks": tasks}, folder / TEMPLATE_FILE)
     if allowed is not None:
         replace_text(folder / ALLOWED_FILE, "".join(f"{item}\n" for item in allowed))
-    save_trie(trie, folder / TRIE_FILE, digest)
+    save_trie(catalogue.trie, folder / TRIE_FILE, digest)
 
 
 def load_for_recommending(folder: Path, dataset: str, vocabulary: Mapping[str, int]) -> SavedCatalogue:

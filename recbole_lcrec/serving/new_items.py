@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from recbole_lcrec.bridge.catalogue import ItemCatalogue
 from recbole_lcrec.bridge.run_log import run_log
 from recbole_lcrec.config.configurator import Config
-from recbole_lcrec.config.settings import DecodingSettings, IndexSettings, TextSettings, TuningSettings
+from recbole_lcrec.config.settings import IndexSettings, TextSettings, TuningSettings, WordingSettings
 from recbole_lcrec.decoding import Trie
 from recbole_lcrec.indexing.embeddings import item_embeddings
 from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_index, save_index
@@ -28,17 +28,18 @@ from recbole_lcrec.indexing.new_items import extend_index
 from recbole_lcrec.indexing.saved import add_to_report, load_method, saved_codebook_sizes
 from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.llm.tokens import item_token_ids
-from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+from recbole_lcrec.models.indexed_dataset import IndexedDataset
 from recbole_lcrec.models.lcrec.inputs import checked_templates
 from recbole_lcrec.preparation.locate import artifact_store, require_dataset
-from recbole_lcrec.runs.restore import load_config
 from recbole_lcrec.runs.saved import (
     TEMPLATE_FILE,
+    SavedCatalogue,
     lacks_files,
     load_titles,
     save_for_recommending,
     titles_name,
 )
+from recbole_lcrec.runs.saved_config import load_config
 from recbole_lcrec.runtime.processes import process_rank
 
 __all__ = ["index_new_items"]
@@ -85,13 +86,13 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
         return []
     _require_old(catalogue, old, index_file)
     saved = load_method(folder, torch.device("cpu"))
-    settings, embeddings = IndexSettings.from_config(config), None
+    settings, embeddings = config.stage(IndexSettings), None
     if saved.method.needs_embeddings:
         _require_source(saved.text, settings, folder)
         embeddings = item_embeddings(
             lambda: catalogue.item_texts.rows(rows),
             new,
-            saved.text or TextSettings.from_config(config),
+            saved.text or config.stage(TextSettings),
             settings,
             artifact_store(config),
             config["device"],
@@ -108,7 +109,7 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
         ordered = ItemIndex(index.codes[order], index.codebook_sizes)
         _replace(folder, config, catalogue, catalogue.item_ids, ordered)
         add_to_report(folder, {"items": index.n_items, "items_indexed_later": len(new)})
-        LCRecDataset(config).save_index(folder)
+        IndexedDataset(config).save_index(folder)
     getLogger().info(
         f"{index_file}: {len(new):,} new items indexed beside {len(old):,}, {index.sizes_in_words()}, all distinct"
     )
@@ -132,8 +133,9 @@ def _replace(folder: Path, config: Config, catalogue: ItemCatalogue, item_ids: S
             if (folder / TEMPLATE_FILE).is_file():
                 templates = load_templates(folder / TEMPLATE_FILE)
             else:
-                templates = checked_templates(TuningSettings.from_config(config), DecodingSettings.from_config(config))
-            save_for_recommending(partial, dataset, trie, index, item_ids, vocabulary, titles, templates)
+                templates = checked_templates(config.stage(TuningSettings), config.stage(WordingSettings))
+            whole = SavedCatalogue(tuple(item_ids), index, trie, tuple(titles), templates)
+            save_for_recommending(partial, dataset, whole, vocabulary)
         for path in sorted(partial.iterdir(), key=lambda path: path.name == f"{dataset}.index.json"):
             os.replace(path, folder / path.name)
     finally:

@@ -32,11 +32,11 @@ _NAMED = 5
 UNKNOWN = ("error", "drop")
 
 
-def checked_k(k: Any, beam_size: int) -> int:
-    """The number of items that are asked for; NumPy's integers are numbers, too.
+def checked_k(k: Any) -> int:
+    """Return the number of requested items; NumPy's integers are numbers, too.
 
     Raises:
-        ValueError: ``k`` is no number of items, or more than there are beams.
+        ValueError: ``k`` is no number of items.
     """
     try:
         count = 0 if isinstance(k, (bool, np.bool_)) else operator.index(k)
@@ -45,11 +45,6 @@ def checked_k(k: Any, beam_size: int) -> int:
     expected = integer(1)(count)
     if expected:
         raise ValueError(f"k = {k!r}: expected {expected}")
-    if count > beam_size:
-        raise ValueError(
-            f"k = {count} items are asked for, but decoding_beam_size = {beam_size} finds only {beam_size}: load the "
-            f"run with decoding_beam_size={count} or more, or lower k"
-        )
     return count
 
 

@@ -89,7 +89,7 @@ def test_unknown_items_of_lines_are_dropped_where_that_leaves_some(run: Path, us
         (["--run=RUN", "--history=i1", "--decoding_beams=5"], "decoding_beams is no setting of decoding"),
         (["--run=RUN", "--history=i1", "--LCRec.decoding_beam_size=5"], "a saved run has one model"),
         (["--run=RUN", "--history=i1", "--allowed_items=RUN"], "is a folder; give a file with one item id per line"),
-        (["--run=RUN", "--history=i1", "--decoding_allowed_items=RUN"], "is a folder; give a file with an item id"),
+        (["--run=RUN", "--history=i1", "--decoding_allowed_items=RUN"], "is a folder; give a file with one item id"),
         (["--run=RUN", "--input=RUN", "--output=y"], "is a folder; give a file with a JSON object a line"),
         (["--run=RUN", "--history=i1", "--device=meta"], "give cpu, cuda or cuda:1"),
         (["--run=RUN", "stray", "--history=i1"], "'stray'"),

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from recbole_lcrec.config import registry
+from recbole_lcrec.config.known_keys import known_keys
 
 
 def test_every_listed_model_is_the_one_that_recbole_finds():
@@ -22,7 +23,7 @@ def test_unknown_models_are_named_with_the_nearest(name, near):
         registry.get_model(name)
     assert near in str(caught.value)
     with pytest.raises(ValueError, match="LCRec or a model of RecBole"):
-        registry.check_model_name("qqqq")
+        registry.spec_of("qqqq")
 
 
 def test_a_model_without_its_package_is_an_error(monkeypatch):
@@ -36,7 +37,7 @@ def test_a_model_without_its_package_is_an_error(monkeypatch):
 
 
 def test_known_keys_are_those_of_the_model():
-    lcrec, sasrec, pop = (registry.known_keys(name) for name in ("LCRec", "SASRec", "Pop"))
+    lcrec, sasrec, pop = (known_keys(name) for name in ("LCRec", "SASRec", "Pop"))
     for key in ("epochs", "topk", "data_path", "mask_history", "seed", "gpu_id", "load_col", "model", "artifact_dir"):
         assert key in lcrec & sasrec & pop
     for key in ("base_model", "text_encoder", "index_method", "index_epochs", "tuning_tasks", "decoding_beam_size"):
@@ -51,12 +52,12 @@ def test_known_keys_cover_what_recbole_itself_configures():
 
     for name in ("SASRec", "BERT4Rec", "Pop", "S3Rec"):
         config = Config(name, "ml-100k")
-        assert set(config.internal_config_dict) - {"MODEL_TYPE"} <= registry.known_keys(name, "ml-100k")
+        assert set(config.internal_config_dict) - {"MODEL_TYPE"} <= known_keys(name, "ml-100k")
 
 
 def test_register_puts_our_classes_where_recbole_looks():
-    registry.register()
-    registry.register()
+    registry.expose_to_recbole(registry.spec_of("LCRec"))
+    registry.expose_to_recbole(registry.spec_of("LCRec"))
     import recbole.data.dataset as datasets
     import recbole.trainer as trainers
     from recbole.utils import ModelType

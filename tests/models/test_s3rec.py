@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from recbole_lcrec import Config, load_data_and_model, run_recbole_lcrec
-from recbole_lcrec.bridge import pretraining
 from recbole_lcrec.bridge.loading import create_dataset, data_preparation
-from recbole_lcrec.bridge.pretraining import attribute_targets, build_model
+from recbole_lcrec.models.s3rec import pretraining
+from recbole_lcrec.models.s3rec.pretraining import attribute_targets, build_model
 from tests.branded_shop import SHOP, tiny_baseline, write_branded_shop
 
 

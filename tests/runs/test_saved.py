@@ -20,6 +20,7 @@ from recbole_lcrec.runs.saved import (
     ALLOWED_FILE,
     TEMPLATE_FILE,
     TRIE_FILE,
+    SavedCatalogue,
     allowed_file,
     index_fingerprint,
     lacks_files,
@@ -42,7 +43,10 @@ def write(folder: Path, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
     given = {"index": INDEX, "item_ids": IDS, "titles": ["Böse: one", "", "three"], "templates": TEMPLATES, **changes}
     save_index(given["index"], given["item_ids"], folder / "shop.index.json")
-    save_for_recommending(folder, "shop", Trie.from_token_ids(TOKENS), vocabulary=VOCABULARY, **given)
+    allowed = given.pop("allowed", None)
+    titles = tuple(given.pop("titles") or [""] * len(given["item_ids"]))
+    catalogue = SavedCatalogue(trie=Trie.from_token_ids(TOKENS), titles=titles, **given)
+    save_for_recommending(folder, "shop", catalogue, VOCABULARY, allowed)
     return folder
 
 

@@ -60,7 +60,7 @@ def test_new_items_are_recommended_by_their_titles(run: Path) -> None:
     scores = {one.item: one.log_prob for one in recommender.recommend([["i1", "i2"]], N_ITEMS + 20)[0]}
     assert [scores[one.item] for one in old] == pytest.approx([one.log_prob for one in old], abs=1e-4)
     _, model, *_ = load_data_and_model(run)
-    assert model.item_ids == recommender.catalogue.item_ids
+    assert model.item_ids == recommender.answering.catalogue.item_ids
     assert contents(run)[TEMPLATE_FILE] == before[TEMPLATE_FILE]
     assert not list(run.glob(".*"))
     after = contents(run)
@@ -110,7 +110,7 @@ def test_a_kill_between_two_files_is_mended_by_the_same_command(run: Path, monke
     with pytest.raises(ValueError, match=r"item index or the tokenizer has changed.*--extend was interrupted"):
         Recommender.load(run)
     assert index_new_items(run) == names
-    assert set(names) < set(Recommender.load(run).catalogue.item_ids)
+    assert set(names) < set(Recommender.load(run).answering.catalogue.item_ids)
 
 
 @pytest.mark.parametrize("name", [TRIE_FILE, TEMPLATE_FILE, f"{SHOP}.titles.json"])
@@ -132,7 +132,7 @@ def test_a_given_index_gets_the_files_too(tmp_path: Path) -> None:
     run = make_run(tmp_path / "given")
     (run / TRIE_FILE).unlink()
     assert index_new_items(run) == []
-    assert len(Recommender.load(run).catalogue.item_ids) == N_ITEMS
+    assert len(Recommender.load(run).answering.catalogue.item_ids) == N_ITEMS
 
 
 def test_an_index_that_was_changed_by_hand_is_not_mended_in_silence(run: Path) -> None:

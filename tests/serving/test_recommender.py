@@ -59,7 +59,7 @@ def test_three_lines_are_enough(alone: Path) -> None:
     assert [len(answer) for answer in found] == [5]
     assert len({one.item for one in found[0]}) == 5
     assert all(one.title == shop_titles()[one.item] and one.log_prob < 0 for one in found[0])
-    assert not next(iter(recommender.ranker.reader._model.modules())).training  # type: ignore[attr-defined]
+    assert not next(iter(recommender.answering.ranker.reader._model.modules())).training  # type: ignore[attr-defined]
 
 
 def test_answers_are_those_of_the_run_in_recbole(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_an_intention_is_asked_with_and_without_a_history(wide: Recommender, alo
 def test_an_ensemble_adds_the_scores_of_all_wordings(alone: Path) -> None:
     recommender = Recommender.load(alone, decoding_beam_size=N_ITEMS, eval_templates="ensemble")
     found = recommender.recommend([["i1"], ["i1"], []], 4, intention=[None, "A lamp", "A lamp"])
-    tasks = recommender.catalogue.templates.tasks
+    tasks = recommender.answering.catalogue.templates.tasks
     asked: dict[str, dict[str, Any]] = {
         "seq": {"history": ["i1"]},
         "ite_history": {"history": ["i1"], "intention": "A lamp"},
@@ -156,7 +156,7 @@ def test_allowed_items_alone_come_up(wide: Recommender) -> None:
 
 
 def test_a_mask_of_allowed_items_is_a_list_of_ids(wide: Recommender) -> None:
-    assert wide.item_ids == wide.catalogue.item_ids and set(wide.item_ids) == set(INDEX_TEXT)
+    assert wide.item_ids == wide.answering.catalogue.item_ids and set(wide.item_ids) == set(INDEX_TEXT)
     assert wide.recommend(HISTORIES, 7, allowed_items=np.ones(N_ITEMS, dtype=bool)) == wide.recommend(HISTORIES, 7)
     allowed = ["i20", "i3", "i11"]
     expected = wide.recommend(HISTORIES, 3, allowed_items=allowed)
@@ -191,7 +191,7 @@ def test_an_intention_takes_the_place_of_the_oldest_items(alone: Path, tmp_path:
     history = [f"i{n}" for n in range(6)]
 
     def length(items: list[str]) -> int:
-        tokenizer: Any = Recommender.load(alone)._writer.writer.tokenizer
+        tokenizer: Any = Recommender.load(alone).answering.writer.writer.tokenizer
         return len(tokenizer(prompt(alone, "ite_history", history=items, intention=wish))["input_ids"])
 
     room = length(history[-4:]) + 3 + 1  # an index and an end

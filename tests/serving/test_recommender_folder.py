@@ -115,7 +115,7 @@ def test_an_adapter_and_its_merged_model_answer_alike(tmp_path: Path) -> None:
     for answer, other in zip(found, whole, strict=True):
         require_alike(answer, other)
     _, model, *_ = load_data_and_model(adapter)
-    assert model.llm.dtype == Recommender.load(adapter).ranker.reader._model.dtype  # type: ignore[attr-defined]
+    assert model.llm.dtype == Recommender.load(adapter).answering.ranker.reader._model.dtype  # type: ignore[attr-defined]
     moved = shutil.move(base, tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="say by base_model where that model is now"):
         Recommender.load(adapter)

@@ -1,59 +1,101 @@
-"""What LCRec needs, checked before any data are read.
-
-Knows the settings of every stage and the checks that the stages offer. Refuses to load data and models.
-"""
+"""What LC-Rec needs, checked before any data are read: each room checks its own inputs from its own settings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.config.resources import properties_dir
-from recbole_lcrec.config.settings import DecodingSettings, LoraSettings, TuningSettings
+from recbole_lcrec.config.settings import (
+    BackboneSettings,
+    DecodingSettings,
+    IntentionSettings,
+    LoraSettings,
+    TextSettings,
+    TuningSettings,
+    WordingSettings,
+)
+from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.instructions.general import read_general
-from recbole_lcrec.instructions.selection import task_problems
+from recbole_lcrec.instructions.intentions.source import check_intentions
+from recbole_lcrec.instructions.selection import requested_families
 from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.instructions.templates import Templates
 from recbole_lcrec.llm.adapters import check_lora
 from recbole_lcrec.llm.backbone import check_base_model
-from recbole_lcrec.llm.launch import check_deepspeed, deepspeed_config, require_one_gpu, resolve_precision
-from recbole_lcrec.models.lcrec import dataset as data_stage
+from recbole_lcrec.llm.deepspeed_files import check_deepspeed, deepspeed_config
+from recbole_lcrec.llm.devices import require_one_gpu, resolve_precision
+from recbole_lcrec.models.indexed_dataset import check_index, item_text_file
 from recbole_lcrec.models.lcrec.prompt_writer import require_template
 from recbole_lcrec.models.lcrec.resume import check_resume
+from recbole_lcrec.models.lcrec.tuning_data import given_intentions
+from recbole_lcrec.preparation.locate import DataFiles, require_dataset
 
 __all__ = ["check_inputs", "checked_templates", "max_norm"]
 
 
 def check_inputs(config: Any) -> None:
-    """Makes sure that what the model needs can be had, before any data are read.
+    """Make sure that what the model needs can be had, before any data are read.
+
+    Args:
+        config: a :class:`recbole_lcrec.config.configurator.Config`.
 
     Raises:
         ValueError: index, texts, base model, template file, template number, allowed items, DeepSpeed file, precision
             or GPUs; says which, and what to do.
     """
-    unknown_tasks = task_problems({key: config[key] for key in ("tuning_tasks", "tuning_samples_per_task")})
-    if unknown_tasks:
-        raise ValueError("; ".join(unknown_tasks))
-    check_base_model(config["base_model"])
-    data_stage.check_inputs(config)
-    tuning = TuningSettings.from_config(config)
-    check_lora(LoraSettings.from_config(config), config["base_model"])
-    decoding = DecodingSettings.from_config(config)
-    templates = checked_templates(tuning, decoding)
-    if decoding.allowed_items is not None:
-        read_allowed(Path(decoding.allowed_items))
+    files, device = require_dataset(config), config["device"]
+    tuning, base_model = config.stage(TuningSettings), config.stage(BackboneSettings).base_model
+    check_base_model(base_model)
+    _check_task_texts(tuning.tasks, config.stage(TextSettings), files, (config["field_separator"], config["encoding"]))
+    _check_user_texts(tuning.tasks, config.stage(IntentionSettings), files)
+    check_index(config, files)
+    check_lora(config.stage(LoraSettings), base_model)
+    templates = checked_templates(tuning, config.stage(WordingSettings))
+    allowed = config.stage(DecodingSettings).allowed_items
+    if allowed is not None:
+        read_allowed(Path(allowed))
     if tuning.general_file is not None:
         read_general(Path(tuning.general_file), templates)
-    resolve_precision(tuning.precision, config["device"])
+    resolve_precision(tuning.precision, device)
     deepspeed = deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")
     if deepspeed is not None:
-        check_deepspeed(
-            deepspeed, tuning, max_norm(config["clip_grad_norm"]), tuning.deepspeed or "zero2", config["device"]
-        )
-    require_one_gpu(config["device"])
+        check_deepspeed(deepspeed, tuning, max_norm(config["clip_grad_norm"]), tuning.deepspeed or "zero2", device)
+    require_one_gpu(device)
     check_resume(tuning.resume)
     _check_validation(tuning, config["eval_step"])
+
+
+def _check_task_texts(tasks: str | Sequence[str], text: TextSettings, files: DataFiles, form: tuple[str, str]) -> None:
+    """Refuse tasks that are named and show item texts where there is nothing to read texts from."""
+    named = [family.name for family in requested_families(tasks) if tasks != "auto" and family.needs_item_texts]
+    if not named:
+        return
+    items = item_text_file(files)
+    if not items.is_file() and files.raw is None:
+        raise ValueError(
+            f"tuning_tasks = {list(tasks)}: {', '.join(named)} cannot be built, for there is no {items} to read item "
+            f"texts from; put it there, or leave {' and '.join(named)} out"
+        )
+    if files.atomic:
+        columns = (*text.title_fields, *text.description_fields)
+        asked_by = f"{', '.join(named)} of tuning_tasks through text_title_fields and text_description_fields"
+        require_columns(items, columns, *form, asked_by)
+
+
+def _check_user_texts(tasks: str | Sequence[str], intention: IntentionSettings, files: DataFiles) -> None:
+    """Refuse tasks that need intentions or preferences where their source cannot give any."""
+    needing = [family.name for family in requested_families(tasks) if family.needs_user_texts]
+    if not needing:
+        return
+    check_intentions(intention, given_intentions(intention, files))
+    if intention.source == "none" and tasks != "auto":
+        raise ValueError(
+            f"tuning_tasks = {list(tasks)} asks for {' and '.join(needing)}, but intention_source = 'none': set it to "
+            f"extractive, file or llm, or leave {' and '.join(needing)} out"
+        )
 
 
 def _check_validation(tuning: TuningSettings, eval_step: int) -> None:
@@ -82,7 +124,7 @@ def max_norm(clip: dict[str, Any] | None) -> float:
     return float(clip["max_norm"])
 
 
-def checked_templates(tuning: TuningSettings, decoding: DecodingSettings) -> Templates:
+def checked_templates(tuning: TuningSettings, wording: WordingSettings) -> Templates:
     """The wordings of a run: the package's, or the user's own with the package's for what they lack.
 
     Raises:
@@ -91,10 +133,10 @@ def checked_templates(tuning: TuningSettings, decoding: DecodingSettings) -> Tem
     """
     own = properties_dir() / "instructions" / "lcrec.yaml"
     templates = load_templates(Path(tuning.template_file or own), fallback=own)
-    if tuning.seq_format == "stream" and decoding.eval_templates != "one":
+    if tuning.seq_format == "stream" and wording.eval_templates != "one":
         raise ValueError(
-            f"eval_templates = {decoding.eval_templates!r}: tuning_seq_format = 'stream' writes histories without "
+            f"eval_templates = {wording.eval_templates!r}: tuning_seq_format = 'stream' writes histories without "
             "words, so there are no templates to compare; leave eval_templates out, or tune on instructions"
         )
-    require_template(templates, decoding.template)
+    require_template(templates, wording.template)
     return templates

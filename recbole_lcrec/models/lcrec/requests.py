@@ -1,8 +1,4 @@
-"""What is asked for a user in words or by a history, as prompts that fit the model.
-
-Knows templates, index tokens and how many tokens there is room for. Refuses to know original item ids, language models
-and what is done with a prompt.
-"""
+"""Requests, by a history or in words, as prompts that fit the model."""
 
 from __future__ import annotations
 
@@ -14,21 +10,9 @@ from recbole_lcrec.instructions.wording import HISTORY_SEPARATOR
 from recbole_lcrec.llm.text_lengths import TextLengths
 from recbole_lcrec.llm.tokens import tokenize_prompts
 from recbole_lcrec.models.lcrec.prompt_writer import PromptWriter
+from recbole_lcrec.runs.answering import Request
 
-__all__ = ["Request", "RequestWriter", "WrittenRequests"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is known of a user.
-
-    Attributes:
-        history: item rows, oldest first.
-        intention: what the user wants, in words; None: nothing was said. One of the two must be there.
-    """
-
-    history: tuple[int, ...]
-    intention: str | None = None
+__all__ = ["RequestWriter", "WrittenRequests"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,7 @@ class RequestWriter:
     ensemble: bool
 
     def write(self, requests: Sequence[Request]) -> WrittenRequests:
-        """Prompts of requests, in their order.
+        """Write the prompts of requests, in their order.
 
         Raises:
             ValueError: an intention leaves no room for an item of the history, or does not fit by itself.
@@ -112,7 +96,7 @@ class RequestWriter:
         return TextLengths(self.writer.tokenizer).shortened(intentions, self.text_tokens) if intentions else []
 
     def _asked(self, wishes: Sequence[tuple[str, Sequence[int]]]) -> list[list[list[int]]]:
-        """Token ids of each wish's prompts."""
+        """Return the token ids of each request's prompts."""
         texts, counts = [], []
         for intention, history in wishes:
             group = self.writer.templates.tasks["ite_history" if history else "ite"]
@@ -124,5 +108,5 @@ class RequestWriter:
         return [[next(rows) for _ in range(count)] for count in counts]
 
     def _tokens_per_item(self) -> int:
-        """At least as many as an item of a history takes, so that no more items leave than must."""
+        """Tokens of an item in a history, at least as many as it takes, so that no more items leave than must."""
         return self.levels + len(self.writer.tokenizer(HISTORY_SEPARATOR, add_special_tokens=False)["input_ids"]) + 1

@@ -15,10 +15,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from recbole_lcrec.config.settings import RESUMED_KEYS
 from recbole_lcrec.llm.checkpoints import Progress, latest_checkpoint, read_progress
-from recbole_lcrec.llm.launch import resolve_precision
+from recbole_lcrec.llm.devices import resolve_precision
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+from recbole_lcrec.models.lcrec.settings import RESUMED_KEYS
 from recbole_lcrec.models.lcrec.tuning_data import TuningData
 from recbole_lcrec.runtime.fingerprints import fingerprint
 from recbole_lcrec.runtime.processes import process_count
@@ -120,12 +120,13 @@ def _is_held(folder: Path) -> bool:
         return True
 
 
-def find_progress(wanted: str | None, parent: Path, identity: dict[str, Any]) -> Progress | None:
+def find_progress(wanted: str | None, parent: Path, model: str, identity: dict[str, Any]) -> Progress | None:
     """How far the run had come that ``resume`` names; None for a new run.
 
     Args:
         wanted: a run's folder, :data:`AUTO`, or None.
         parent: folder of all runs.
+        model: the model's label, with which the runs' folders begin.
         identity: of this run.
 
     Raises:
@@ -137,7 +138,7 @@ def find_progress(wanted: str | None, parent: Path, identity: dict[str, Any]) ->
         check_resume(wanted)
         checkpoint = latest_checkpoint(checkpoint_folder(wanted))
         return read_progress(checkpoint, identity) if checkpoint else None
-    folders = list(parent.glob(f"LCRec-{identity['dataset']}-*{_ENDING}"))
+    folders = list(parent.glob(f"{model}-{identity['dataset']}-*{_ENDING}"))
     if process_count() == 1:  # of several, one may hold already what another still looks for
         folders = [folder for folder in folders if not _is_held(folder)]
     found = [checkpoint for folder in folders if (checkpoint := latest_checkpoint(folder))]

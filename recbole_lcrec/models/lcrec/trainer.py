@@ -1,8 +1,4 @@
-"""RecBole's trainer for LC-Rec: ``fit`` drives the fine-tuning, ``evaluate`` is RecBole's own.
-
-Knows RecBole's trainer, its early stopping and its log, and what a saved run holds. Refuses to know how the language
-model is optimised (``llm/finetune.py``) and how users are ranked (``models/lcrec/model.py``).
-"""
+"""RecBole's trainer for LC-Rec: ``fit`` drives the tuning of the language model, ``evaluate`` is RecBole's own."""
 
 from __future__ import annotations
 
@@ -16,20 +12,24 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from recbole.data.dataloader import FullSortEvalDataLoader
-from recbole.utils import dict2str, early_stopping, get_local_time, set_color
+from recbole.utils import get_local_time
 
 from recbole_lcrec.bridge.loading import HistoryMaskedLoader
 from recbole_lcrec.config.resources import properties_dir, unused_path
+from recbole_lcrec.config.settings import LoraSettings
 from recbole_lcrec.llm.adapters import is_adapter_folder
 from recbole_lcrec.llm.backbone import Backbone, merge_adapter_folder
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
-from recbole_lcrec.llm.finetune import EpochReport, TuningRun, finetune
-from recbole_lcrec.llm.launch import deepspeed_config
+from recbole_lcrec.llm.deepspeed_files import deepspeed_config
+from recbole_lcrec.llm.finetune import TuningRun, finetune
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
-from recbole_lcrec.models.lcrec.evaluation import LCRecEvaluation, write_results
+from recbole_lcrec.models.lcrec.early_stopping import EarlyStopping
+from recbole_lcrec.models.lcrec.epochs import EpochHandler
+from recbole_lcrec.models.lcrec.evaluation import LCRecEvaluation
 from recbole_lcrec.models.lcrec.inputs import max_norm
 from recbole_lcrec.models.lcrec.resume import checkpoint_folder, find_progress, held, run_identity, run_of
-from recbole_lcrec.runs.saved import save_for_recommending
+from recbole_lcrec.runs.results_file import write_results
+from recbole_lcrec.runs.saved import SavedCatalogue, save_for_recommending
 from recbole_lcrec.runtime.artifacts import put_back, whole_folder
 from recbole_lcrec.runtime.processes import from_first_process
 
@@ -42,23 +42,28 @@ class LCRecTrainer(LCRecEvaluation):
     Attributes:
         saved_model_file: folder of the saved run: a Hugging Face model and tokenizer, ``<dataset>.index.json``, the
             trie and titles (``runs/saved.py``), ``config.yaml`` and ``results.json``.
+        stopping: the best validation so far.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
-        """Prepares a run; see RecBole's Trainer.
+        """Prepare a run; see RecBole's Trainer.
 
         Args:
             config: a :class:`recbole_lcrec.config.configurator.Config`.
             model: a :class:`recbole_lcrec.models.lcrec.model.LCRec`.
         """
         super().__init__(config, model)
-        self.best_valid_score: float
-        self.cur_step: int
-        name = f"LCRec-{config['dataset']}-{get_local_time()}"
+        name = f"{config.label}-{config['dataset']}-{get_local_time()}"
         self.saved_model_file = str(unused_path(Path(self.checkpoint_dir) / name))
-        self.deepspeed = deepspeed_config(config["tuning_deepspeed"], properties_dir() / "deepspeed")
-        self.finished = False
+        self.deepspeed = deepspeed_config(model.tuning.deepspeed, properties_dir() / "deepspeed")
+        self.stop_by(EarlyStopping.start(self.stopping_step, self.valid_metric_bigger))
         self.checkpoints: Checkpoints | None = None
+
+    def stop_by(self, stopping: EarlyStopping) -> None:
+        """Set the state of early stopping, under RecBole's names, too."""
+        self.stopping = stopping
+        self.best_valid_score, self.best_valid_result = stopping.best_score, stopping.best_result
+        self.cur_step = stopping.since_best
 
     def fit(
         self,
@@ -69,7 +74,7 @@ class LCRecTrainer(LCRecEvaluation):
         show_progress: bool = False,
         callback_fn: Any = None,
     ) -> tuple[float, Any]:
-        """Tunes the model; RecBole's arguments and result.
+        """Tune the model; RecBole's arguments and result.
 
         Args:
             train_data: RecBole's loader of the training split; only its data set is read.
@@ -88,46 +93,19 @@ class LCRecTrainer(LCRecEvaluation):
         """
         self.eval_collector.data_collect(train_data)
         self.require_enough(*([valid_data] if valid_data else []))
-        sample = self._sampled_users(valid_data) if valid_data else None
-        source = self.model.instruction_source(train_data._dataset)
-        identity = run_identity(
-            self.config, train_data._dataset, source, self.model.tokenizer.get_vocab(), self.deepspeed
-        )
-        progress = find_progress(self.model.tuning.resume, Path(self.checkpoint_dir), identity)
+        dataset: LCRecDataset = train_data._dataset
+        valid = self._sampled_users(valid_data) if valid_data and self.eval_step else None
+        handler = EpochHandler(self, dataset, valid, saved, verbose, show_progress, callback_fn)
+        source = self.model.instruction_source(dataset)
+        identity = run_identity(self.config, dataset, source, self.model.tokenizer.get_vocab(), self.deepspeed)
+        progress = find_progress(self.model.tuning.resume, Path(self.checkpoint_dir), self.config.label, identity)
         if progress is not None:
             self._take_over(progress)
-
-        def after_epoch(report: EpochReport) -> bool:
-            self._log_epoch(report, verbose)
-            if report.epoch < self.model.tuning.stream_epochs:
-                return False  # prompts of instructions mean nothing to the model yet
-            if not sample or self.eval_step == 0:
-                self._keep(report, train_data._dataset, saved, verbose)
-                return False
-            if (report.epoch + 1) % self.eval_step:
-                return False
-            started = perf_counter()
-            score, result = from_first_process(self._valid_epoch(sample, show_progress=show_progress))
-            self.best_valid_score, self.cur_step, stop, better = early_stopping(
-                score, self.best_valid_score, self.cur_step, self.stopping_step, self.valid_metric_bigger
-            )
-            self._log_validation(report.epoch, score, result, perf_counter() - started, verbose)
-            if better:
-                self.best_valid_result = result
-                self._keep(report, train_data._dataset, saved, verbose)
-            if callback_fn:
-                callback_fn(report.epoch, score)
-            if stop and verbose:
-                best = report.epoch - self.cur_step * self.eval_step
-                self.logger.info(f"Finished training, best eval result in epoch {best}")
-            self.finished = stop
-            return stop
-
         started = perf_counter()
         self.checkpoints = self._checkpoints(identity, saved)
         running = held(self.checkpoints.folder) if self.checkpoints and self.is_main else nullcontext()
         with running:
-            if self.finished:
+            if self.stopping.stopped:
                 PartialState(cpu=self.device.type != "cuda")  # opens the process group, as the tuning would have done
             else:
                 run = TuningRun(
@@ -141,12 +119,13 @@ class LCRecTrainer(LCRecEvaluation):
                     checkpoints=self.checkpoints,
                     resume=progress,
                 )
-                finetune(Backbone(self.model.llm, self.model.tokenizer), run, after_epoch)
-        if self.config["lora_r"] and self.config["lora_merge"] and saved and self.is_main:
+                finetune(Backbone(self.model.llm, self.model.tokenizer), run, handler)
+        lora = self.config.stage(LoraSettings)
+        if lora.r and lora.merge and saved and self.is_main:
             _merge(Path(self.saved_model_file), self.model.llm.get_base_model().dtype)
         self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
         if self.is_main and saved and Path(self.saved_model_file).is_dir():
-            write_results(Path(self.saved_model_file), {"train_loss": self._losses()})
+            write_results(Path(self.saved_model_file), {"train_loss": self.losses()})
         self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
         self._add_hparam_to_tensorboard(self.best_valid_score)
         return self.best_valid_score, self.best_valid_result
@@ -160,6 +139,27 @@ class LCRecTrainer(LCRecEvaluation):
             self.checkpoints.remove()  # not before: a run that is killed while it is tested can be resumed
         return result
 
+    def losses(self) -> dict[str, float]:
+        """Return epoch -> training loss, nats per response token."""
+        return {str(epoch): loss for epoch, loss in self.train_loss_dict.items()}
+
+    def save_catalogue(self, folder: Path, dataset: LCRecDataset, before: Path) -> None:
+        """Write everything but the model: index, trie, titles, wordings and configuration.
+
+        Args:
+            folder: of the run being written.
+            dataset: gives index and titles.
+            before: folder of the run's earlier epoch, whose report is copied instead of made again.
+        """
+        dataset.save_index(folder, before=before)
+        model = self.model
+        titles = dataset.item_texts.titles if dataset.has_texts() else ("",) * len(model.item_ids)
+        catalogue = SavedCatalogue(model.item_ids, model.index, model.trie, tuple(titles), model.templates)
+        save_for_recommending(
+            folder, dataset.dataset_name, catalogue, model.tokenizer.get_vocab(), allowed=model.allowed_ids
+        )
+        self.config.save(folder / "config.yaml")
+
     def _checkpoints(self, identity: dict[str, Any], saved: bool) -> Checkpoints | None:
         every = self.model.tuning.checkpoint_steps
         if every is None or not saved:
@@ -167,30 +167,19 @@ class LCRecTrainer(LCRecEvaluation):
         return Checkpoints(checkpoint_folder(self.saved_model_file), every, identity, self._progress_so_far)
 
     def _progress_so_far(self) -> dict[str, Any]:
-        return {
-            "best_valid_score": float(self.best_valid_score),
-            "best_valid_result": dict(self.best_valid_result) if self.best_valid_result else None,
-            "cur_step": self.cur_step,
-            "train_loss": list(self.train_loss_dict.items()),
-            "finished": self.finished,
-        }
-
-    def _losses(self) -> dict[str, float]:
-        return {str(epoch): loss for epoch, loss in self.train_loss_dict.items()}
+        return {**self.stopping.to_plain(), "train_loss": list(self.train_loss_dict.items())}
 
     def _take_over(self, progress: Progress) -> None:
-        """The state of a killed run."""
-        state = progress.caller
+        """Resume the state of a killed run."""
         self.saved_model_file = run_of(progress)
         if self.is_main:
             put_back(Path(self.saved_model_file))
-        self.best_valid_score, self.best_valid_result = state["best_valid_score"], state["best_valid_result"]
-        self.cur_step, self.finished = state["cur_step"], state["finished"]
-        self.train_loss_dict.update((int(epoch), loss) for epoch, loss in state["train_loss"])
+        self.stop_by(self.stopping.resumed(progress.caller))
+        self.train_loss_dict.update((int(epoch), loss) for epoch, loss in progress.caller["train_loss"])
         self.logger.info(f"Resuming {self.saved_model_file} after step {progress.step}")
 
     def _sampled_users(self, valid_data: Any) -> Any:
-        """The validation loader, of ``valid_sample_users`` users drawn by the seed when that is fewer.
+        """Return the validation loader, of ``valid_sample_users`` users drawn by the seed when that is fewer.
 
         Raises:
             ValueError: fewer are asked for where items are sampled, not ranked in full.
@@ -211,68 +200,9 @@ class LCRecTrainer(LCRecEvaluation):
             return HistoryMaskedLoader(self.config, part, valid_data._sampler, valid_data.histories)
         return FullSortEvalDataLoader(self.config, part, valid_data._sampler, shuffle=False)
 
-    def _log_epoch(self, report: EpochReport, verbose: bool) -> None:
-        self.train_loss_dict[report.epoch] = report.loss
-        if verbose:
-            line = self._generate_train_loss_output(report.epoch, 0.0, report.seconds, report.loss)
-            self.logger.info(f"{line} [{report.in_words()}]")
-        self._add_train_loss_to_tensorboard(report.epoch, report.loss)
-        self.wandblogger.log_metrics(
-            {"epoch": report.epoch, "train_loss": report.loss, "train_step": report.epoch}, head="train"
-        )
-        for name, value in report.rates().items():
-            self.tensorboard.add_scalar(name, value, report.epoch)
-        self.wandblogger.log_metrics({**report.rates(), "train_step": report.epoch}, head="train")
-
-    def _log_validation(self, epoch: int, score: float, result: Any, seconds: float, verbose: bool) -> None:
-        if verbose:
-            self.logger.info(
-                set_color(f"epoch {epoch} evaluating", "green")
-                + f" [{set_color('time', 'blue')}: {seconds:.2f}s, {set_color('valid_score', 'blue')}: {score:f}]"
-            )
-            self.logger.info(set_color("valid result", "blue") + ": \n" + dict2str(result))
-        self.tensorboard.add_scalar("Valid_score", score, epoch)
-        self.wandblogger.log_metrics({**result, "valid_step": epoch}, head="valid")
-
-    def _keep(self, report: EpochReport, dataset: LCRecDataset, saved: bool, verbose: bool) -> None:
-        """Saves this epoch as the best one: written beside, then put in the place of the last."""
-        if not saved:
-            return
-        final = Path(self.saved_model_file)
-        with whole_folder(final, self.is_main) as partial:
-            report.save(partial)
-            if not self.is_main:
-                return
-            dataset.save_index(partial, before=final)
-            model = self.model
-            save_for_recommending(
-                partial,
-                dataset.dataset_name,
-                model.trie,
-                model.index,
-                model.item_ids,
-                model.tokenizer.get_vocab(),
-                dataset.item_texts.titles if dataset.has_texts() else None,
-                model.templates,
-                allowed=model.allowed_ids,
-            )
-            self.config.save(partial / "config.yaml")
-            write_results(
-                partial,
-                {
-                    "best_epoch": report.epoch,
-                    "valid_metric": self.valid_metric,
-                    "best_valid_score": float(self.best_valid_score) if self.best_valid_result else None,
-                    "best_valid_result": dict(self.best_valid_result or {}),
-                    "train_loss": self._losses(),
-                },
-            )
-        if verbose:
-            self.logger.info(set_color("Saving current", "blue") + f": {final}")
-
 
 def _merge(folder: Path, dtype: torch.dtype) -> None:
-    """Puts the merged model in the place of a run's adapter; all other files of the run stay."""
+    """Put the merged model in the place of a run's adapter; all other files of the run stay."""
     if not is_adapter_folder(folder):
         return
     with whole_folder(folder) as partial:

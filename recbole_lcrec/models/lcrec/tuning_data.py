@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from recbole_lcrec.config.settings import IntentionSettings, TuningSettings
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.reviews import read_reviews
-from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.alignment_data import AlignmentData
 from recbole_lcrec.instructions.context import InstructionContext
 from recbole_lcrec.instructions.families import TaskFamily
@@ -30,11 +29,9 @@ from recbole_lcrec.instructions.sources import Mixture, StreamsFirst
 from recbole_lcrec.instructions.subtasks import SubTask
 from recbole_lcrec.instructions.templates import Instruction, Templates, literals
 from recbole_lcrec.instructions.wording import TITLE_SEPARATOR
+from recbole_lcrec.models.lcrec.dataset import LCRecDataset
 from recbole_lcrec.preparation.locate import DataFiles, artifact_store
 from recbole_lcrec.runtime.fingerprints import fingerprint
-
-if TYPE_CHECKING:
-    from recbole_lcrec.models.lcrec.dataset import LCRecDataset
 
 __all__ = ["TextLimits", "alignment_source", "given_intentions"]
 
@@ -124,22 +121,15 @@ def given_intentions(settings: IntentionSettings, files: DataFiles) -> Path | No
 
 
 def alignment_source(
-    dataset: LCRecDataset,
-    sequences: UserSequences,
-    settings: TuningSettings,
-    templates: Templates,
-    limits: TextLimits,
-    seed: int,
+    dataset: LCRecDataset, settings: TuningSettings, templates: Templates, limits: TextLimits
 ) -> TuningData:
-    """The instructions of a training split, by the tasks that ``tuning_tasks`` names.
+    """Build the instructions of a training split, by the tasks that ``tuning_tasks`` names.
 
     Args:
-        dataset: the training split.
-        sequences: its users' sequences.
+        dataset: the training split; the configured seed is that of all draws.
         settings: tasks, forms and caps.
         templates: the wordings.
         limits: of this model's tokenizer and context.
-        seed: of all draws.
 
     Raises:
         ValueError: a task that is asked for cannot be built from the data.
@@ -150,7 +140,7 @@ def alignment_source(
     shows_texts = user_texts or any(family.needs_item_texts for family in requested)
     texts = dataset.item_texts if shows_texts and dataset.has_texts() else None
     data = AlignmentData(
-        sequences=sequences,
+        sequences=dataset.sequences(),
         index_texts=indices,
         titles=_cut(texts.titles, settings, limits) if texts else None,
         descriptions=_cut(texts.descriptions, settings, limits) if texts else None,
@@ -161,7 +151,9 @@ def alignment_source(
     families = [family for family in requested if family.name in names]
     _require_room(families, templates, settings, limits)
     title_tokens, title_budget = _title_room(families, data, templates, settings, limits)
-    context = InstructionContext(data, templates, limits.max_history, seed, title_tokens, title_budget)
+    context = InstructionContext(
+        data, templates, limits.max_history, int(dataset.config["seed"]), title_tokens, title_budget
+    )
     general = _general(settings, templates, limits)
     source = alignment_instructions(context, settings, general)
     _log(source, settings.epochs - 1, left_out)
@@ -176,7 +168,7 @@ def _with_user_texts(
     limits: TextLimits,
 ) -> AlignmentData:
     config = dataset.config
-    intention = IntentionSettings.from_config(config)
+    intention = config.stage(IntentionSettings)
     users = dataset.field2id_token[dataset.uid_field][data.sequences.users]
     user_ids = tuple(str(user) for user in users)
 

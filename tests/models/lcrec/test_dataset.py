@@ -17,6 +17,7 @@ from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.indexing.encoder_models import resolve_encoder
 from recbole_lcrec.instructions.template_file import load_templates
+from recbole_lcrec.models.lcrec.tuning_data import alignment_source
 from tests.conftest import N_ITEMS, SHOP, shop_index, shop_sequences
 from tests.word_limits import word_limits
 
@@ -143,7 +144,7 @@ def test_all_texts_empty(shop: Path, tiny: Parameters) -> None:
     path = shop / SHOP / f"{SHOP}.item"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(row.split("\t")[0] + "\t\t" for row in rows)]) + "\n")
-    with pytest.raises(ValueError, match="all 30 items are without text: name columns"):
+    with pytest.raises(ValueError, match="none of the 30 items has text: set text_title_fields"):
         dataset_of(tiny(shop))
 
 
@@ -173,7 +174,7 @@ def test_no_held_out_item_is_trained_on(indexed_shop: Path, tiny: Parameters, se
     config = Config("LCRec", SHOP, config_dict=tiny(indexed_shop, tuning_seq_format=seq_format))
     train = create_dataset(config).build()[0]
     templates = load_templates(properties_dir() / "instructions" / "lcrec.yaml")
-    source = train.instructions(TuningSettings.from_config(config), templates, word_limits())
+    source = alignment_source(train, config.stage(TuningSettings), templates, word_limits())
     index = {item: "".join(tokens) for item, tokens in shop_index().items()}
     expected = sorted(index[item] for items in shop_sequences().values() for item in items[1:-2])
     size = len(index["i0"])

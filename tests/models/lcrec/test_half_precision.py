@@ -27,7 +27,7 @@ def test_choices_in_half_precision_are_as_good_within_a_tenth_of_a_nat(tmp_path:
             [item - 1 for item in row[:length]]
             for row, length in zip(interaction[model.ITEM_SEQ].tolist(), lengths, strict=True)
         ]
-        beams = rough.rank(model.writer.user_prompts(histories, [model.decoding.template]), 5)
+        beams = rough.rank(model.writer.user_prompts(histories, [model.wording.template]), 5)
         truth = plain_scores(model, interaction)
         assert truth.std(dim=1).min() > 1  # tuned: items are far apart
         gaps += (truth.amax(1) - truth.gather(1, beams.items[:, :1]).squeeze(1)).tolist()

@@ -42,7 +42,7 @@ def plain_scores(model: Any, interaction: Any) -> torch.Tensor:
     rows = []
     items, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
     for history, length in zip(items.tolist(), lengths.tolist(), strict=True):
-        prompt = model.tokenizer(model.writer.text([i - 1 for i in history[:length]], model.decoding.template))[
+        prompt = model.tokenizer(model.writer.text([i - 1 for i in history[:length]], model.wording.template))[
             "input_ids"
         ]
         asked = torch.tensor([prompt + item for item in spelled(model)])
@@ -230,7 +230,7 @@ def test_template_number_out_of_range(indexed_shop: Path, tiny: Parameters) -> N
         ({"base_model": "./nowhere"}, "there is no such folder"),
         ({"index_file": "no.json"}, "index_file = 'no.json'"),
         ({"text_encoder": "./nowhere"}, "text_encoder"),
-        ({"text_title_fields": ["nam"]}, "no column 'nam', asked for by text_title_fields"),
+        ({"text_title_fields": ["nam"]}, "no column 'nam', required by text_title_fields"),
         ({"decoding_template": 99}, "decoding_template = 99"),
         ({"tuning_template_file": "no.yaml"}, "no.yaml"),
         ({"tuning_deepspeed": "zero9"}, "'zero9' is neither a file nor one of zero2, zero2-offload, zero3"),

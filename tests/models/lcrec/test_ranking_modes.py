@@ -28,12 +28,12 @@ def exhaustive(model: Any, interaction: Any) -> torch.Tensor:
 
 
 def _of_template(model: Any, interaction: Any, template: int) -> torch.Tensor:
-    before = model.decoding
-    model.decoding = dataclasses.replace(before, template=template)
+    before = model.wording
+    model.wording = dataclasses.replace(before, template=template)
     try:
         return plain_scores(model, interaction)
     finally:
-        model.decoding = before
+        model.wording = before
 
 
 def metrics_by_hand(ranks: np.ndarray, k: int) -> dict[str, float]:
@@ -138,10 +138,10 @@ def test_allowed_items_alone_come_up(indexed_shop: Path, tiny: Parameters, tmp_p
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (None, "there is no such file"),
+        (None, "no such file"),
         ([], "names no item"),
         (["ghost"], r"1 of 1 are not in the catalogue, first \['ghost'\]"),
-        (["first"], "are 1, but 5 are asked for"),
+        (["first"], "allows 1 items, but 5 are needed"),
     ],
 )
 def test_allowed_items_that_cannot_be_used(

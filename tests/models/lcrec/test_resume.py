@@ -25,19 +25,19 @@ def test_a_run_is_named_by_either_of_its_folders(tmp_path: Path) -> None:
     run = killed_run(tmp_path)
     for name in (run, checkpoint_folder(run), f"{run}/"):
         check_resume(str(name))
-        progress = find_progress(str(name), tmp_path, IDENTITY)
+        progress = find_progress(str(name), tmp_path, "LCRec", IDENTITY)
         assert progress is not None and (progress.step, run_of(progress)) == (7, str(run))
     with pytest.raises(ValueError, match="no whole checkpoint"):
         check_resume(str(tmp_path / "other"))
 
 
 def test_auto_passes_over_other_runs_and_finds_nothing_among_none(tmp_path: Path) -> None:
-    assert find_progress("auto", tmp_path, IDENTITY) is None
+    assert find_progress("auto", tmp_path, "LCRec", IDENTITY) is None
     run = killed_run(tmp_path)
-    assert find_progress("auto", tmp_path, {**IDENTITY, "epochs": 4}) is None
-    found = find_progress("auto", tmp_path, IDENTITY)
+    assert find_progress("auto", tmp_path, "LCRec", {**IDENTITY, "epochs": 4}) is None
+    found = find_progress("auto", tmp_path, "LCRec", IDENTITY)
     assert found is not None and run_of(found) == str(run)
-    assert find_progress(None, tmp_path, IDENTITY) is None
+    assert find_progress(None, tmp_path, "LCRec", IDENTITY) is None
 
 
 def test_a_run_that_is_alive_is_left_alone_until_it_dies(tmp_path: Path) -> None:
@@ -54,9 +54,9 @@ def test_a_run_that_is_alive_is_left_alone_until_it_dies(tmp_path: Path) -> None
         cwd=Path(__file__).resolve().parents[3],
     )
     assert alive.stdout is not None and alive.stdout.readline() == "held\n"
-    assert find_progress("auto", tmp_path, IDENTITY) is None
+    assert find_progress("auto", tmp_path, "LCRec", IDENTITY) is None
     with pytest.raises(ValueError, match="still running in another process"), held(checkpoint_folder(run)):
         pass
     alive.kill()
     alive.wait()
-    assert find_progress("auto", tmp_path, IDENTITY) is not None
+    assert find_progress("auto", tmp_path, "LCRec", IDENTITY) is not None

@@ -25,7 +25,7 @@ from recbole_lcrec.instructions.wording import history_text
 from recbole_lcrec.llm.scratch import train_tokenizer
 from recbole_lcrec.llm.text_lengths import TextLengths
 from recbole_lcrec.llm.tokens import add_index_tokens, tokenize_instructions
-from recbole_lcrec.models.lcrec.tuning_data import TextLimits, given_intentions
+from recbole_lcrec.models.lcrec.tuning_data import TextLimits, alignment_source, given_intentions
 from recbole_lcrec.preparation.locate import find_data_files
 from tests.conftest import SHOP, shop_sequences
 from tests.data.reviewed_shop import EVENTS, REVIEW_FIELDS, histories, marker, training_markers, write_reviewed
@@ -51,7 +51,7 @@ def source_of(
     config = Config("LCRec", SHOP, config_dict=parameters)
     train = create_dataset(config).build()[0]
     templates = load_templates(template_file, fallback=OWN_TEMPLATES)
-    return train.instructions(TuningSettings.from_config(config), templates, limits or word_limits(longest_row))
+    return alignment_source(train, config.stage(TuningSettings), templates, limits or word_limits(longest_row))
 
 
 def walk(source: Any, epochs: int = 2) -> list[Instruction]:
@@ -210,7 +210,7 @@ def test_texts_that_are_asked_for_by_name_and_missing_are_told_before_any_work(
 ) -> None:
     path = indexed_shop / SHOP / f"{SHOP}.item"
     parameters = tiny(indexed_shop, tuning_tasks=tasks, text_title_fields=["name"])
-    with pytest.raises(ValueError, match=f"no column 'name', asked for by {tasks[1]} of tuning_tasks"):
+    with pytest.raises(ValueError, match=f"no column 'name', required by {tasks[1]} of tuning_tasks"):
         run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     path.unlink()
     with pytest.raises(ValueError, match=f"tuning_tasks = .*: {tasks[1]} cannot be built, for there is no .*shop.item"):

@@ -1,7 +1,6 @@
 """S3-Rec's two stages in one run: pre-training on what the items are, then a model that starts from its file.
 
-RecBole has its users run twice, with the file's path copied by hand. Knows RecBole's ``S3Rec`` and its trainer. Refuses
-to know data sets, and how the second stage is trained: that is any model's training.
+RecBole has its users run twice, with the file's path copied by hand. The second stage is trained as any model is.
 """
 
 from __future__ import annotations
@@ -18,28 +17,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_lcrec.config.registry import get_model, get_trainer
+from recbole_lcrec.bridge import building
+from recbole_lcrec.config.registry import get_trainer
 from recbole_lcrec.config.values import first_line
 
 __all__ = ["attribute_targets", "build_model", "pretrained"]
 
 
 def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> Any:
-    """The model that is to be trained: with S3Rec's ``train_stage: pretrain``, one that was pre-trained.
+    """Pre-train a model under ``train_stage: pretrain``, and return the model of the second stage.
 
     The weights are written every ``save_step`` epochs and at the end to one file in ``checkpoint_dir``, which
     ``train_stage: finetune`` takes as ``pre_model_path`` later on.
 
     Args:
         model: as built from ``config``.
-        config: a :class:`recbole_lcrec.config.configurator.Config`, which is left as it is.
+        config: a :class:`recbole_lcrec.config.Config`, which is left as it is.
         train_data: the loader of the training rows.
         saved: whether the file is kept.
 
     Returns:
-        ``model`` itself where there is nothing to pre-train, else the model of the second stage.
+        ``model`` itself under ``train_stage: finetune``, else the model of the second stage.
     """
-    if config.model != "S3Rec" or config["train_stage"] != "pretrain":
+    if config["train_stage"] != "pretrain":
         return model
     with tempfile.TemporaryDirectory() as scratch:
         trainer = get_trainer(config["MODEL_TYPE"], config.model)(config, model)
@@ -52,26 +52,25 @@ def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> 
 
 
 def build_model(config: Any, train_data: Any) -> Any:
-    """A model as its configuration says, on the configured device.
+    """Build the model of the configured stage; the second stage reads the pre-trained file.
 
     Args:
-        config: a :class:`recbole_lcrec.config.configurator.Config`.
+        config: a :class:`recbole_lcrec.config.Config`.
         train_data: the loader of the training rows.
 
     Raises:
         ValueError: the file of a pre-trained model holds none of this data set and these sizes.
     """
     try:
-        model = get_model(config.model)(config, train_data._dataset)
+        return building.build_model(config, train_data)
     except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as err:
-        if config.model != "S3Rec" or config["train_stage"] != "finetune":
+        if config["train_stage"] != "finetune":
             raise
         raise ValueError(
             f"pre_model_path = {config['pre_model_path']!r} holds no S3Rec of this data set and these sizes "
             f"({first_line(err)}); give a file that a run with the same data and sizes has saved, or leave train_stage "
             "at 'pretrain'"
         ) from err
-    return model.to(config["device"])
 
 
 def _pretrain(trainer: Any, model: Any, config: Any, train_data: Any, path: Path) -> None:

@@ -1,0 +1,96 @@
+"""From a configuration to data and an untrained model: inputs checked, data set, loaders, model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole.utils import init_seed
+
+from recbole_lcrec.bridge.loading import create_dataset, data_preparation
+from recbole_lcrec.bridge.required_features import require_features
+from recbole_lcrec.config.registry import get_trainer, spec_of
+from recbole_lcrec.preparation.locate import prepare_data_files, require_dataset
+
+__all__ = ["BuiltRun", "build_model", "build_run", "build_trainer", "require_inputs"]
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltRun:
+    """What a run trains and tests with.
+
+    Attributes:
+        model: on the configured device, untrained.
+        dataset: RecBole's data set, or a class of the model's own.
+        train_data, valid_data, test_data: RecBole's loaders of the three splits.
+    """
+
+    model: Any
+    dataset: Any
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+
+
+def require_inputs(config: Any) -> None:
+    """Make sure that the data set, and each file that the model needs, is there, before anything is loaded.
+
+    Args:
+        config: a :class:`recbole_lcrec.config.Config`.
+
+    Raises:
+        ValueError: something is missing; says what, and what to do.
+    """
+    require_dataset(config)
+    spec = spec_of(config["model"])
+    if spec.feature_key:
+        prepare_data_files(config)  # other forms become atomic files, whose item file is looked at
+        require_features(config)
+    check_inputs = spec.part("check_inputs")
+    if check_inputs is not None:
+        check_inputs(config)
+
+
+def build_run(config: Any) -> BuiltRun:
+    """Load the data and build the untrained model, each from the configured seed.
+
+    Args:
+        config: a :class:`recbole_lcrec.config.Config`.
+    """
+    logger = getLogger()
+    logger.info(config)
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    logger.info(dataset)
+    train_data, valid_data, test_data = data_preparation(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
+    build = spec_of(config["model"]).part("build") or build_model
+    model = build(config, train_data)
+    logger.info(model)
+    return BuiltRun(model, dataset, train_data, valid_data, test_data)
+
+
+def build_model(config: Any, train_data: Any) -> Any:
+    """Build a model as its configuration says, on the configured device.
+
+    Args:
+        config: a :class:`recbole_lcrec.config.Config`.
+        train_data: the loader of the training rows.
+    """
+    return config.model_class(config, train_data._dataset).to(config["device"])
+
+
+def build_trainer(config: Any, model: Any) -> Any:
+    """Build the trainer of a model; what a variant saves is named by its label.
+
+    Args:
+        config: a :class:`recbole_lcrec.config.Config`.
+        model: as built from it.
+    """
+    trainer = get_trainer(config["MODEL_TYPE"], config.model)(config, model)
+    path = Path(trainer.saved_model_file)
+    if not path.name.startswith(config.label):
+        trainer.saved_model_file = str(path.with_name(path.name.replace(config.model, config.label, 1)))
+    return trainer

@@ -1,0 +1,270 @@
+"""The two bases of models: one that scores given candidates, one that writes the indices of recommended items.
+
+A generative model supplies three things: the token ids of the item indices, prompts for histories, and a
+:class:`~recbole_lcrec.decoding.Reader` of its network. Ranking, masks, certificates and counts are here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_lcrec.config.settings import DecodingSettings
+from recbole_lcrec.data.item_choice import allowed_rows
+from recbole_lcrec.decoding import Ranker, Ranking, Reader, Trie, UserPrompts
+from recbole_lcrec.models.evaluation_stats import EvaluationStats
+from recbole_lcrec.models.indexed_dataset import IndexedDataset
+
+__all__ = ["GenerativeRecommender", "Scorer"]
+
+
+class Scorer(SequentialRecommender):
+    """A sequential model that scores given candidates after a history, and does not rank the whole catalogue.
+
+    A subclass implements :meth:`score_candidates` and RecBole's ``calculate_loss``; its :class:`ModelSpec` says
+    ``full_ranking=False``.
+    """
+
+    input_type = InputType.POINTWISE
+    batches_users: ClassVar[bool] = True
+    """Whether ``eval_batch_size`` counts users where candidates are sampled; a user's are scored together."""
+    default_trainer: ClassVar[str] = "recbole_lcrec.models.evaluation:ScorerTrainer"
+
+    @abstractmethod
+    def score_candidates(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
+    ) -> list[np.ndarray]:
+        """Score each user's candidates.
+
+        Args:
+            histories: item rows (RecBole's item id minus 1) of B users, oldest first.
+            candidates: item rows of each user, any number of them.
+
+        Returns:
+            For each user float32 [number of candidates]; -inf for an item that may not be recommended.
+        """
+
+    def histories(self, interaction: Any) -> list[list[int]]:
+        """Return the item rows of each history of a batch, oldest first."""
+        items, lengths = interaction[self.ITEM_SEQ].cpu().numpy(), interaction[self.ITEM_SEQ_LEN].cpu().numpy()
+        return [(row[:length] - 1).tolist() for row, length in zip(items, lengths, strict=True)]
+
+    def predict(self, interaction: Any) -> Tensor:
+        """Score given pairs, for RecBole's sampled evaluation.
+
+        Args:
+            interaction: histories [B, L] with lengths [B] and an item [B] each; rows of one user with the same history
+                are scored together.
+
+        Returns:
+            float32 [B].
+        """
+        rows = interaction[self.ITEM_ID].cpu().numpy() - 1
+        histories = self.histories(interaction)
+        users = interaction[self.USER_ID].tolist() if self.USER_ID in interaction.columns else [0] * len(histories)
+        groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for place, (user, history) in enumerate(zip(users, histories, strict=True)):
+            groups.setdefault((user, tuple(history)), []).append(place)
+        scored = self.score_candidates(
+            [list(history) for _, history in groups], [rows[places].tolist() for places in groups.values()]
+        )
+        scores = torch.empty(len(histories))
+        for places, values in zip(groups.values(), scored, strict=True):
+            scores[places] = torch.as_tensor(np.asarray(values, dtype=np.float32))
+        return scores.to(self.device)
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """Refuse to rank the whole catalogue.
+
+        Raises:
+            ValueError: always; a ``NotImplementedError`` would have RecBole score every item of every user.
+        """
+        raise ValueError(
+            f"{type(self).__name__} scores given candidates alone and cannot rank every item: evaluate it with "
+            "--eval_args=\"{'mode': 'uni100'}\""
+        )
+
+
+class GenerativeRecommender(Scorer):
+    """A sequential model that recommends by writing item indices, ranked by trie-constrained beam search (III-D2).
+
+    A subclass calls :meth:`use_index_tokens` in its ``__init__`` and implements :meth:`write_prompts`,
+    :meth:`open_reader` and RecBole's ``calculate_loss``. Its data set is an :class:`IndexedDataset`, and its
+    :class:`ModelSpec` names ``DecodingSettings`` among its settings.
+
+    Attributes:
+        decoding: how wide and how exact the search is.
+        index, item_ids: the items' indices and original ids.
+        trie: the N indices as token ids.
+        candidates: the part of the trie that may be recommended, ``decoding_allowed_items``.
+        max_history: newest items that a prompt holds.
+        stats: counts of the users ranked since it was made.
+    """
+
+    def __init__(self, config: Any, dataset: IndexedDataset) -> None:
+        """Read the settings of decoding and the items' indices.
+
+        Args:
+            config: a :class:`recbole_lcrec.config.configurator.Config`.
+            dataset: gives the item indices.
+
+        Raises:
+            ValueError: ``decoding_allowed_items`` cannot be used.
+        """
+        super().__init__(config, dataset)
+        self.decoding: DecodingSettings = config.stage(DecodingSettings)
+        self.index, self.item_ids = dataset.item_index, dataset.item_ids
+        self._topk = [int(k) for k in config["topk"]]
+        self._allowed: np.ndarray | None = None  # read now, before a large model is loaded
+        if self.decoding.allowed_items is not None:
+            self._allowed = allowed_rows(Path(self.decoding.allowed_items), self.item_ids, max(self._topk))
+        self.max_history: int = self.max_seq_length
+        self.stats = EvaluationStats(self.decoding.beam_size)
+        self._reader: Reader | None = None
+        self._ranker: Ranker | None = None
+
+    @abstractmethod
+    def write_prompts(self, histories: Sequence[Sequence[int]]) -> list[UserPrompts]:
+        """Write the token ids that ask for the item after each history.
+
+        Args:
+            histories: item rows of B users, oldest first, at most :attr:`max_history`.
+
+        Returns:
+            For each user one prompt, or one of each wording whose scores are added.
+        """
+
+    @abstractmethod
+    def open_reader(self) -> Reader:
+        """Open the network for decoding. It is in evaluation mode during this call."""
+
+    @property
+    def decoding_device(self) -> torch.device:
+        """Device of the network that is decoded."""
+        return torch.device(self.device)
+
+    @property
+    def splits_users(self) -> bool:
+        """Whether the processes of a run split the users among themselves, or all read every batch together."""
+        return True
+
+    def use_index_tokens(self, token_ids: np.ndarray) -> None:
+        """Build the trie of the catalogue, and open the network for decoding.
+
+        Args:
+            token_ids: int64 [N, H], the index tokens of each item.
+
+        Raises:
+            ValueError: two items have the same tokens, or the network cannot be decoded as ``decoding_search`` says.
+        """
+        self.trie = Trie.from_token_ids(token_ids)
+        self.candidates = self.trie if self._allowed is None else self.trie.restricted(self._allowed)
+        self.reopen_reader()
+
+    def close_reader(self) -> None:
+        """Let go of the network, before it is replaced."""
+        self._reader = self._ranker = None
+
+    def reopen_reader(self) -> None:
+        """Open the network anew, after it was replaced."""
+        self.close_reader()
+        training = self.training
+        self.eval()
+        try:
+            self._reader = self.open_reader()
+        finally:
+            self.train(training)
+
+    @property
+    def allowed_ids(self) -> list[str] | None:
+        """The original ids of the items that may be recommended; None: all may."""
+        if self._allowed is None:
+            return None
+        return [self.item_ids[row] for row in self.candidates.leaf_items.sort().values.tolist()]
+
+    def ranker(self, trie: Trie | None = None) -> Ranker:
+        """Return a ranker by the network as it is.
+
+        Args:
+            trie: of the items that may be recommended; None: :attr:`candidates`.
+        """
+        if self._reader is None:
+            raise RuntimeError(f"{type(self).__name__} has no reader; call use_index_tokens in its __init__")
+        if self._ranker is None or self._ranker.device != self.decoding_device:
+            self._ranker = Ranker(self._reader, self.candidates, self.decoding, self.decoding_device)
+        return dataclasses.replace(self._ranker, trie=trie or self._ranker.trie, shared=self.splits_users)
+
+    def rank(
+        self,
+        histories: Sequence[Sequence[int]],
+        k: int,
+        excluded: Sequence[Sequence[int]] | None = None,
+        trie: Trie | None = None,
+    ) -> Ranking:
+        """Rank items for users.
+
+        Args:
+            histories: item rows of B users, oldest first.
+            k: items per user.
+            excluded: item rows that each user must not get; None: none.
+            trie: of the items that may be recommended; None: :attr:`candidates`.
+
+        Raises:
+            ValueError: a user has fewer than ``k`` items to get.
+        """
+        return self.ranker(trie).rank(self._prompts(histories), k, excluded)
+
+    def full_sort_predict(self, interaction: Any, excluded: Sequence[Sequence[int]] | None = None) -> Tensor:
+        """Score the whole catalogue by trie-constrained beam search (paper III-D2).
+
+        Args:
+            interaction: histories [B, L] with lengths [B].
+            excluded: RecBole's ids of items that each user must not get; None: none, or with
+                ``decoding_exclude_history`` those of the history that is shown.
+
+        Returns:
+            float32 [B, n_items] with RecBole's item ids as columns: the log-probability (nats) of a decoded item's
+            index, -inf for every other item.
+
+        Raises:
+            ValueError: a user has fewer than ``max(topk)`` items to get.
+        """
+        histories = self.histories(interaction)
+        if excluded is not None:
+            left_out: list[list[int]] | None = [[item - 1 for item in items] for items in excluded]
+        else:
+            left_out = histories if self.decoding.exclude_history else None
+        beams = self.rank(histories, max(self._topk), left_out)
+        self.stats.add_ranking(beams, self._topk)
+        scores = torch.full((len(histories), self.n_items), -torch.inf, device=self.device)
+        # beams without an item (-1) score -inf in RecBole's column of padding
+        scores.scatter_(1, (beams.items + 1).to(self.device), beams.log_probs.to(self.device))
+        return scores
+
+    def score_candidates(
+        self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
+    ) -> list[np.ndarray]:
+        """Score candidates by teacher forcing, all of a user's in one pass over the part of the trie that they span.
+
+        Returns:
+            For each user the log-probabilities (nats) of the candidates' indices; -inf for an item that is not allowed.
+        """
+        allowed = []
+        for items in candidates:
+            rows = torch.as_tensor(items, dtype=torch.int64, device=self.candidates.device)
+            leaves = self.candidates.leaves(rows)
+            allowed.append(torch.where(leaves >= 0, rows, -1).tolist())
+        return self.ranker().score(self._prompts(histories), allowed)
+
+    def _prompts(self, histories: Sequence[Sequence[int]]) -> list[UserPrompts]:
+        self.stats.add_histories(len(histories), sum(len(history) > self.max_history for history in histories))
+        return self.write_prompts([history[-self.max_history :] for history in histories])

@@ -1,0 +1,78 @@
+"""Early stopping as a value: the best validation so far, and whether tuning should stop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from recbole.utils import early_stopping
+
+__all__ = ["EarlyStopping"]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """The state of RecBole's early stopping.
+
+    Attributes:
+        patience: validations without improvement after which tuning stops, ``stopping_step``.
+        bigger: whether a higher score is better.
+        best_score: of the best validation; infinitely bad before the first one.
+        best_result: its metrics; None before the first one.
+        since_best: validations since then.
+        stopped: whether tuning should stop.
+        improved: whether the last validation was the best.
+    """
+
+    patience: int
+    bigger: bool
+    best_score: float
+    best_result: dict[str, float] | None = None
+    since_best: int = 0
+    stopped: bool = False
+    improved: bool = False
+
+    @classmethod
+    def start(cls, patience: int, bigger: bool) -> Self:
+        """Return the state before the first validation."""
+        return cls(patience, bigger, float("-inf") if bigger else float("inf"))
+
+    def after(self, score: float, result: Mapping[str, float]) -> EarlyStopping:
+        """Return the state after one more validation, by RecBole's rule.
+
+        Args:
+            score: of ``valid_metric``.
+            result: all metrics.
+        """
+        best, since, stop, improved = early_stopping(
+            score, self.best_score, self.since_best, self.patience, self.bigger
+        )
+        return dataclasses.replace(
+            self,
+            best_score=float(best),
+            best_result=dict(result) if improved else self.best_result,
+            since_best=since,
+            stopped=stop,
+            improved=improved,
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, in values that JSON holds."""
+        return {
+            "best_valid_score": self.best_score,
+            "best_valid_result": self.best_result,
+            "cur_step": self.since_best,
+            "finished": self.stopped,
+        }
+
+    def resumed(self, plain: Mapping[str, Any]) -> EarlyStopping:
+        """Return the state that :meth:`to_plain` wrote."""
+        return dataclasses.replace(
+            self,
+            best_score=plain["best_valid_score"],
+            best_result=plain["best_valid_result"],
+            since_best=plain["cur_step"],
+            stopped=plain["finished"],
+        )

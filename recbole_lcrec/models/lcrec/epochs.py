@@ -1,0 +1,119 @@
+"""What happens after an epoch of tuning: log, validate, keep the best, stop early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from recbole.utils import dict2str, set_color
+
+from recbole_lcrec.llm.finetune import EpochReport
+from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+from recbole_lcrec.runs.results_file import write_results
+from recbole_lcrec.runtime.artifacts import whole_folder
+from recbole_lcrec.runtime.processes import from_first_process
+
+if TYPE_CHECKING:
+    from recbole_lcrec.models.lcrec.trainer import LCRecTrainer
+
+__all__ = ["EpochHandler"]
+
+
+@dataclass(frozen=True, eq=False)
+class EpochHandler:
+    """Called with the report of each epoch, in every process; returns whether tuning should stop.
+
+    Attributes:
+        trainer: whose model is tuned; its early stopping is set after each validation.
+        dataset: the training split, whose index is saved.
+        valid_data: loader of the validation users; None: nothing stops early, and each epoch replaces the one before.
+        saved: whether to save the best epoch.
+        verbose: whether to log each epoch.
+        show_progress: whether to draw progress bars.
+        callback: called as ``callback(epoch, valid_score)`` after each validation; None: nothing is.
+    """
+
+    trainer: LCRecTrainer
+    dataset: LCRecDataset
+    valid_data: Any
+    saved: bool
+    verbose: bool
+    show_progress: bool
+    callback: Callable[[int, float], Any] | None
+
+    def __call__(self, report: EpochReport) -> bool:
+        """Handle one epoch."""
+        trainer = self.trainer
+        self._log_epoch(report)
+        if report.epoch < trainer.model.tuning.stream_epochs:
+            return False  # prompts of instructions mean nothing to the model yet
+        if self.valid_data is None:
+            self._keep(report)
+            return False
+        if (report.epoch + 1) % trainer.eval_step:
+            return False
+        started = perf_counter()
+        score, result = from_first_process(trainer._valid_epoch(self.valid_data, show_progress=self.show_progress))
+        trainer.stop_by(trainer.stopping.after(score, result))
+        self._log_validation(report.epoch, score, result, perf_counter() - started)
+        if trainer.stopping.improved:
+            self._keep(report)
+        if self.callback:
+            self.callback(report.epoch, score)
+        if trainer.stopping.stopped and self.verbose:
+            best = report.epoch - trainer.stopping.since_best * trainer.eval_step
+            trainer.logger.info(f"Finished training, best eval result in epoch {best}")
+        return trainer.stopping.stopped
+
+    def _log_epoch(self, report: EpochReport) -> None:
+        trainer = self.trainer
+        trainer.train_loss_dict[report.epoch] = report.loss
+        if self.verbose:
+            line = trainer._generate_train_loss_output(report.epoch, 0.0, report.seconds, report.loss)
+            trainer.logger.info(f"{line} [{report.in_words()}]")
+        trainer._add_train_loss_to_tensorboard(report.epoch, report.loss)
+        trainer.wandblogger.log_metrics(
+            {"epoch": report.epoch, "train_loss": report.loss, "train_step": report.epoch}, head="train"
+        )
+        for name, value in report.rates().items():
+            trainer.tensorboard.add_scalar(name, value, report.epoch)
+        trainer.wandblogger.log_metrics({**report.rates(), "train_step": report.epoch}, head="train")
+
+    def _log_validation(self, epoch: int, score: float, result: Any, seconds: float) -> None:
+        trainer = self.trainer
+        if self.verbose:
+            trainer.logger.info(
+                set_color(f"epoch {epoch} evaluating", "green")
+                + f" [{set_color('time', 'blue')}: {seconds:.2f}s, {set_color('valid_score', 'blue')}: {score:f}]"
+            )
+            trainer.logger.info(set_color("valid result", "blue") + ": \n" + dict2str(result))
+        trainer.tensorboard.add_scalar("Valid_score", score, epoch)
+        trainer.wandblogger.log_metrics({**result, "valid_step": epoch}, head="valid")
+
+    def _keep(self, report: EpochReport) -> None:
+        """Save this epoch as the best one: written beside, then put in the place of the last."""
+        if not self.saved:
+            return
+        trainer = self.trainer
+        final = Path(trainer.saved_model_file)
+        with whole_folder(final, trainer.is_main) as partial:
+            report.save(partial)
+            if not trainer.is_main:
+                return
+            trainer.save_catalogue(partial, self.dataset, before=final)
+            best = trainer.stopping.best_result
+            write_results(
+                partial,
+                {
+                    "best_epoch": report.epoch,
+                    "valid_metric": trainer.valid_metric,
+                    "best_valid_score": float(trainer.stopping.best_score) if best else None,
+                    "best_valid_result": dict(best or {}),
+                    "train_loss": trainer.losses(),
+                },
+            )
+        if self.verbose:
+            trainer.logger.info(set_color("Saving current", "blue") + f": {final}")

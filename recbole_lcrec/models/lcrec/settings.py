@@ -1,0 +1,83 @@
+"""LC-Rec's settings: the stages it reads, what is checked across them, and which keys a resumed run must share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_lcrec.config.checks import beam_problems
+from recbole_lcrec.config.settings import (
+    SCRATCH,
+    BackboneSettings,
+    DecodingSettings,
+    IndexSettings,
+    IntentionSettings,
+    LoraSettings,
+    ScratchSettings,
+    StageSettings,
+    TextSettings,
+    TuningSettings,
+    WordingSettings,
+    keys_of,
+)
+from recbole_lcrec.instructions.selection import task_problems
+
+__all__ = ["RESUMED_KEYS", "STAGES", "complete_values", "default_learning_rate"]
+
+STAGES: tuple[type[StageSettings], ...] = (
+    TextSettings,
+    IndexSettings,
+    BackboneSettings,
+    ScratchSettings,
+    LoraSettings,
+    IntentionSettings,
+    TuningSettings,
+    DecodingSettings,
+    WordingSettings,
+)
+"""The stages whose keys LC-Rec reads, in the order in which their problems are reported."""
+
+RESUMED_KEYS = frozenset(keys_of(STAGES)) - {
+    "resume",
+    "index_file",
+    "index_report",
+    "index_label_field",
+    "text_batch_size",
+    "tuning_workers",
+    "tuning_batch_tokens",
+    "tuning_gradient_checkpointing",
+    "decoding_max_tokens",
+    "tuning_checkpoint_steps",
+    "intention_llm_parallel",
+    "intention_llm_requests_per_minute",
+    "intention_llm_timeout",
+    "intention_llm_retries",
+} | {
+    "mask_history",
+    "seed",
+    "clip_grad_norm",
+    "eval_step",
+    "stopping_step",
+    "valid_metric",
+    "eval_args",
+    "MAX_ITEM_LIST_LENGTH",
+}
+"""Keys that must not differ when a killed run is resumed; the others change how it is done, not what comes out."""
+
+
+def default_learning_rate(base_model: str) -> float:
+    """Return AdamW's peak rate where none is given: the paper's for a pretrained model, a higher one for scratch."""
+    return 0.002 if base_model == SCRATCH else 0.00005
+
+
+def complete_values(values: dict[str, Any]) -> list[str]:
+    """Set the default learning rate, and return the problems that no single stage sees.
+
+    Args:
+        values: the merged parameters; ``learning_rate`` is set where it is None.
+
+    Returns:
+        One sentence for each problem.
+    """
+    if values["learning_rate"] is None:
+        values["learning_rate"] = default_learning_rate(values["base_model"])
+    return [*beam_problems(values), *task_problems(values)]

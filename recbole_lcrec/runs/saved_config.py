@@ -1,0 +1,57 @@
+"""The configuration of a saved folder, with the folder's own item index and list of allowed items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_lcrec.config.configurator import Config
+from recbole_lcrec.config.values import read_yaml
+from recbole_lcrec.runs.saved import ALLOWED_FILE, allowed_file
+
+__all__ = ["load_config", "present"]
+
+
+def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[Config, Path]:
+    """Read the configuration of a saved run, with the run's item index and its list of allowed items as given ones.
+
+    Args:
+        folder: with ``config.yaml`` and ``<dataset>.index.json``.
+        values: parameters that differ from the run's.
+
+    Returns:
+        The configuration, and the file of the item index.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; give one that a run has saved")
+    saved = read_yaml(present(folder / "config.yaml"))
+    if not saved.get("dataset"):
+        raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
+    index = present(folder / f"{saved['dataset']}.index.json")
+    named = saved.get("decoding_allowed_items")
+    allowed = allowed_file(folder, named)
+    if allowed is not None and not (folder / ALLOWED_FILE).is_file():
+        getLogger().warning(
+            f"{folder} holds no {ALLOWED_FILE}, so decoding_allowed_items = {named!r} of its config.yaml is read from "
+            "where that is now; put the list into the folder under that name"
+        )
+    no_embeddings = {"index_embedding_file": None, "index_embedding_ids": None}
+    given = {"resume": None, "decoding_allowed_items": allowed, **no_embeddings, **(values or {})}
+    given |= {"index_method": "auto", "index_file": str(index)}
+    return Config(config_file_list=[folder / "config.yaml"], command_line=given), index
+
+
+def present(path: Path) -> Path:
+    """Return the path of a file of a saved run.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; the run that saved this folder may have been interrupted")
+    return path

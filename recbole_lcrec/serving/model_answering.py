@@ -1,0 +1,190 @@
+"""A saved run whose model is built anew with its data set, and then ranks the whole catalogue for any history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from recbole.data.interaction import Interaction
+from recbole.utils import ModelType
+
+from recbole_lcrec.bridge.building import BuiltRun
+from recbole_lcrec.config.configurator import Config
+from recbole_lcrec.config.settings import DecodingSettings
+from recbole_lcrec.models.base import GenerativeRecommender
+from recbole_lcrec.models.indexed_dataset import IndexedDataset
+from recbole_lcrec.runs.answering import Answers, Request, answers_of, require_most
+from recbole_lcrec.runs.restore import load_run
+from recbole_lcrec.runs.run_parts import changed_settings, place_of
+from recbole_lcrec.runtime.processes import process_count
+
+__all__ = ["GenerativeAnswering", "ScoringAnswering", "load_answering"]
+
+
+class _ModelAnswering:
+    """What both ways to answer share: the catalogue of the data set, and histories alone."""
+
+    scores_are_log_probs = False
+    excludes_history = False
+
+    def __init__(self, config: Config, run: BuiltRun) -> None:
+        self.config, self.model, dataset = config, run.model, run.dataset
+        self.item_ids = tuple(str(token) for token in dataset.field2id_token[dataset.iid_field][1:])
+        named = isinstance(dataset, IndexedDataset) and dataset.has_texts()
+        titles = dataset.item_texts.titles if named else [""] * len(self.item_ids)
+        self.titles: tuple[str | None, ...] = tuple(title or None for title in titles)
+        self.allowed = np.arange(len(self.item_ids))
+        self.most = len(self.item_ids)
+
+    def require_most(self, k: int) -> None:
+        """Make sure that the catalogue has ``k`` items."""
+        if k > self.most:
+            raise ValueError(f"k = {k} items are asked for, but the catalogue has {self.most}; lower k")
+
+    def check_intentions(self, intentions: Sequence[str | None]) -> None:
+        """Refuse intentions: the model reads histories alone."""
+        if any(intention is not None for intention in intentions):
+            raise ValueError(f"{self.config.label} reads histories alone and takes no intention; leave it out")
+
+
+class GenerativeAnswering(_ModelAnswering):
+    """A generative model, ranked by its own beam search."""
+
+    scores_are_log_probs = True
+
+    def __init__(self, config: Config, run: BuiltRun) -> None:
+        """Open a built run whose model has its trained weights."""
+        super().__init__(config, run)
+        model: GenerativeRecommender = run.model
+        self.allowed = model.candidates.leaf_items.cpu().numpy()
+        self.most, self.excludes_history = model.decoding.beam_size, model.decoding.exclude_history
+
+    def require_most(self, k: int) -> None:
+        """Make sure that there are ``k`` beams."""
+        require_most(k, self.most)
+
+    def answer(
+        self,
+        requests: Sequence[Request],
+        k: int,
+        allowed: np.ndarray | None = None,
+        excluded: Sequence[Sequence[int]] | None = None,
+    ) -> Answers:
+        """Rank items for users; see :class:`~recbole_lcrec.runs.answering.ItemAnswering`."""
+        trie = None if allowed is None else self.model.trie.restricted(allowed)
+        return answers_of(self.model.rank([request.history for request in requests], k, excluded, trie), k)
+
+
+class ScoringAnswering(_ModelAnswering):
+    """A model of RecBole's kind, which scores every item of the catalogue: every place is certified."""
+
+    def __init__(self, config: Config, run: BuiltRun) -> None:
+        """Open a built run whose model has its trained weights.
+
+        Raises:
+            ValueError: the model ranks for users that it was trained on, not for histories.
+        """
+        super().__init__(config, run)
+        self._fields = run.dataset
+        self._sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        if not (self._sequential or self._ignores_users()):
+            raise ValueError(
+                f"{config.label} ranks for the users that it was trained on, so it cannot answer for a history; "
+                "evaluate it with load_data_and_model, or take a sequential model"
+            )
+
+    @torch.no_grad()
+    def _ignores_users(self) -> bool:
+        """Whether users get the same scores, as from Pop."""
+        users = min(int(self._fields.user_num), 50)
+        field = self._fields.uid_field
+        scores = self._scores({field: torch.arange(1, users)}).view(users - 1, -1)
+        return bool((scores == scores[:1]).all())
+
+    def _scores(self, columns: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        interaction = Interaction(dict(columns)).to(self.config["device"])
+        try:
+            scores: torch.Tensor = self.model.full_sort_predict(interaction)
+        except KeyError as err:
+            raise ValueError(
+                f"{self.config.label} reads the column {err} beside the history, which a request does not give"
+            ) from err
+        return scores
+
+    @torch.no_grad()
+    def answer(
+        self,
+        requests: Sequence[Request],
+        k: int,
+        allowed: np.ndarray | None = None,
+        excluded: Sequence[Sequence[int]] | None = None,
+    ) -> Answers:
+        """Rank items for users; see :class:`~recbole_lcrec.runs.answering.ItemAnswering`."""
+        most = int(self.config["MAX_ITEM_LIST_LENGTH"])
+        batch = max(1, int(self.config["eval_batch_size"]) // len(self.item_ids)) if not self._sequential else 512
+        items, scores = [], []
+        masked = torch.ones(len(self.item_ids) + 1, dtype=torch.bool)
+        masked[torch.from_numpy(self.allowed if allowed is None else allowed) + 1] = False
+        for start in range(0, len(requests), batch):
+            histories = [request.history[-most:] for request in requests[start : start + batch]]
+            found = self._scores(self._columns(histories, most)).view(len(histories), -1).float().cpu()
+            found = found[:, : len(self.item_ids) + 1].masked_fill(masked, -torch.inf)
+            for row, left_out in enumerate(excluded[start : start + batch] if excluded is not None else ()):
+                found[row, torch.as_tensor(list(left_out), dtype=torch.int64) + 1] = -torch.inf
+            best = found.topk(k, dim=1)
+            items.append(best.indices.numpy() - 1)
+            scores.append(best.values.double().numpy())
+        ranked = np.concatenate(items)
+        return Answers(ranked, np.concatenate(scores), np.ones(ranked.shape, dtype=bool))
+
+    def _columns(self, histories: Sequence[Sequence[int]], most: int) -> dict[str, torch.Tensor]:
+        """Return what RecBole's loaders give a model of each user: a padded history, its length, any user."""
+        fields = self._fields
+        columns = {fields.uid_field: torch.ones(len(histories), dtype=torch.int64)}
+        if self._sequential:
+            padded = torch.zeros((len(histories), most), dtype=torch.int64)
+            for row, history in enumerate(histories):
+                padded[row, : len(history)] = torch.as_tensor(history, dtype=torch.int64) + 1
+            columns[fields.item_id_list_field] = padded
+            columns[fields.item_list_length_field] = torch.tensor([len(history) for history in histories])
+        return columns
+
+
+def load_answering(
+    path: Path, device: str | torch.device | None, base_model: str | None, decoding: Mapping[str, Any]
+) -> GenerativeAnswering | ScoringAnswering:
+    """Load a run with its data set, which must be where it was.
+
+    Args:
+        path: a ``.pth`` file of RecBole's trainer, or a folder of a model's own.
+        device: where the model goes; None: as the run says.
+        base_model: has no meaning here and must be None.
+        decoding: values of decoding settings that differ from the run's, for a generative model.
+
+    Raises:
+        ValueError: the run, its data set or its model is missing, the model cannot rank the whole catalogue for a
+            history, or a value is out of range.
+    """
+    if base_model is not None:
+        raise ValueError(f"base_model = {base_model!r}: {path} holds a whole model, no adapter; leave it out")
+    config, run = load_run(path)
+    place = place_of(config, device)
+    if not config.spec.full_ranking:
+        raise ValueError(f"{path}: {config.label} scores given candidates alone and cannot recommend from a catalogue")
+    generative = isinstance(run.model, GenerativeRecommender)
+    stages = changed_settings(config, decoding, *([DecodingSettings] if generative else []))
+    config["device"] = run.model.device = place
+    run.model.to(place)
+    if generative:
+        run.model.decoding = stages[0]
+        run.model.reopen_reader()
+        if process_count() > 1:
+            PartialState(cpu=place.type != "cuda")  # opens the process group
+    answering = GenerativeAnswering(config, run) if generative else ScoringAnswering(config, run)
+    getLogger().info(f"{path}: {len(answering.item_ids):,} items, {len(answering.allowed):,} may come up, on {place}")
+    return answering
