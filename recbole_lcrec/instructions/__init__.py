@@ -1,5 +1,4 @@
-"""From user sequences and item indices to instructions: pairs of a prompt and its response, in text.
+"""Instructions: pairs of prompt and response, as text, from user sequences, item indices and item texts.
 
-Knows the alignment tasks, their templates and which datum is shown in which epoch. Refuses to know tokenizers, models
-and RecBole.
+The alignment tasks (``tasks/``), their templates, and which datum an epoch shows. Tokenizers and models come later.
 """

@@ -1,7 +1,4 @@
-"""Plain instructions of the user's own, mixed in so that a pretrained model keeps its general ability.
-
-Knows the JSON lines that they come in. Refuses to know tasks, items and epochs.
-"""
+"""General instructions from a JSON lines file, mixed in so that a pretrained model keeps its general abilities."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ def _parsed(line: str, where: str) -> dict[str, str]:
         raise ValueError(f"{where} is not valid JSON ({err}); write one object on each line") from err
     if not isinstance(content, dict):
         raise ValueError(
-            f"{where} must be an object with instruction, output and perhaps input, but is {line.strip()!r}"
+            f"{where} must be an object with instruction, output and optionally input, but is {line.strip()!r}"
         )
     for key, text in content.items():
         if key not in _KEYS:
@@ -38,18 +35,19 @@ def _parsed(line: str, where: str) -> dict[str, str]:
 
 
 def read_general(path: Path, templates: Templates) -> tuple[Instruction, ...]:
-    """Reads instructions that have nothing to do with items.
+    """Read instructions that have nothing to do with items.
 
     Args:
-        path: JSON lines, each an object with ``instruction``, ``output`` and, where wanted, ``input``, which is put on
-            a line of its own below the instruction. Blank lines are passed over.
+        path: JSON lines, each an object with ``instruction``, ``output`` and optionally ``input``, which is put on a
+            separate line below the instruction. Blank lines are skipped.
         templates: gives the frame.
 
     Returns:
         One instruction for each line, in the file's order.
 
     Raises:
-        ValueError: the file cannot be read, holds no instruction, or a line is not as said; the message names it.
+        ValueError: The file cannot be read or holds no instruction, or a line has another form; the message names the
+            line.
     """
     named = f"general file {path}, named by tuning_general_file,"
     try:
@@ -58,13 +56,13 @@ def read_general(path: Path, templates: Templates) -> tuple[Instruction, ...]:
         raise ValueError(f"{named} cannot be read: {err.strerror}") from err
     except UnicodeDecodeError as err:
         raise ValueError(f"{named} is not UTF-8: {err}") from err
-    made = []
+    instructions = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         content = _parsed(line, f"{path}, line {number}")
-        asked = "\n".join(filter(None, (content["instruction"], content.get("input", ""))))
-        made.append(Instruction(templates.framed(asked), content["output"]))
-    if not made:
-        raise ValueError(f"{named} holds no instructions; leave the key out for none")
-    return tuple(made)
+        question = "\n".join(filter(None, (content["instruction"], content.get("input", ""))))
+        instructions.append(Instruction(templates.framed(question), content["output"]))
+    if not instructions:
+        raise ValueError(f"{named} holds no instructions; leave the key out if there are none")
+    return tuple(instructions)

@@ -1,7 +1,4 @@
-"""What users say and like: texts that belong to a user and to a place in the user's training sequence.
-
-Knows users and positions. Refuses to know where the texts come from: a file, a language model or the reviews.
-"""
+"""Intentions and preferences: texts that belong to a user and a position in the user's training sequence."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ __all__ = ["Intention", "Preference", "UserTexts"]
 
 @dataclass(frozen=True)
 class Intention:
-    """What a user wanted when the user chose an item (paper III-C3, ITE).
+    """What a user was looking for when they chose an item (paper III-C3, ITE).
 
     Attributes:
         user: row of the training sequences.
-        position: place of the chosen item in the user's training sequence, at least 1.
+        position: of the chosen item in the user's training sequence, at least 1.
         text: the intention in words.
     """
 
@@ -33,7 +30,7 @@ class Preference:
 
     Attributes:
         user: row of the training sequences.
-        until: how many of the user's first training items the text was made from, at least 1.
+        until: number of the user's first training items that the text was made from, at least 1.
         text: the preference in words.
     """
 
@@ -47,8 +44,8 @@ class UserTexts:
     """All intentions and preferences of a data set.
 
     Attributes:
-        intentions: a position may have several.
-        preferences: a user may have several.
+        intentions: several per position are allowed.
+        preferences: several per user are allowed.
         source: where they come from, for the log and for artifacts.
     """
 
@@ -57,13 +54,13 @@ class UserTexts:
     source: str
 
     def require_training(self, sequences: UserSequences) -> None:
-        """Makes sure that every text stands inside the training sequences, so that nothing held out is learned.
+        """Check that every text belongs to a training interaction, so that nothing held out is learned.
 
         Args:
-            sequences: the training part alone.
+            sequences: the training split only.
 
         Raises:
-            RuntimeError: an intention or a preference points outside; the message names the first such place.
+            RuntimeError: An intention or a preference points outside; the message names the first.
         """
         lengths = sequences.lengths()
         for kind, user, last in (
@@ -76,6 +73,6 @@ class UserTexts:
                 held = f"has {int(lengths[user])} training items" if known else "is not in the training sequences"
                 raise RuntimeError(
                     f"the {kind} of user {user} at position {last}, from {self.source}, is not among the training "
-                    f"interactions: the user {held}. Nothing held out may be learned from; build the texts from the "
-                    "training sequences alone."
+                    f"interactions: the user {held}. Nothing held out may be learned; make the texts from the training "
+                    "sequences only."
                 )

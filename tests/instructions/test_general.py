@@ -1,4 +1,4 @@
-"""Plain instructions of the user's own."""
+"""General instructions from a file."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_lines_become_framed_instructions(tmp_path):
     ("line", "message"),
     [
         ("{", "line 3 is not valid JSON"),
-        ("[1]", r"line 3 must be an object with instruction, output and perhaps input, but is '\[1\]'"),
+        ("[1]", r"line 3 must be an object with instruction, output and optionally input, but is '\[1\]'"),
         ({"instruction": "x"}, "line 3: output is missing or blank"),
         ({"output": "x"}, "line 3: instruction is missing or blank"),
         ({**GOOD, "output": " "}, "line 3: output is missing or blank"),

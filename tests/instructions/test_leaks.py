@@ -1,8 +1,8 @@
-"""Nothing held out is in any instruction, by user and position: a walk through all of an epoch.
+"""No instruction of an epoch contains anything held out, by user and position.
 
-Items repeat, so an index alone does not tell which interaction it stands for. Each data set is therefore walked twice:
-once as it is, once with an item of its own for every interaction, which is then known by user and position. Both walks
-must be the same instructions, word by word, when each marked interaction is put back to its item.
+Items repeat, so an index alone does not identify an interaction. The instructions of each data set are therefore built
+twice: once as it is, and once with a unique item for every interaction, which identifies user and position. Both must be
+equal, word by word, when each unique item is replaced by the original one.
 """
 
 import re
@@ -26,7 +26,7 @@ FORMS = [{"seq_format": "instruction"}, {"seq_format": "stream"}]
 
 
 def split(lists):
-    """The training part, joined from augmented rows (history | target) as RecBole's leave-one-out split leaves them."""
+    """Return the training split, from augmented rows (history | target) as in RecBole's leave-one-out split."""
     rows = [
         (user + 1, items[place] + 1, place, items[0] + 1)
         for user, items in enumerate(lists)
@@ -36,7 +36,7 @@ def split(lists):
 
 
 def walk(lists, index_of, title_of, user_texts, form):
-    """Every instruction of one epoch of all user-dependent families, over a catalogue that has held-out items too."""
+    """Return all instructions of an epoch of the user-dependent families, over a catalogue with held-out items."""
     count = 1 + max(row for items in lists for row in items)
     data = AlignmentData(
         split(lists),
@@ -50,7 +50,7 @@ def walk(lists, index_of, title_of, user_texts, form):
 
 
 def texts_of_training(lists):
-    """An intention for each training target and a preference for each beginning; each says where it belongs."""
+    """Return an intention for each training target and a preference for each prefix, each with its position."""
     lengths = [len(items) - HELD_OUT for items in lists]
     return (
         tuple(
@@ -80,7 +80,7 @@ def test_no_instruction_touches_a_held_out_interaction(lists, form):
     assert made
     for one in made:
         seen = parsed(one.prompt + one.response)
-        assert len({user for user, _ in seen}) == 1  # one user's data alone
+        assert len({user for user, _ in seen}) == 1  # data of one user only
         assert all(place < len(lists[user]) - HELD_OUT for user, place in seen)
         if one.closed:  # in words: the past before the target, nothing after it
             _, subtask, shown, asked = read_back(one)
@@ -112,8 +112,8 @@ def test_texts_of_held_out_interactions_are_refused(kind, beyond):
         walk(lists, str, str, texts[kind], {})
 
 
-def test_mut_knows_no_users():
-    """Item-level tasks are the same whoever took what."""
+def test_mut_does_not_depend_on_users():
+    """The tasks on items are the same for all user sequences."""
     catalogue = (("<0>", "<1>", "<2>", "<3>"), ("a", "b", "", "d"), ("e", "", "g", "h"))
     made = [
         everything(

@@ -90,7 +90,7 @@ def test_an_epoch_shows_each_datum_once():
         made = [read_back(one) for one in everything(source, epoch)]
         data = Counter((subtask, str(prompt), str(response)) for _, subtask, prompt, response in made)
         wordings = tuple(number for number, *_ in made)
-        assert set(data.values()) == {1}  # no two data of this set read alike
+        assert set(data.values()) == {1}  # no two data of this set are written alike
         shown.append((tuple(data), wordings))
     assert len({data for data, _ in shown}) == 1 and len({wordings for _, wordings in shown}) == 12
     columns = list(zip(*(wordings for _, wordings in shown), strict=True))
@@ -111,7 +111,7 @@ def test_caps_for_all_families_and_by_family():
     assert capped.counts(0) == {**COUNTS, "asy": 5, "per": 1}
     whole = Counter(
         (one.prompt[2:], one.response) for one in everything(mixture_of(tasks=["asy"]), 0)
-    )  # without the number of the wording
+    )  # without the number of the template
     seen = Counter()
     for epoch in range(12):  # 12 data, 5 an epoch: each 5 times in 12 epochs
         seen.update(

@@ -1,4 +1,4 @@
-"""Our template file, filled-in prompts, files of the user's own, and every error of a template file."""
+"""Our template file, filled-in prompts, users' own files, and every error in a template file."""
 
 import copy
 import pickle
@@ -62,21 +62,21 @@ def test_the_table_of_sub_tasks():
 
 
 @pytest.mark.parametrize("subtask", SUBTASKS)
-def test_ours_has_many_wordings_of_every_sub_task(subtask):
+def test_our_file_has_many_templates_for_every_sub_task(subtask):
     group = load_templates(OURS).tasks[subtask]
     assert len({template.instruction for template in group}) == len(group) >= (10 if subtask == "seq" else 5)
     words = [frozenset(re.sub(r"{\w+}", "", template.instruction.lower()).split()) for template in group]
     pairs = [(a, b) for place, a in enumerate(words) for b in words[:place]]
-    assert max(len(a & b) / len(a | b) for a, b in pairs) < 0.5  # no two are the same but for a word
+    assert max(len(a & b) / len(a | b) for a, b in pairs) < 0.5  # no two differ in a few words only
 
 
-def test_ours_has_no_wording_twice():
+def test_our_file_has_no_template_twice():
     wordings = [template.instruction for group in load_templates(OURS).tasks.values() for template in group]
     assert len(set(wordings)) == len(wordings) and set(load_templates(OURS).tasks) == set(SUBTASKS)
 
 
 @pytest.mark.parametrize("subtask", SUBTASKS)
-def test_ours_fills_in(subtask):
+def test_our_templates_are_filled_in(subtask):
     templates = load_templates(OURS)
     shown, asked = (
         {name: f"<{name} {{x}}>" for name in part} for part in (SUBTASKS[subtask].shown, SUBTASKS[subtask].asked)
@@ -103,7 +103,7 @@ def test_prompts_by_hand(tmp_path):
     assert made == Instruction("Q: x, x and then?\nA: ", "It is z.")
 
 
-def test_values_are_not_read_as_templates(tmp_path):
+def test_braces_in_values_are_not_placeholders(tmp_path):
     templates = load_templates(write(tmp_path, GOOD))
     made = templates.instruction(templates.tasks["seq"][0], {"history": "{item} {{"}, {"item": "{0}}"})
     assert made == Instruction("Q: After {item} {{?\nA: ", "{0}}")
@@ -116,7 +116,7 @@ def test_doubled_braces_are_braces(tmp_path):
     assert made == Instruction("Q: {x}\nA: ", "z{}")
 
 
-def test_texts_are_all_wordings(tmp_path):
+def test_texts_are_the_frame_and_all_templates(tmp_path):
     assert load_templates(write(tmp_path, GOOD)).texts() == [
         "Q: {instruction}\nA: ",
         "After {history}?",
@@ -200,7 +200,7 @@ def test_every_error_names_file_and_place(tmp_path, content, message):
 OWN = {"tasks": {"seq": [{"instruction": "Own {history}?", "response": "{item}"}]}}
 
 
-def test_a_file_of_some_sub_tasks_is_completed_from_ours(tmp_path):
+def test_a_partial_file_is_completed_from_our_file(tmp_path):
     ours, own = load_templates(OURS), load_templates(write(tmp_path, OWN), OURS)
     assert own.frame == ours.frame
     assert own.tasks["seq"] == (Template("Own {history}?", "{item}"),)  # not ours as well
@@ -228,7 +228,7 @@ def test_a_frame_alone_is_completed_too(tmp_path):
         ({"tasks": {"seq": []}}, "task seq must list at least one template"),
     ],
 )
-def test_a_fallback_hides_no_error(tmp_path, content, message):
+def test_a_fallback_does_not_hide_errors(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         load_templates(write(tmp_path, content), OURS)
 
@@ -238,7 +238,7 @@ def test_a_fallback_must_be_complete_by_itself(tmp_path):
         load_templates(OURS, write(tmp_path, OWN))
 
 
-def test_templates_travel_to_workers():
+def test_templates_can_be_pickled():
     ours = load_templates(OURS)
     assert pickle.loads(pickle.dumps(ours)) == ours == copy.deepcopy(ours)
 
@@ -253,7 +253,7 @@ def test_files_that_cannot_be_read(tmp_path):
         load_templates(latin)
 
 
-def test_ours_explains_every_placeholder_at_its_head():
+def test_our_file_explains_every_placeholder_at_the_top():
     names = {name for text in load_templates(OURS).texts() for _, name, _, _ in string.Formatter().parse(text) if name}
     head = OURS.read_text(encoding="utf-8").split("\nframe:")[0]
     for name in names:

@@ -1,8 +1,7 @@
-"""Asking an OpenAI-compatible endpoint: many requests at once, none faster than it allows.
+"""Requests to an OpenAI-compatible endpoint, several at once and within its rate limit.
 
-Knows the protocol through the ``openai`` client, which repeats what failed on the way (no connection, no answer in
-time, HTTP 408, 409, 429 and 5xx) after growing pauses or as long as Retry-After says. Refuses to know what the
-questions are about and where answers are kept.
+The ``openai`` client repeats requests that failed on the way (no connection, timeout, HTTP 408, 409, 429 and 5xx) with
+exponential backoff, or after the time that Retry-After gives.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ import openai
 
 from recbole_lcrec.config.settings import IntentionSettings
 from recbole_lcrec.config.values import first_line
-from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
+from recbole_lcrec.instructions.intentions.questions import Messages, UnusableAnswer, accept_answer
 from recbole_lcrec.instructions.intentions.rate_limit import RateLimiter
 
 __all__ = ["ask_endpoint", "endpoint_key"]
 
 _NO_KEY = "no-key"
-"""What the client sends to a server on this machine that asks for no key."""
+"""Sent as the key to a server on this machine that needs none."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
-"""Seconds before a rubbish answer is asked for again, doubled each time: the client's own for failed requests."""
+"""Seconds before an unusable answer is requested again, doubled each time, as the client does for failed requests."""
 
 _HTTP_LOG = logging.getLogger("httpx2")
-"""Where the client's transport tells of every request."""
+"""Logger of the client's transport, which logs every request."""
 
-_HOPELESS = 10
-"""Requests in a row that came to nothing, each after all its tries, before the rest is not asked."""
+_MAX_FAILURES = 10
+"""Requests that fail in a row, each after all its tries, before the others are given up."""
 
 
 class _NoAnswer(RuntimeError):
@@ -50,14 +49,14 @@ class _NoAnswer(RuntimeError):
 
 
 class _Stopped(openai.OpenAIError):
-    """The work ends; the client lets its own errors through, where it would repeat after others."""
+    """The work was stopped. A subclass of the client's own error, because the client repeats a request after others."""
 
 
 def endpoint_key(settings: IntentionSettings) -> str:
-    """The key for the endpoint, from the environment. Sends nothing.
+    """Return the key for the endpoint from the environment, without sending anything.
 
     Raises:
-        ValueError: the base URL is none, or the variable is not set and the endpoint is on another machine.
+        ValueError: The base URL is not a URL, or the variable is not set and the endpoint is on another machine.
     """
     parts = urlsplit(settings.llm_base_url or "")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -68,7 +67,7 @@ def endpoint_key(settings: IntentionSettings) -> str:
     if not key and not _is_loopback(parts.hostname):
         raise ValueError(
             f"intention_llm_base_url = {settings.llm_base_url!r} needs a key, but the environment variable "
-            f"{settings.llm_key_variable} is not set: export it, or name another one by intention_llm_key_variable"
+            f"{settings.llm_key_variable} is not set: export it, or name another one with intention_llm_key_variable"
         )
     return key or _NO_KEY
 
@@ -80,22 +79,24 @@ def ask_endpoint(
     advance: Callable[[], object] = lambda: None,
     limiter: RateLimiter | None = None,
 ) -> list[str]:
-    """Asks every request, ``llm_parallel`` at once; the first one goes alone, to see whether the endpoint answers.
+    """Send all requests, ``llm_parallel`` at once.
+
+    The first request is sent alone, to check that the endpoint answers.
 
     Args:
         requests: (key, messages), taken one by one as they are needed.
-        settings: endpoint, model, limits. The provider's default temperature holds, as some models refuse another.
-        keep: told each key and accepted answer as soon as it is there, from several threads.
+        settings: endpoint, model, limits. The provider's default temperature is used, because some models accept no
+            other.
+        keep: called with each key and accepted answer as soon as it arrives, from several threads.
         advance: called after each request.
-        limiter: spaces every try; None: one made from ``llm_requests_per_minute``.
+        limiter: limits the rate of all tries; None: made from ``llm_requests_per_minute``.
 
     Returns:
-        Why requests have no usable answer, one text for each such request. After ten of them in a row the rest is not
-        asked.
+        The reason for each request without a usable answer. After ten such requests in a row the others are not sent.
 
     Raises:
-        ValueError: the endpoint refuses the key, the model or the URL (HTTP 401, 403, 404), or no key is set.
-        ValueError: the first request does not reach it.
+        ValueError: The endpoint refuses the key, the model or the URL (HTTP 401, 403, 404), no key is set, or the first
+            request does not reach the endpoint.
     """
     queue, failures = iter(requests), []
     with _Endpoint(settings, limiter) as endpoint:
@@ -106,7 +107,7 @@ def ask_endpoint(
                 if not err.reached:
                     raise ValueError(
                         f"intention_llm_base_url = {settings.llm_base_url!r} cannot be reached ({err}; tries: "
-                        f"{settings.llm_retries + 1}), so nothing was asked: start the server or correct the URL"
+                        f"{settings.llm_retries + 1}), so nothing was sent: start the server or correct the URL"
                     ) from err
                 failures.append(str(err))
             advance()
@@ -120,7 +121,7 @@ def _ask_many(
     keep: Callable[[str, str], None],
     advance: Callable[[], object],
 ) -> list[str]:
-    """As :func:`ask_endpoint`, of an endpoint that is there."""
+    """Do as :func:`ask_endpoint`, for an endpoint that is known to answer."""
 
     def ask(key: str, messages: Messages) -> str | None:
         try:
@@ -132,19 +133,19 @@ def _ask_many(
     failures: list[str] = []
     in_a_row = 0
     with ThreadPoolExecutor(parallel) as pool:
-        under_way: set[Future[str | None]] = set()
+        running: set[Future[str | None]] = set()
         try:
-            while in_a_row < _HOPELESS:
-                under_way |= {pool.submit(ask, *request) for request in islice(queue, parallel - len(under_way))}
-                if not under_way:
+            while in_a_row < _MAX_FAILURES:
+                running |= {pool.submit(ask, *request) for request in islice(queue, parallel - len(running))}
+                if not running:
                     break
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                done, running = wait(running, return_when=FIRST_COMPLETED)
                 for reason in [future.result() for future in done]:
                     failures += [] if reason is None else [reason]
                     in_a_row = 0 if reason is None else in_a_row + 1
                     advance()
         finally:
-            endpoint.stop()  # what is under way may end, but nothing is tried again
+            endpoint.stop()  # running requests may end, but nothing is tried again
     return failures
 
 
@@ -160,13 +161,13 @@ class _Endpoint:
             base_url=settings.llm_base_url,
             api_key=endpoint_key(settings),
             timeout=settings.llm_timeout,
-            # The client's own repetitions pass here too, so that they count against the rate.
+            # The client's own retries call this too, so that they count against the rate.
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._before_each_try]}),
         )
 
     def __enter__(self) -> Self:
         self._level = _HTTP_LOG.level
-        _HTTP_LOG.setLevel(max(logging.WARNING, self._level))  # or the log gets a line for every request
+        _HTTP_LOG.setLevel(max(logging.WARNING, self._level))  # otherwise the log gets a line for every request
         return self
 
     def __exit__(
@@ -177,7 +178,7 @@ class _Endpoint:
         _HTTP_LOG.setLevel(self._level)
 
     def stop(self) -> None:
-        """Ends waits; every later try fails."""
+        """End all waits; every later try fails."""
         self._stopped.set()
 
     def _before_each_try(self, request: Any) -> None:
@@ -186,11 +187,11 @@ class _Endpoint:
             raise _Stopped("the work was stopped")
 
     def ask(self, messages: Messages) -> str:
-        """The accepted answer to one request.
+        """Return the accepted answer to one request.
 
         Raises:
-            _NoAnswer: there is none after all tries, or the endpoint calls this request bad.
-            ValueError: the endpoint refuses the key, the model or the URL.
+            _NoAnswer: There is none after all tries, or the endpoint rejects this request.
+            ValueError: The endpoint refuses the key, the model or the URL.
         """
         left, pause = self._settings.llm_retries, _FIRST_PAUSE
         while True:
@@ -198,7 +199,7 @@ class _Endpoint:
             left -= tries
             try:
                 return accept_answer(*_content(reply))
-            except RubbishAnswer as err:
+            except UnusableAnswer as err:
                 if left <= 0:
                     raise _NoAnswer(str(err), reached=True) from err
             left -= 1
@@ -206,7 +207,7 @@ class _Endpoint:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _send(self, messages: Messages, retries: int) -> tuple[str, int]:
-        """The body of the reply, and how many tries failed before it."""
+        """Return the body of the reply, and how many tries failed before it."""
         completions = self._client.with_options(max_retries=retries).chat.completions.with_raw_response
         limit_name = self._limit_name
         limit: dict[str, Any] = {limit_name: self._settings.llm_max_tokens}
@@ -222,7 +223,7 @@ class _Endpoint:
         except openai.BadRequestError as err:
             if limit_name == "max_tokens" and "max_completion_tokens" in str(err):
                 self._limit_name = (
-                    "max_completion_tokens"  # what OpenAI's newer models call it, and older servers do not
+                    "max_completion_tokens"  # the name for newer models of OpenAI, unknown to older servers
                 )
                 return self._send(messages, retries)
             raise _NoAnswer(f"HTTP {err.status_code}: {first_line(err)}", reached=True) from err
@@ -236,21 +237,21 @@ class _Endpoint:
 
 
 def _content(reply: str) -> tuple[str, bool]:
-    """What the model wrote, and whether it ended by itself, from the body of a reply.
+    """Return what the model wrote, and whether it ended the answer itself, from the body of a reply.
 
     Raises:
-        RubbishAnswer: the body is not what the protocol says, or the model declined.
+        UnusableAnswer: The body does not follow the protocol, or the model declined.
     """
     try:
         choice = json.loads(reply)["choices"][0]
         message = choice["message"]
         text, refusal = message.get("content") or "", message.get("refusal")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as err:
-        raise RubbishAnswer(f"the reply is no chat completion: {reply[:60]!r}") from err
+        raise UnusableAnswer(f"the reply is not a chat completion: {reply[:60]!r}") from err
     if refusal or choice.get("finish_reason") == "content_filter":
-        raise RubbishAnswer(f"the model declined: {str(refusal)[:60]!r}")
+        raise UnusableAnswer(f"the model declined: {str(refusal)[:60]!r}")
     if not isinstance(text, str):
-        raise RubbishAnswer(f"the answer is no text: {text!r:.60}")
+        raise UnusableAnswer(f"the answer is not text: {text!r:.60}")
     return text, choice.get("finish_reason") != "length"
 
 

@@ -1,7 +1,6 @@
-"""Intentions and preferences from a file: the published ``.user.json``, or JSON lines of one's own.
+"""Intentions and preferences from a file: the published ``.user.json``, or JSON lines.
 
-Knows the two forms, and the place of every training item. Refuses to know held-out interactions: what points at one is
-left out and counted, and the ``test`` part of the published form is not looked at.
+Texts of held-out interactions are left out and counted; the ``test`` part of the published form is not read.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ __all__ = ["read_user_texts"]
 _PREFERENCES, _INTENTIONS = "user_explicit_preference", "user_vague_intention"
 _BEYOND = "that point beyond the user's training sequence (held out, or filtered)"
 _UNKNOWN = "of users without a training sequence"
-_ELSEWHERE = "whose item does not follow its history in the training sequence, or may be a held-out one"
+_ELSEWHERE = "whose item does not follow its history in the training sequence, or may be held out"
 _FIRST = "of a user's first item, which has no history"
-_EMPTY = "without words"
+_EMPTY = "empty"
 
 
 class _Reader:
-    """Training sequences by original ids, and what was found for them and what was left out."""
+    """Training sequences by original ids, the texts found for them, and the number of texts left out."""
 
     def __init__(self, path: Path, sequences: UserSequences, user_ids: Sequence[str], item_ids: Sequence[str]) -> None:
         self.path = path
@@ -44,7 +43,7 @@ class _Reader:
         return ValueError(f"{self.path}, {place}: {problem}")
 
     def identifier(self, value: Any, place: str) -> str:
-        """An id as the data set writes it, of a JSON string or whole number."""
+        """Return an id as the data set writes it, from a JSON string or whole number."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, (str, int)):
@@ -52,7 +51,7 @@ class _Reader:
         return str(value).strip()
 
     def texts(self, value: Any, place: str) -> list[str]:
-        """One or several texts, cleaned; those without words are counted."""
+        """Return one or several texts, cleaned; empty ones are left out and counted."""
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise self.error(place, f"expected a text or a list of texts, found {value!r:.80}")
@@ -79,19 +78,20 @@ class _Reader:
 def read_user_texts(
     path: Path, sequences: UserSequences, user_ids: Sequence[str], item_ids: Sequence[str]
 ) -> UserTexts:
-    """Reads the texts that belong to training interactions; a warning counts the others by reason.
+    """Read the texts that belong to training interactions; a warning counts the others by reason.
 
     The published form is an object with ``user_explicit_preference`` (user -> texts) and ``user_vague_intention``,
-    whose ``train`` part has of each user an ``item``, its history ``inters`` and ``querys``. An intention is placed
-    where the item follows exactly this history; a history that was cut to its newest items is looked for as a run.
-    Where the history is also the end of the training sequence, a held-out item may have followed it, so the intention
-    is left out even if it has a place. The form does not say from which interactions a preference was made: it is
-    taken to be of the whole training sequence; as that cannot be verified, a warning counts the preferences.
+    whose ``train`` part has for each user an ``item``, its history ``inters`` and the texts ``querys``. An intention
+    gets the position where the item follows exactly this history; a history that was cut to its newest items is
+    searched for in the whole sequence. Where the history is also the end of the training sequence, a held-out item may
+    have followed it, so the intention is left out even if there is a position. The form does not say which interactions
+    a preference was made from. It is assumed to be the whole training sequence; because this cannot be verified, a
+    warning counts the preferences.
 
     JSON lines (``.jsonl``, or any file whose first line is an object with ``user``) hold
     ``{"user": id, "position": p, "item": id, "intention": text}``, where p counts the user's interactions from 0 and
-    ``item``, which may be absent, must be the item there; and ``{"user": id, "until": n, "preference": text}``, made
-    from the user's first n interactions.
+    the optional ``item`` must be the item there; and ``{"user": id, "until": n, "preference": text}``, made from the
+    user's first n interactions.
 
     Args:
         path: the file, UTF-8.
@@ -100,8 +100,8 @@ def read_user_texts(
         item_ids: N original item ids, in the order of the item rows.
 
     Raises:
-        ValueError: the file cannot be read, is no JSON or of another shape (names the place), a line's item is not
-            the one at its position, or nothing in it is usable.
+        ValueError: The file cannot be read, is not JSON or has another form (with the place), a line's item is not the
+            one at its position, or nothing in the file is usable.
     """
     try:
         content = path.read_text(encoding="utf-8-sig")
@@ -206,9 +206,9 @@ def _read_published(reader: _Reader, content: str) -> None:
         reader.preferences += [Preference(row, until, text) for text in texts]
     if reader.preferences:
         getLogger().warning(
-            f"{reader.path}: that its {len(reader.preferences):,} preferences come from training interactions alone "
-            "cannot be verified, for the published form does not say what they were made from; if in doubt, leave per "
-            "out of tuning_tasks"
+            f"{reader.path}: it cannot be verified that its {len(reader.preferences):,} preferences come from training "
+            "interactions only, because the published form does not say what they were made from; if in doubt, leave "
+            "per out of tuning_tasks"
         )
     if _INTENTIONS not in whole:
         return
@@ -243,7 +243,7 @@ def _read_published_intention(reader: _Reader, user: str, value: Any, place: str
 
 
 def _history(reader: _Reader, value: Any, place: str) -> list[str]:
-    """Item ids of a list, or of a text of them, as in ``[1, 2]``, ``1, 2`` or ``1 2``."""
+    """Return the item ids in a list, or in a text such as ``[1, 2]``, ``1, 2`` or ``1 2``."""
     if isinstance(value, str):
         return [part.strip("'\"") for part in re.split(r"[\s,\[\]]+", value) if part]
     if not isinstance(value, list):
@@ -252,9 +252,10 @@ def _history(reader: _Reader, value: Any, place: str) -> list[str]:
 
 
 def _position(items: list[str], history: list[str], item: str) -> int | None:
-    """Where the item follows this history in the training sequence; the newest place of a history that was cut.
+    """Return the position where the item follows this history in the training sequence.
 
-    None where the history is also the end of the sequence: it may be a cut one, whose item is held out.
+    A history that was cut may occur several times; its last occurrence counts. None where the history is also the end
+    of the sequence: it may have been cut, and its item be held out.
     """
     n = len(history)
     if not 1 <= n < len(items) or items[-n:] == history:

@@ -1,7 +1,6 @@
 """Intentions and preferences by a language model that reads what users bought and wrote (paper III-C3).
 
-Knows which interactions are asked about, and that only training data may be in a question. Refuses to know how a
-question is worded, how a model is reached and how answers are kept on disk.
+Questions contain training data only.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ __all__ = ["ask_user_texts", "check_llm"]
 
 
 def check_llm(settings: IntentionSettings) -> None:
-    """Makes sure, before any long work and without sending anything, that there is a model to ask.
+    """Check, before any long work and without sending anything, that there is a model to ask.
 
     Raises:
-        ValueError: no model is named; the endpoint's URL is none, or its key is not in the named environment variable;
-            a local folder does not exist or holds no causal language model.
+        ValueError: No model is named, the endpoint's URL is not a URL, its key is not in the named environment
+            variable, or a local folder does not exist or holds no causal language model.
     """
     if not settings.llm_model:
         raise ValueError(
             "intention_source = 'llm' needs intention_llm_model: the name of a model at intention_llm_base_url, or the "
-            "folder of a local causal language model; or take intention_source = 'extractive', which needs no model"
+            "folder of a local causal language model; or set intention_source = 'extractive', which needs no model"
         )
-    # Each way to ask loads a large library: only the one that is used.
+    # Each of the two modules loads a large library; only the one in use is imported.
     if settings.llm_base_url is None:
         from recbole_lcrec.instructions.intentions.local_model import check_local_model
 
@@ -55,55 +54,55 @@ def ask_user_texts(
     store: Path,
     show_progress: bool,
 ) -> UserTexts:
-    """Has a language model put into words what each user wanted and likes.
+    """Ask a language model for the intentions and the preference of each user.
 
-    For the newest ``per_user`` training items of a user, the first one apart, it is asked for the intention, from the
-    item's title and description and the user's review of it; for each user once for the preference, from titles and
-    reviews of the newest training items. Equal questions are asked once. Every finished answer is in the store at
-    once, and a later call, after a kill or an error, asks only for those that are not there.
+    The intention behind each of a user's newest ``per_user`` training items (never the first) is asked from the item's
+    title and description and the user's review of it; each user's preference is asked once, from titles and reviews of
+    the newest training items. Equal questions are asked once. Every answer is stored as soon as it is complete, so a
+    later call, after a kill or an error, asks only for the missing ones.
 
     Args:
-        sequences: the training part alone: nothing beyond it is read, whatever ``reviews`` holds.
+        sequences: the training split only: nothing beyond it is read, whatever ``reviews`` holds.
         texts: the catalogue, in the order of the sequences' item rows.
         reviews: (row of the user, position in the user's training sequence) -> review.
         settings: model, endpoint, limits.
-        store: the file of finished answers.
-        show_progress: whether to draw a progress bar.
+        store: the file of answers.
+        show_progress: whether to show a progress bar.
 
     Returns:
-        Intentions and preferences in the order of users and positions. Interactions about which nothing is written are
-        left out, and the log says how many.
+        Intentions and preferences in the order of users and positions. Interactions without any text are left out, and
+        the log says how many.
 
     Raises:
-        ValueError: see :func:`check_llm`; the endpoint refuses the key or the model; ``store`` cannot be used.
-        ValueError: the endpoint is not reached, or some requests have no usable answer after all tries; the message
-            says how many.
+        ValueError: As in :func:`check_llm`; the endpoint refuses the key or the model or cannot be reached; ``store``
+            cannot be used; or some requests have no usable answer after all tries, with their number.
     """
     check_llm(settings)
     started = time.monotonic()
     write = _writer(sequences, texts, reviews)
     pending: dict[str, Intention | Preference] = {}
-    with RequestStore(store) as kept:
+    with RequestStore(store) as answers:
         found: list[tuple[str, Intention | Preference]] = []
-        blanks, silent = 0, 0
-        for blank in _blanks(sequences, settings.per_user):
-            blanks += 1
-            messages = write(blank)
+        total, without_text = 0, 0
+        for unanswered in _unanswered(sequences, settings.per_user):
+            total += 1
+            messages = write(unanswered)
             if messages is None:
-                silent += 1
+                without_text += 1
                 continue
             key = _key(settings, messages)
-            found.append((key, blank))
-            if key not in pending and kept.get(key) is None:
-                pending[key] = blank
+            found.append((key, unanswered))
+            if key not in pending and answers.get(key) is None:
+                pending[key] = unanswered
         getLogger().info(
-            f"Language model {settings.llm_model}: {blanks} intentions and preferences of {len(sequences)} users, "
-            f"{silent} of them left out for want of any text; {len(pending)} requests to send, the rest is in {store}"
+            f"Language model {settings.llm_model}: {total} intentions and preferences of {len(sequences)} users, "
+            f"{without_text} of them left out because there is no text; {len(pending)} requests to send, the other "
+            f"answers are in {store}"
         )
-        requests = ((key, messages) for key, blank in pending.items() if (messages := write(blank)) is not None)
-        failures = _ask(requests, len(pending), settings, kept.put, show_progress)
-        _require_all(pending, kept, failures, store)
-        answered = [replace(blank, text=kept.get(key) or "") for key, blank in found]
+        requests = ((key, messages) for key, one in pending.items() if (messages := write(one)) is not None)
+        failures = _ask(requests, len(pending), settings, answers.put, show_progress)
+        _require_all(pending, answers, failures, store)
+        answered = [replace(one, text=answers.get(key) or "") for key, one in found]
     getLogger().info(f"Language model {settings.llm_model}: {len(answered)} texts, {time.monotonic() - started:.1f} s")
     return UserTexts(
         tuple(one for one in answered if isinstance(one, Intention)),
@@ -112,8 +111,8 @@ def ask_user_texts(
     )
 
 
-def _blanks(sequences: UserSequences, per_user: int | None) -> Iterator[Intention | Preference]:
-    """What is to be filled in, without text: the intentions of a user, then the preference."""
+def _unanswered(sequences: UserSequences, per_user: int | None) -> Iterator[Intention | Preference]:
+    """Yield what the model is asked for, still without text: a user's intentions, then the preference."""
     for user, length in enumerate(sequences.lengths().tolist()):
         first = 1 if per_user is None else max(1, length - per_user)
         for position in range(first, length):
@@ -125,21 +124,21 @@ def _blanks(sequences: UserSequences, per_user: int | None) -> Iterator[Intentio
 def _writer(
     sequences: UserSequences, texts: ItemTexts, reviews: Mapping[tuple[int, int], str]
 ) -> Callable[[Intention | Preference], Messages | None]:
-    """Makes the question for a blank; None where nothing is known."""
+    """Return a function that writes the question for an intention or preference; None if there is no text."""
     questions = load_questions()
 
     def review(user: int, position: int) -> str:
         return clean_text(reviews.get((user, position)))
 
-    def write(blank: Intention | Preference) -> Messages | None:
-        items = sequences.of(blank.user)
-        if isinstance(blank, Intention):
-            row = int(items[blank.position])
+    def write(unanswered: Intention | Preference) -> Messages | None:
+        items = sequences.of(unanswered.user)
+        if isinstance(unanswered, Intention):
+            row = int(items[unanswered.position])
             return questions.about_intention(
-                texts.titles[row], texts.descriptions[row], review(blank.user, blank.position)
+                texts.titles[row], texts.descriptions[row], review(unanswered.user, unanswered.position)
             )
-        newest = range(max(0, blank.until - HISTORY_ITEMS), blank.until)
-        return questions.about_preference((texts.titles[int(items[at])], review(blank.user, at)) for at in newest)
+        newest = range(max(0, unanswered.until - HISTORY_ITEMS), unanswered.until)
+        return questions.about_preference((texts.titles[int(items[at])], review(unanswered.user, at)) for at in newest)
 
     return write
 
@@ -158,7 +157,7 @@ def _ask(
     keep: Callable[[str, str], None],
     show_progress: bool,
 ) -> list[str]:
-    """Sends the requests where the settings say; returns why some have no usable answer."""
+    """Send the requests to the model in the settings; return why some have no usable answer."""
     if not number:
         return []
     with tqdm(total=number, ncols=100, desc="Language model", disable=not show_progress) as bar:
@@ -171,12 +170,12 @@ def _ask(
         return ask_endpoint(requests, settings, keep, bar.update)
 
 
-def _require_all(pending: Mapping[str, object], kept: RequestStore, failures: list[str], store: Path) -> None:
-    left = sum(kept.get(key) is None for key in pending)
-    if left:
+def _require_all(pending: Mapping[str, object], answers: RequestStore, failures: list[str], store: Path) -> None:
+    missing = sum(answers.get(key) is None for key in pending)
+    if missing:
         raise ValueError(
-            f"{left} of {len(pending)} requests to the language model have no usable answer ({len(failures)} failed "
-            f"after all tries, the first for this reason: {failures[0] if failures else 'unknown'}). The finished ones "
-            f"are kept in {store}: run again to ask for the {left} alone. Should they fail again, raise "
+            f"{missing} of {len(pending)} requests to the language model have no usable answer ({len(failures)} failed "
+            f"after all tries, the first for this reason: {failures[0] if failures else 'unknown'}). The answers so "
+            f"far are kept in {store}: run again to request only the other {missing}. If they fail again, raise "
             "intention_llm_max_tokens or name another intention_llm_model, or set intention_source = 'extractive'"
         )

@@ -1,7 +1,6 @@
-"""Asking a causal language model that lies on this machine.
+"""Answers of a causal language model in a local folder.
 
-Knows folders of transformers models, chat templates and batches. Refuses to know what the questions are about and
-where answers are kept. Code that comes with a model is never run, and nothing is fetched.
+Code that comes with a model is never run, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from transformers import (
 
 from recbole_lcrec.config.settings import IntentionSettings
 from recbole_lcrec.config.values import first_line
-from recbole_lcrec.instructions.intentions.questions import Messages, RubbishAnswer, accept_answer
+from recbole_lcrec.instructions.intentions.questions import Messages, UnusableAnswer, accept_answer
 from recbole_lcrec.runtime.causal_models import causal_lm_error
 
 __all__ = ["ask_local_model", "check_local_model"]
 
-_REMEDY = "give the folder of a causal language model, or name an endpoint by intention_llm_base_url"
+_REMEDY = "give the folder of a causal language model, or name an endpoint with intention_llm_base_url"
 _LOADING_ERRORS = (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError)
 
 
 def check_local_model(folder: str) -> None:
-    """Makes sure, without loading the weights, that a folder holds a causal language model and a tokenizer.
+    """Check, without loading the weights, that a folder holds a causal language model and a tokenizer.
 
     Raises:
-        ValueError: there is no such folder, or its model is of another kind.
+        ValueError: There is no such folder, or its model is of another kind.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"intention_llm_model = {folder!r}: there is no such folder; {_REMEDY}")
@@ -60,21 +59,21 @@ def ask_local_model(
     advance: Callable[[], object] = lambda: None,
     accept: Callable[[str, bool], str] = accept_answer,
 ) -> list[str]:
-    """Asks every request in batches of ``llm_parallel``, greedily, so that the same model gives the same answers.
+    """Answer all requests in batches of ``llm_parallel``, with greedy decoding so that answers are reproducible.
 
     Args:
         requests: (key, messages), taken batch by batch.
-        settings: the folder, the batch and the longest answer in tokens.
-        keep: told each key and accepted answer after its batch.
+        settings: the folder, the batch size and the maximum number of tokens of an answer.
+        keep: called with each key and accepted answer after its batch.
         advance: called after each request.
-        accept: makes a clean line of (text, whether the model ended by itself), or raises ``RubbishAnswer``.
+        accept: ``(text, complete) -> one clean line``; raises ``UnusableAnswer``.
 
     Returns:
-        Why requests have no usable answer, one text for each such request. They are not tried again: greedy decoding
-        would say the same.
+        The reason for each request without a usable answer. None is tried again, because greedy decoding would give the
+        same answer.
 
     Raises:
-        ValueError: the model cannot be loaded.
+        ValueError: The model cannot be loaded.
     """
     model, tokenizer = _load(settings.llm_model or "")
     queue, failures = iter(requests), []
@@ -88,10 +87,10 @@ def ask_local_model(
             if key not in fitting
         ]
         written = _generate(list(fitting.values()), model, tokenizer, settings.llm_max_tokens) if fitting else []
-        for key, (text, whole) in zip(fitting, written, strict=True):
+        for key, (text, complete) in zip(fitting, written, strict=True):
             try:
-                keep(key, accept(text, whole))
-            except RubbishAnswer as err:
+                keep(key, accept(text, complete))
+            except UnusableAnswer as err:
                 failures.append(str(err))
         for _ in batch:
             advance()
@@ -113,34 +112,32 @@ def _load(folder: str) -> tuple[Any, PreTrainedTokenizerBase]:
     own = model.generation_config.eos_token_id
     ends = list(own) if isinstance(own, (list, tuple)) else [tokenizer.eos_token_id if own is None else own]
     if ends == [None]:
-        raise ValueError(
-            f"intention_llm_model = {folder!r} knows no end token, so its answers would not end; {_REMEDY}"
-        )
+        raise ValueError(f"intention_llm_model = {folder!r} has no end token, so its answers would not end; {_REMEDY}")
     pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    # In the place of the model's own, which may ask for sampling.
+    # Replaces the model's own configuration, which may ask for sampling.
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=ends, pad_token_id=pad)
     return model.to("cuda" if gpu else "cpu").eval(), tokenizer
 
 
 def _context(model: Any) -> int:
-    """Tokens that the model can read and write together."""
+    """Return the length of the model's context in tokens."""
     return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
 
 
 def _prompt_tokens(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The chat in the tokenizer's own template; for a model that has none, as plain text to be continued."""
+    """Return the chat in the tokenizer's chat template; without one, as plain text to be continued."""
     joined = "\n\n".join(message["content"] for message in messages)
     if tokenizer.chat_template:
         try:
             text = _chat_text(messages, tokenizer)
-        except TemplateError:  # some templates, as Gemma's, take no system message
+        except TemplateError:  # some templates, such as Gemma's, reject a system message
             text = _chat_text([{"role": "user", "content": joined}], tokenizer)
-        return tokenizer(text, add_special_tokens=False)["input_ids"]  # the template writes its own
+        return tokenizer(text, add_special_tokens=False)["input_ids"]  # the template has its own
     return tokenizer(joined + "\n\nAnswer:")["input_ids"]
 
 
 def _chat_text(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
-    # Thoughts would use up the answer's tokens; templates that know no thinking pass this over.
+    # Thinking would use up the answer's tokens; templates without it ignore the argument.
     return str(
         tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     )
@@ -149,7 +146,7 @@ def _chat_text(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
 def _generate(
     prompts: list[list[int]], model: Any, tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> list[tuple[str, bool]]:
-    """Text and whether it ended by itself, for each of B prompts; they are padded on the left."""
+    """Return the text, and whether the model ended it, for each of B prompts, padded on the left."""
     width, pad = max(map(len, prompts)), int(model.generation_config.pad_token_id)
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
@@ -158,6 +155,6 @@ def _generate(
     ends = model.generation_config.eos_token_id
     written = []
     for row in output.tolist():
-        stop = next((place for place, token in enumerate(row) if token in ends), None)
+        stop = next((position for position, token in enumerate(row) if token in ends), None)
         written.append((str(tokenizer.decode(row[:stop], skip_special_tokens=True)), stop is not None))
     return written

@@ -1,7 +1,6 @@
-"""What a language model is asked about a user, and which of its answers count (paper III-C3).
+"""The questions that a language model is asked about a user, and the check of its answers (paper III-C3).
 
-Knows the wording under ``properties/intentions``, how much of a text goes into a question, and the rubbish that models
-give. Refuses to know users, data sets and how an answer is got.
+The wording is in ``properties/intentions/questions.yaml``.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.item_text import clean_text
 
-__all__ = ["HISTORY_ITEMS", "Messages", "Questions", "RubbishAnswer", "accept_answer", "load_questions"]
+__all__ = ["HISTORY_ITEMS", "Messages", "Questions", "UnusableAnswer", "accept_answer", "load_questions"]
 
 Messages = list[dict[str, str]]
 """A chat: ``{"role": ..., "content": ...}`` for each message."""
 
 HISTORY_ITEMS = 20
-"""Newest items of a user that a question about the preference names: the paper's longest history (IV-A4)."""
+"""How many of a user's newest items the question about the preference lists: the paper's longest history (IV-A4)."""
 
 MAX_CHARACTERS = 1500
-"""A longer answer is no sentence or two."""
+"""Maximum length of an answer; the questions ask for one or two sentences."""
 
 _TITLE_WORDS, _DESCRIPTION_WORDS, _REVIEW_WORDS, _HISTORY_REVIEW_WORDS = 30, 150, 300, 60
 _PLACEHOLDERS = {
@@ -52,8 +51,8 @@ _REFUSAL = re.compile(
 )
 
 
-class RubbishAnswer(ValueError):
-    """An answer that holds no usable text; the message says what is wrong with it."""
+class UnusableAnswer(ValueError):
+    """An answer without usable text; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Questions:
     preference_review: str
 
     def about_intention(self, title: str, description: str, review: str) -> Messages | None:
-        """Asks what the buyer of one item wanted; None where all three texts are empty."""
+        """Return the question what the buyer of an item was looking for; None if all three texts are empty."""
         facts = [
             self.intention_title.format(title=_cut(title, _TITLE_WORDS)) if title else "",
             self.intention_description.format(description=_cut(description, _DESCRIPTION_WORDS)) if description else "",
@@ -79,7 +78,7 @@ class Questions:
         return self._chat(self.intention, facts)
 
     def about_preference(self, purchases: Iterable[tuple[str, str]]) -> Messages | None:
-        """Asks what a user likes, from (title, review) of items, oldest first; None where all are empty."""
+        """Return the question what a user likes, from (title, review) of items, oldest first; None if all are empty."""
         facts = []
         for title, review in purchases:
             if title:
@@ -99,22 +98,20 @@ class Questions:
 
 
 def load_questions(path: Path | None = None) -> Questions:
-    """Reads the wording and checks its keys and placeholders.
+    """Read the wording and check its keys and placeholders.
 
     Args:
-        path: the file; None: the package's own.
+        path: the file; None: the one of this package.
 
     Raises:
-        ValueError: a text is missing, unknown or empty, or uses other placeholders than its own.
+        ValueError: A text is missing, unknown or empty, or its placeholders are wrong.
     """
     path = path or properties_dir() / "intentions" / "questions.yaml"
     content = read_yaml(path)
     names = {field.name for field in fields(Questions)}
     if set(content) != names:
         listed = ", ".join(sorted(names ^ set(content)))
-        raise ValueError(
-            f"{path} must hold exactly the texts {', '.join(sorted(names))}; too many or missing: {listed}"
-        )
+        raise ValueError(f"{path} must hold exactly the texts {', '.join(sorted(names))}; unknown or missing: {listed}")
     for name, text in content.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{path}: {name} must be a text, but is {text!r}")
@@ -129,38 +126,38 @@ def load_questions(path: Path | None = None) -> Questions:
     return Questions(**content)
 
 
-def accept_answer(text: str, whole: bool) -> str:
-    """Makes one clean line of an answer.
+def accept_answer(text: str, complete: bool) -> str:
+    """Clean an answer and return it as one line.
 
-    Thoughts that a reasoning model writes down (``<think>``) are left out. Of an answer that was cut at its token limit
-    only whole sentences are kept.
+    The thoughts of a reasoning model (``<think>``) are removed. Of an answer that was cut at its token limit only whole
+    sentences are kept.
 
     Args:
         text: what the model wrote.
-        whole: whether it ended by itself.
+        complete: whether the model ended the answer itself.
 
     Raises:
-        RubbishAnswer: nothing usable is left: it is empty, a refusal, a web page, JSON or code, or far too long.
+        UnusableAnswer: The answer is empty, a refusal, a web page, JSON or code, or far too long.
     """
     text = _THOUGHT.sub(" ", text).strip()
     if not text:
-        raise RubbishAnswer("the answer is empty" + ("" if whole else " at intention_llm_max_tokens"))
+        raise UnusableAnswer("the answer is empty" + ("" if complete else " at intention_llm_max_tokens"))
     if _NO_PROSE.match(text):
-        raise RubbishAnswer(f"the answer is no prose: {text[:40]!r}")
+        raise UnusableAnswer(f"the answer is not prose: {text[:40]!r}")
     line = clean_text(text)
     while len(line) > 1 and line[0] in _QUOTES and line[-1] in _QUOTES:
         line = line[1:-1].strip()
-    if not whole:
+    if not complete:
         match = _WHOLE_SENTENCES.match(line)
         if not match:
-            raise RubbishAnswer(f"the answer has no whole sentence within intention_llm_max_tokens: {line[:40]!r}")
+            raise UnusableAnswer(f"the answer has no whole sentence within intention_llm_max_tokens: {line[:40]!r}")
         line = match[0]
     if len(line) > MAX_CHARACTERS:
-        raise RubbishAnswer(f"the answer has {len(line)} characters, more than {MAX_CHARACTERS}")
+        raise UnusableAnswer(f"the answer has {len(line)} characters, more than {MAX_CHARACTERS}")
     if not any(character.isalpha() for character in line):
-        raise RubbishAnswer(f"the answer has no words: {line[:40]!r}")
+        raise UnusableAnswer(f"the answer has no words: {line[:40]!r}")
     if _REFUSAL.match(line.replace("\u2019", "'")):
-        raise RubbishAnswer(f"the model declined: {line[:60]!r}")
+        raise UnusableAnswer(f"the model declined: {line[:60]!r}")
     return line
 
 

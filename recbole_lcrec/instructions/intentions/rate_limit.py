@@ -1,7 +1,4 @@
-"""At most so many starts per minute, over all threads.
-
-Knows a clock. Refuses to know what is started.
-"""
+"""A limit on the requests per minute, over all threads."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ __all__ = ["RateLimiter"]
 
 
 class RateLimiter:
-    """Spaces starts evenly, so that no 60 seconds hold more than a given number of them. Threads may share one.
+    """Spaces calls evenly, so that any 60 seconds hold at most a given number of them. Thread-safe.
 
     Args:
-        per_minute: most starts in 60 seconds; None: no limit.
-        clock: seconds, never running backwards.
-        sleep: waits for so many seconds.
+        per_minute: maximum number of calls in 60 seconds; None: no limit.
+        clock: returns seconds and never runs backwards.
+        sleep: waits for the given seconds.
     """
 
     def __init__(
@@ -33,7 +30,7 @@ class RateLimiter:
         self._next = float("-inf")
 
     def wait(self) -> None:
-        """Returns when the caller may start."""
+        """Block until the caller may start."""
         with self._lock:
             now = self._clock()
             start = max(now, self._next)

@@ -1,7 +1,4 @@
-"""Finished answers of a language model, kept one by one in a file that survives a kill.
-
-Knows keys and answers. Refuses to know who asks whom, and what about.
-"""
+"""A store for the answers of a language model, each on disk as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -18,25 +15,25 @@ from recbole_lcrec.runtime.fingerprints import fingerprint
 __all__ = ["RequestStore", "request_key"]
 
 _BUSY_SECONDS = 60.0
-"""How long to wait for another process that writes to the same file."""
+"""How long to wait while another process writes to the same file."""
 
 
 def request_key(model: str, base_url: str | None, messages: Messages, max_tokens: int) -> str:
-    """The key of a request: 64 hexadecimal digits over all that its answer depends on."""
+    """Return the key of a request: 64 hexadecimal digits over everything that its answer depends on."""
     return fingerprint({"model": model, "base_url": base_url, "messages": messages, "max_tokens": max_tokens})
 
 
 class RequestStore:
     """Answers by key in an SQLite file; each is on disk before :meth:`put` returns.
 
-    Threads may share one store, and several processes one file. The file must lie on a local disk: its write-ahead log
-    needs memory that the processes share.
+    Threads can share a store, and processes can share a file. The file must be on a local disk, because its write-ahead
+    log needs shared memory.
 
     Args:
-        path: the file; made, with its folder, where it does not exist.
+        path: the file; created with its folder if it does not exist.
 
     Raises:
-        ValueError: the file is no store or cannot be opened.
+        ValueError: The file is not a store or cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,16 +58,16 @@ class RequestStore:
             ) from err
 
     def get(self, key: str) -> str | None:
-        """The answer kept under the key, None where there is none."""
+        """Return the answer for a key, None if there is none."""
         with self._lock:
             row = self._connection.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
     def put(self, key: str, answer: str) -> None:
-        """Keeps an answer, on disk when this returns; the first answer under a key stays.
+        """Write an answer to disk; the first answer for a key stays.
 
         Raises:
-            RunAborted: it cannot be written, as on a full disk.
+            RunAborted: It cannot be written, for example because the disk is full.
         """
         try:
             with self._lock, self._connection:
@@ -83,7 +80,7 @@ class RequestStore:
             return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._connection.close()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,4 @@
-"""The choice among the sources of intentions and preferences, and the reuse of what a language model said.
-
-Knows the settings, files and artifacts. Refuses to know how a source makes its texts.
-"""
+"""The choice among the sources of intentions and preferences, and the artifact of a language model's answers."""
 
 from __future__ import annotations
 
@@ -26,34 +23,34 @@ _Reviews = Callable[[], Mapping[tuple[int, int], str]]
 
 
 def find_intention_file(name: str, folder: Path) -> Path | None:
-    """``<name>.user.json`` in the data set's folder, else ``<name>.intentions.jsonl``, else None."""
+    """Return ``<name>.user.json`` in the data set's folder, else ``<name>.intentions.jsonl``, else None."""
     candidates = (folder / f"{name}.user.json", folder / f"{name}.intentions.jsonl")
     return next((path for path in candidates if path.is_file()), None)
 
 
 def check_intentions(settings: IntentionSettings, given: Path | None) -> None:
-    """Makes sure, before any data are read, that the source can be used.
+    """Check, before any data are read, that the source can be used.
 
     Args:
         settings: where intentions come from.
-        given: the file beside the data, if there is one; the one that ``intention_file`` names comes before it.
+        given: the file beside the data, if there is one; ``intention_file`` takes precedence.
 
     Raises:
-        ValueError: no file for ``intention_source = file``, a named file that is not there or would not be used, or
-            what the llm source lacks.
+        ValueError: There is no file for ``intention_source = file``, a named file does not exist or would not be used,
+            or the llm source lacks a setting.
     """
     if settings.file is not None:
         if settings.source not in ("auto", "file"):
             raise ValueError(
-                f"intention_file = {settings.file!r} would not be used, for intention_source = {settings.source!r}: "
-                "leave one of the two keys out"
+                f"intention_file = {settings.file!r} would not be used, because intention_source = "
+                f"{settings.source!r}: leave one of the two keys out"
             )
         if not Path(settings.file).is_file():
             raise ValueError(f"intention_file = {settings.file!r}: there is no such file")
     if settings.source == "file" and settings.file is None and given is None:
         raise ValueError(
-            "intention_source = 'file', but no file is given: name it by intention_file, or put <dataset>.user.json or "
-            "<dataset>.intentions.jsonl beside the data"
+            "intention_source = 'file', but no file is given: name it with intention_file, or put <dataset>.user.json "
+            "or <dataset>.intentions.jsonl beside the data"
         )
     if settings.source == "llm":
         from recbole_lcrec.instructions.intentions.from_llm import check_llm
@@ -72,28 +69,28 @@ def user_texts_of(
     store: ArtifactStore,
     show_progress: bool,
 ) -> tuple[UserTexts | None, str]:
-    """The intentions and preferences of the training sequences, from the source that the settings name (III-C3).
+    """Return the intentions and preferences of the training sequences, from the source in the settings (III-C3).
 
     ``auto`` takes the given file, else sentences of the data set's own texts. A language model's answers are an
-    artifact, so that another run or process with the same data and settings asks nothing again.
+    artifact, so another run or process with the same data and settings sends no request again.
 
     Args:
         settings: where they come from.
-        given: the file beside the data, if there is one; the one that ``intention_file`` names comes before it.
+        given: the file beside the data, if there is one; ``intention_file`` takes precedence.
         sequences: the training sequences.
         user_ids: original id of each row of ``sequences``.
         item_ids: N original item ids, in the order of the item rows.
         texts: of the N items; None where the data set has none.
-        reviews: gives (row in ``sequences``, position) -> review of training interactions; called when needed.
-        store: takes the artifact, and the finished requests under ``requests``.
-        show_progress: whether a bar shows how far the language model is.
+        reviews: returns (row in ``sequences``, position) -> review of training interactions; called when needed.
+        store: for the artifact, and for the answers so far under ``requests``.
+        show_progress: whether to show a progress bar.
 
     Returns:
-        The texts and "", or None and the reason in words.
+        The texts and "", or None and the reason.
 
     Raises:
-        ValueError: as in :func:`check_intentions`, or the file is damaged.
-        RuntimeError: a source made a text of an interaction that is no training interaction.
+        ValueError: As in :func:`check_intentions`, or the file is damaged.
+        RuntimeError: A source made a text of an interaction that is not in the training sequences.
     """
     check_intentions(settings, given)
     started, path = perf_counter(), Path(settings.file) if settings.file is not None else given
@@ -102,15 +99,15 @@ def user_texts_of(
     if path is not None and settings.source in ("auto", "file"):
         found = read_user_texts(path, sequences, user_ids, item_ids)
     else:
-        said = reviews()
+        written = reviews()
         if texts is None or not any((*texts.titles, *texts.descriptions)):
-            if not said:
+            if not written:
                 return None, "the data set has no item texts and no reviews"
             texts = ItemTexts(tuple(item_ids), ("",) * len(item_ids), ("",) * len(item_ids))
         if settings.source == "llm":
-            found = _of_llm(sequences, texts, said, settings, store, show_progress)
+            found = _of_llm(sequences, texts, written, settings, store, show_progress)
         else:
-            found = extract_user_texts(sequences, texts, said, settings)
+            found = extract_user_texts(sequences, texts, written, settings)
     found.require_training(sequences)
     getLogger().info(
         f"Intentions: {len(found.intentions):,} intentions and {len(found.preferences):,} preferences of "
@@ -150,7 +147,7 @@ def _of_llm(
         _write(folder / _FILE, asked)
 
     artifact = store.get_or_build("intentions", parts, build)
-    getLogger().info(f"Intentions: {'reused' if artifact.reused else 'made'} ({artifact.path})")
+    getLogger().info(f"Intentions: {'reused' if artifact.reused else 'created'} ({artifact.path})")
     return _read(artifact.path / _FILE)
 
 

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint on loopback that does as it should, or as badly as it is told."""
+"""An OpenAI-compatible endpoint on loopback that answers, or fails in a given way."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STALL_SECONDS = 1.5
 
 
 class StandIn(ThreadingHTTPServer):
-    """Answers with all words such as mark3x1 of a question, so that every answer tells which question it belongs to.
+    """Answers with all words of a question such as mark3x1, which identify the question.
 
     Attributes:
-        fault: (number of the try from 0, body) -> the name of a fault, or None.
-        bodies: every request body as it came, in order.
-        answered: questions that got their answer, and how often.
-        most_at_once: most requests that were under way together.
-        pause: seconds that an answer takes.
+        fault: (number of the request from 0, body) -> the name of a fault, or None.
+        bodies: every request body, in the order of arrival.
+        answered: how often each question was answered.
+        most_at_once: maximum number of parallel requests.
+        pause: seconds before an answer.
     """
 
     daemon_threads = True
@@ -45,7 +45,7 @@ class StandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no news."""
+        """Ignore clients that close the connection."""
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on the screen."""
+        """Print nothing."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
             self.reply(400, json.dumps({"error": {"message": message}}))
         elif fault is not None and fault.isdigit():
-            self.reply(int(fault), json.dumps({"error": {"message": f"told to say {fault}"}}), headers=AT_ONCE)
+            self.reply(int(fault), json.dumps({"error": {"message": f"fault {fault}"}}), headers=AT_ONCE)
         else:
             self.reply(200, completion("The buyer wants " + " ".join(MARK.findall(question)) + "."))
             with self.server.lock:
@@ -124,7 +124,7 @@ def no_fault(number: int, body: dict[str, Any]) -> str | None:
 
 @contextmanager
 def stand_in(fault: Callable[[int, dict[str, Any]], str | None] = no_fault, pause: float = 0.0) -> Iterator[StandIn]:
-    """A running endpoint, gone afterwards."""
+    """Run an endpoint within the with block."""
     server = StandIn(fault, pause)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

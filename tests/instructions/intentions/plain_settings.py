@@ -1,4 +1,4 @@
-"""Settings of intentions with the defaults of LCRec.yaml, but for what a test changes."""
+"""Intention settings with the defaults of LCRec.yaml and a test's changes."""
 
 from recbole_lcrec.config.settings import IntentionSettings
 

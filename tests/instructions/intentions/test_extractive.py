@@ -1,4 +1,4 @@
-"""Sentences picked by hand computation and brute force; no word of a held-out review comes through."""
+"""Sentences chosen by hand and by brute force; no word of a held-out review is used."""
 
 import math
 import re
@@ -9,7 +9,7 @@ import pytest
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.reviews import read_reviews
 from recbole_lcrec.data.sequences import UserSequences
-from recbole_lcrec.instructions.intentions.extractive import extract_user_texts, sentences_of, telling_scores
+from recbole_lcrec.instructions.intentions.extractive import extract_user_texts, sentence_scores, sentences_of
 from recbole_lcrec.instructions.user_texts import Intention, Preference
 from tests.data.reviewed_shop import (
     COLUMNS,
@@ -46,19 +46,19 @@ def test_scores_against_the_formula():
     documents = ["the red lamp", "the red rug", "the clay vase 500", "a lamp"]
     sentences = ["The clay lamp", "the the the", "unknown words", "500 1 %", "The red rug, the vase"]
     expected = [by_hand(sentence, documents) for sentence in sentences]
-    assert telling_scores(sentences, documents) == pytest.approx(expected)
+    assert sentence_scores(sentences, documents) == pytest.approx(expected)
     assert expected[2:4] == [0, 0]
 
 
 def test_words_of_one_text_do_not_count_among_many():
     documents = [f"the lamp {word}" for word in ("typo", *(f"{a}{b}z" for a in "abcdefghijk" for b in "abcdefghijk"))]
-    scores = telling_scores(["typo", "lamp"], documents)
+    scores = sentence_scores(["typo", "lamp"], documents)
     assert scores[0] == 0 < scores[1]
 
 
 def test_texts_without_words_have_no_scores():
-    assert telling_scores(["1 2", "3"], ["12", ""]).tolist() == [0, 0]
-    assert telling_scores([], ["lamp"]).tolist() == []
+    assert sentence_scores(["1 2", "3"], ["12", ""]).tolist() == [0, 0]
+    assert sentence_scores([], ["lamp"]).tolist() == []
 
 
 def test_sentences():
@@ -80,7 +80,7 @@ def test_the_best_sentences_of_the_newest_item_in_their_order():
     assert found.source == "extractive"
 
 
-def test_a_review_comes_before_the_description_and_that_before_the_title():
+def test_review_takes_precedence_over_description_over_title():
     texts = texts_of(("title", "description"), ("other", ""), ("", ""))
     reviews = {(0, 2): "the review"}
     found = extract_user_texts(of([1, 0, 0, 1, 2]), texts, reviews, settings_of(per_user=None))
@@ -128,14 +128,14 @@ def test_preferences_against_brute_force():
         assert chosen == " ".join(text for _, text in expected)
 
 
-def test_a_preference_says_nothing_twice():
+def test_a_preference_has_no_sentence_twice():
     texts = texts_of(("", "Made of oak. Fine lamp."), ("", "MADE OF OAK. Wool rug."))
     text = extract_user_texts(of([0, 1, 0]), texts, {}, settings_of(sentences=9)).preferences[0].text
     assert text.lower().count("made of oak") == 1
     assert "Fine lamp." in text and "Wool rug." in text
 
 
-def test_no_word_of_a_held_out_review_comes_through(tmp_path):
+def test_no_word_of_a_held_out_review_is_used(tmp_path):
     users, sequences = training()
     reviews = read_reviews(write_reviewed(tmp_path), users, ITEMS, sequences, COLUMNS, REVIEW_FIELDS)
     settings = settings_of(per_user=None, sentences=9)
@@ -151,19 +151,19 @@ def test_no_word_of_a_held_out_review_comes_through(tmp_path):
     assert not set(re.findall(r"marker\w+", everything)) & held_out_markers()
 
 
-def test_reviews_of_other_interactions_are_not_looked_at():
+def test_reviews_of_other_interactions_are_ignored():
     texts = texts_of(("lamp", ""), ("rug", ""))
     plain = extract_user_texts(of([0, 1]), texts, {}, settings_of())
     assert extract_user_texts(of([0, 1]), texts, {(0, 2): "held", (5, 0): "out"}, settings_of()) == plain
 
 
-def test_the_same_again():
+def test_the_same_input_gives_the_same_texts():
     users, sequences = training()
     first, second = (extract_user_texts(sequences, TEXTS, {}, settings_of(per_user=None)) for _ in range(2))
     assert first == second and len(first.preferences) == len(users)
 
 
-def test_nothing_comes_of_nothing():
+def test_no_texts_give_no_user_texts():
     blank = texts_of(("", ""), ("", ""))
     found = extract_user_texts(of([0, 1]), blank, {}, settings_of())
     assert found.intentions == () and found.preferences == ()

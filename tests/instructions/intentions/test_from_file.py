@@ -1,4 +1,4 @@
-"""Both file forms against hand-placed texts; nothing held out is taken, and damage is named by file and place."""
+"""Both file forms, worked out by hand; nothing held out is used, and damage is reported with file and place."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def lines(*entries):
     return "\n".join(json.dumps(entry) for entry in entries) + "\n"
 
 
-def test_the_published_form(tmp_path):
+def test_the_published_file_form(tmp_path):
     content = {
         "user_explicit_preference": {"7": ["likes\n tools", "likes &amp; buys"], "nine": ["likes rugs"]},
         "user_vague_intention": {
@@ -69,7 +69,7 @@ def test_histories_as_lists_and_texts(tmp_path, inters):
 @pytest.mark.parametrize(
     ("item", "inters", "position"),
     [
-        (11, [10], 1),  # exactly the history, though 10 11 comes again later
+        (11, [10], 1),  # exactly the history, though 10 11 occurs again later
         (10, [12], 3),  # a history cut to its newest item
         (13, [10, 11], 5),  # cut; 10 11 is also the start, where 12 follows
         (13, [12, 10, 11], 5),
@@ -92,15 +92,15 @@ def test_where_an_item_follows_its_history(tmp_path, item, inters, position):
         (12, [99, 10, 11]),
     ],
 )
-def test_intentions_that_no_training_item_has_are_left_out_and_counted(tmp_path, caplog, item, inters):
+def test_intentions_without_a_training_item_are_counted(tmp_path, caplog, item, inters):
     content = published("7", item, inters, ["one", "two"], {"7": ["likes tools"]})
     with caplog.at_level(logging.WARNING):
         assert read(tmp_path / "x.json", content).intentions == ()
     assert "2 whose item does not follow its history" in caplog.text
 
 
-def test_a_run_that_also_ends_the_training_sequence_may_lead_to_a_held_out_item(tmp_path):
-    # 10 11 | 12: once in training, and once more where training ends and something held out follows
+def test_a_history_that_may_lead_to_a_held_out_item_is_left_out(tmp_path):
+    # 10 11 | 12: once within training, and once where training ends and a held-out item follows
     assert intentions_of(tmp_path, [3, 0, 1, 2, 0, 1], 12, [10, 11]) == ()
 
 
@@ -113,33 +113,33 @@ def intentions_of(folder, training, item, inters):
 @pytest.mark.parametrize(
     ("training", "item", "inters"),
     [
-        ([0, 1, 0, 1], 10, [10, 11]),  # 10 11 | 10 begins the sequence, and ends it before something held out
+        ([0, 1, 0, 1], 10, [10, 11]),  # 10 11 | 10: at the start, and at the end before a held-out item
         ([0, 0], 10, [10]),
         ([0, 1, 2, 0], 11, [10]),
     ],
 )
-def test_a_beginning_that_also_ends_the_training_sequence_is_no_better(tmp_path, caplog, training, item, inters):
+def test_a_first_history_that_also_ends_training_is_left_out(tmp_path, caplog, training, item, inters):
     with caplog.at_level(logging.WARNING):
         assert intentions_of(tmp_path, training, item, inters) == ()
-    assert "1 whose item does not follow its history in the training sequence, or may be a held-out" in caplog.text
-    longer = [*training, 3]  # the history ends the sequence no more
+    assert "1 whose item does not follow its history in the training sequence, or may be held out" in caplog.text
+    longer = [*training, 3]  # the history is no longer at the end
     assert intentions_of(tmp_path, longer, item, inters) == (Intention(0, len(inters), "wants it"),)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=3, max_size=9), st.integers(1, 2), st.integers(1, 4))
-def test_no_held_out_item_gets_a_place_whatever_its_history_is_cut_to(items, held_out, kept):
+def test_held_out_items_get_no_position_for_any_cut_history(items, held_out, kept):
     training, item = items[:-held_out], items[len(items) - held_out]
     history = training[-kept:]
     assert _position([str(one) for one in training], [str(one) for one in history], str(item)) is None
 
 
-def test_unverifiable_preferences_are_told_once_with_their_number(tmp_path, caplog):
+def test_unverifiable_preferences_are_counted_in_one_warning(tmp_path, caplog):
     preferences = {"7": ["likes tools", "likes rugs", " "], "nine": "likes lamps", "stranger": ["likes all"]}
     with caplog.at_level(logging.WARNING):
         read(tmp_path / "x.json", published("7", 11, [10], preferences=preferences))
-    (told,) = (record.getMessage() for record in caplog.records if "cannot be verified" in record.getMessage())
-    assert "its 3 preferences come from training interactions alone" in told
+    (message,) = (record.getMessage() for record in caplog.records if "cannot be verified" in record.getMessage())
+    assert "its 3 preferences come from training interactions only" in message
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         read(tmp_path / "x.json", published("7", 11, [10]))
@@ -147,7 +147,7 @@ def test_unverifiable_preferences_are_told_once_with_their_number(tmp_path, capl
     assert not caplog.records
 
 
-def test_our_lines(tmp_path):
+def test_json_lines(tmp_path):
     found = read(
         tmp_path / "x.jsonl",
         lines(
@@ -161,7 +161,7 @@ def test_our_lines(tmp_path):
     assert found.preferences == (Preference(0, 4, "likes tools"),)
 
 
-def test_lines_are_known_by_their_content_too(tmp_path):
+def test_json_lines_are_recognized_by_their_content(tmp_path):
     content = lines({"user": 7, "until": 1, "preference": "x"}, {"user": 7, "until": 2, "preference": "y"})
     assert len(read(tmp_path / "texts.txt", content).preferences) == 2
 
@@ -180,7 +180,7 @@ def test_lines_beyond_training_are_left_out_and_counted(tmp_path, caplog):
             ),
         )
     assert found.intentions == () and found.preferences == (Preference(0, 6, "likes tools"),)
-    for words in ("2 that point beyond", "1 of a user's first", "1 of users without", "1 without words"):
+    for words in ("2 that point beyond", "1 of a user's first", "1 of users without", "1 empty"):
         assert words in caplog.text
 
 
@@ -202,7 +202,7 @@ def test_lines_beyond_training_are_left_out_and_counted(tmp_path, caplog):
         ('{"user": 7, "position": 1, "item": 12, "intention": "a"}', "line 2: item '12' is not at position 1"),
     ],
 )
-def test_damaged_lines_are_named(tmp_path, line, problem):
+def test_damaged_lines_are_reported_with_their_number(tmp_path, line, problem):
     path = tmp_path / "x.jsonl"
     with pytest.raises(ValueError, match=problem) as caught:
         read(path, lines({"user": 7, "until": 1, "preference": "x"}) + line + "\n")
@@ -228,7 +228,7 @@ def test_damaged_lines_are_named(tmp_path, line, problem):
         ("", "not valid JSON"),
     ],
 )
-def test_damaged_published_files_are_named(tmp_path, content, problem):
+def test_damaged_published_files_are_reported(tmp_path, content, problem):
     path = tmp_path / "x.user.json"
     with pytest.raises(ValueError, match=problem) as caught:
         read(path, content)

@@ -53,7 +53,7 @@ def texts() -> ItemTexts:
 
 
 def reviews() -> dict[tuple[int, int], str]:
-    """A review with a word of its own for every interaction; the last two of each user are held out."""
+    """A review with a unique word for every interaction; the last two of each user are held out."""
     return {(u, at): f"so bright mark{u}x{at}" for u, length in enumerate(LENGTHS) for at in range(length + 2)}
 
 
@@ -63,7 +63,7 @@ def ask(server: StandIn, store: Path, **changes: Any) -> UserTexts:
 
 
 def require_complete(found: UserTexts, per_user: int | None) -> None:
-    """Each text has the words of its own reviews, and of no other."""
+    """Check that each text has the words of its own reviews only."""
     by_hand = []
     for user, length in enumerate(LENGTHS):
         first = 1 if per_user is None else max(1, length - per_user)
@@ -96,8 +96,8 @@ def test_nothing_held_out_is_sent(tmp_path: Path) -> None:
     assert not sent & {f"mark{user}x{length + held}" for user, length in enumerate(LENGTHS) for held in (0, 1)}
 
 
-def test_faults_are_overcome(tmp_path: Path) -> None:
-    """Every other try fails in another way; in the end all is there, and nothing was answered twice."""
+def test_all_faults_are_retried(tmp_path: Path) -> None:
+    """Every second try fails in another way; in the end there are all answers, and none was given twice."""
     faults = ["500", "429", "close", "html", "no json", "empty", "no choices", "refusal", "cut", "503", "stall"]
     queue = iter(faults)
 
@@ -122,7 +122,7 @@ def test_a_second_call_asks_nothing(tmp_path: Path) -> None:
         assert len(server.bodies) == 2 * asked  # another limit is another request
 
 
-def test_equal_questions_are_asked_once_and_silent_items_left_out(tmp_path: Path) -> None:
+def test_equal_questions_once_and_items_without_text_left_out(tmp_path: Path) -> None:
     two = UserSequences(np.arange(2), np.array([0, 1, 0, 1]), np.array([0, 2, 4]))
     blank = ItemTexts(("a", "b"), ("markA", ""), ("", ""))
     with stand_in() as server:
@@ -136,7 +136,7 @@ def test_equal_questions_are_asked_once_and_silent_items_left_out(tmp_path: Path
     ]
 
 
-def test_no_more_than_the_allowed_number_is_under_way(tmp_path: Path) -> None:
+def test_no_more_parallel_requests_than_allowed(tmp_path: Path) -> None:
     with stand_in(pause=0.05) as server:
         ask(server, tmp_path / "kept.sqlite", per_user=None, llm_parallel=3)
         assert server.most_at_once == 3
@@ -153,7 +153,7 @@ def test_a_refused_key_stops_at_once(tmp_path: Path, status: str, first: int) ->
             assert part in str(caught.value)
 
 
-def test_an_endpoint_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+def test_an_unreachable_endpoint_is_one_clear_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     chosen = settings(llm_base_url=url, llm_retries=0)
@@ -162,14 +162,14 @@ def test_an_endpoint_that_is_not_there_is_one_clear_error(tmp_path: Path) -> Non
     assert url in str(caught.value)
 
 
-def test_an_endpoint_that_stalls_from_the_start_is_one_clear_error(tmp_path: Path) -> None:
+def test_an_endpoint_that_stalls_is_one_clear_error(tmp_path: Path) -> None:
     with stand_in(lambda number, body: "stall") as server:
         with pytest.raises(ValueError, match=r"cannot be reached \(no answer within 0.2 s"):
             ask(server, tmp_path / "kept.sqlite", llm_timeout=0.2, llm_retries=0)
         assert len(server.bodies) == 1
 
 
-def test_what_stays_rubbish_is_named_and_asked_again_next_time(tmp_path: Path) -> None:
+def test_unusable_answers_are_reported_and_requested_again(tmp_path: Path) -> None:
     broken = True
 
     def fault(number: int, body: dict[str, Any]) -> str | None:
@@ -185,9 +185,9 @@ def test_what_stays_rubbish_is_named_and_asked_again_next_time(tmp_path: Path) -
         assert set(server.answered.values()) == {1} and len(server.bodies) == 4 + 2 * 3 + 2
 
 
-def test_an_endpoint_that_breaks_down_is_not_asked_to_the_end(tmp_path: Path) -> None:
+def test_an_endpoint_that_breaks_down_is_given_up(tmp_path: Path) -> None:
     with stand_in(lambda number, body: "500" if number >= 3 else None) as server:
-        with pytest.raises(ValueError, match=r"29 of 32 requests .*HTTP 500.*the 29 alone"):
+        with pytest.raises(ValueError, match=r"29 of 32 requests .*HTTP 500.*the other 29"):
             ask(server, tmp_path / "kept.sqlite", per_user=None, llm_retries=0, llm_parallel=2)
         assert 13 <= len(server.bodies) <= 17
 
@@ -199,9 +199,7 @@ def test_the_other_name_of_the_token_limit_is_found(tmp_path: Path) -> None:
         assert all(body.get("max_completion_tokens") == settings().llm_max_tokens for body in server.bodies[1:])
 
 
-def test_the_log_has_a_line_for_the_work_and_none_for_each_request(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_has_no_line_for_each_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with stand_in() as server, caplog.at_level("INFO"):
         ask(server, tmp_path / "kept.sqlite")
     lines = [record.getMessage() for record in caplog.records]
@@ -236,7 +234,7 @@ def test_a_server_on_this_machine_needs_no_key(host: str) -> None:
     check_llm(settings(llm_base_url=f"http://{host}:8000/v1"))
 
 
-def test_repeated_tries_count_against_the_rate() -> None:
+def test_retries_count_against_the_rate() -> None:
     clock = FakeClock()
     kept: dict[str, str] = {}
     with stand_in(lambda number, body: "500" if number in (0, 3) else None) as server:

@@ -19,7 +19,7 @@ from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.intentions import local_model
 from recbole_lcrec.instructions.intentions.from_llm import ask_user_texts, check_llm
 from recbole_lcrec.instructions.intentions.local_model import ask_local_model, check_local_model
-from recbole_lcrec.instructions.intentions.questions import RubbishAnswer
+from recbole_lcrec.instructions.intentions.questions import UnusableAnswer
 from recbole_lcrec.llm.backbone import train_tokenizer
 
 TEMPLATE = (
@@ -40,7 +40,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that asks for sampling by its own generation settings, which must not be followed."""
+    """A model whose generation settings ask for sampling, which must be ignored."""
     path = tmp_path_factory.mktemp("models") / "llama"
     words = tokenizer()
     config = LlamaConfig(
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def greedy_by_hand(folder: Path, prompt: str) -> str:
-    """One forward pass over everything for each token, without batch, padding and cache."""
+    """Generate with one full forward pass per token, without batches, padding and cache."""
     words, model = tokenizer(), LlamaForCausalLM.from_pretrained(folder).eval()
     tokens = words(prompt)["input_ids"]
     start = len(tokens)
@@ -117,9 +117,9 @@ def test_a_chat_template_is_used(folder: Path, tmp_path: Path, template: str, pr
     assert kept["a lamp"].rpartition("|")[0] == greedy_by_hand(folder, prompt)
 
 
-def test_rubbish_and_questions_that_do_not_fit_are_named(folder: Path) -> None:
+def test_unusable_answers_and_long_questions_are_reported(folder: Path) -> None:
     def picky(text: str, whole: bool) -> str:
-        raise RubbishAnswer("not this")
+        raise UnusableAnswer("not this")
 
     kept: dict[str, str] = {}
     long = "lamp " * 2000
@@ -128,9 +128,7 @@ def test_rubbish_and_questions_that_do_not_fit_are_named(folder: Path) -> None:
     assert kept == {}
 
 
-def test_answers_are_kept_and_not_asked_for_again(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stored_answers_are_not_requested_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*arguments: Any) -> list[str]:
         numbers.append(1)
         return ask_local_model(*arguments, accept=anything)
@@ -162,11 +160,13 @@ def test_other_folders_are_an_error(folder: Path, tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path / "bert")
     words.save_pretrained(tmp_path / "bert")
-    with pytest.raises(ValueError, match="was saved as BertModel, which is no causal language model; give the folder"):
+    with pytest.raises(
+        ValueError, match="was saved as BertModel, which is not a causal language model; give the folder"
+    ):
         check_local_model(str(tmp_path / "bert"))
 
 
-def test_a_torn_model_is_an_error(folder: Path, tmp_path: Path) -> None:
+def test_a_truncated_model_is_an_error(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"torn")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recbole_lcrec.config.resources import properties_dir
-from recbole_lcrec.instructions.intentions.questions import RubbishAnswer, accept_answer, load_questions
+from recbole_lcrec.instructions.intentions.questions import UnusableAnswer, accept_answer, load_questions
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_answers_become_one_clean_line(text: str, whole: bool, line: str) -> Non
         ("The buyer wants " + "very " * 400 + "much.", True),
     ],
 )
-def test_rubbish_is_told_from_answers(text: str, whole: bool) -> None:
-    with pytest.raises(RubbishAnswer):
+def test_unusable_answers_are_rejected(text: str, whole: bool) -> None:
+    with pytest.raises(UnusableAnswer):
         accept_answer(text, whole)
 
 
-def test_questions_hold_braces_of_reviews_and_stay_short() -> None:
+def test_questions_keep_braces_of_reviews_and_stay_short() -> None:
     questions = load_questions()
     messages = questions.about_intention("A {lamp}", "", "word " * 5000)
     assert messages is not None and "A {lamp}" in messages[1]["content"]
@@ -68,7 +68,7 @@ def test_questions_hold_braces_of_reviews_and_stay_short() -> None:
         ('"- {title}"', "7", "must be a text"),
     ],
 )
-def test_a_bad_wording_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_damaged_question_file_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = (properties_dir() / "intentions/questions.yaml").read_text(encoding="utf-8")
     (tmp_path / "questions.yaml").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""No minute holds more starts than allowed, by a clock that the test moves."""
+"""No minute has more calls than allowed, by a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recbole_lcrec.instructions.intentions.rate_limit import RateLimiter
 
 
 class FakeClock:
-    """Time that passes in sleep alone."""
+    """A clock that moves only while sleeping."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -22,7 +22,7 @@ class FakeClock:
 
 
 @pytest.mark.parametrize("per_minute", [1, 7, 60])
-def test_no_minute_holds_more_starts_than_allowed(per_minute: int) -> None:
+def test_no_minute_has_more_calls_than_allowed(per_minute: int) -> None:
     clock, rng = FakeClock(), np.random.default_rng(0)
     limiter = RateLimiter(per_minute, clock, clock.sleep)
     starts = []

@@ -1,4 +1,4 @@
-"""Finished answers survive what happens to the process."""
+"""Stored answers survive a kill of the process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def chat(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def test_the_key_depends_on_everything_that_the_answer_depends_on() -> None:
+def test_the_key_covers_all_that_the_answer_depends_on() -> None:
     requests = [
         ("m", None, chat("a"), 5),
         ("m", "http://a/v1", chat("a"), 5),
@@ -54,7 +54,7 @@ def test_answers_come_back_and_the_first_stays(tmp_path: Path) -> None:
         assert store.get("a") is None and len(store) == 0
         store.put("a", "süß\n'); DROP TABLE answers; --")
         store.put("a", "another")
-        with RequestStore(path) as reader:  # while the writer is at work
+        with RequestStore(path) as reader:  # while the writer is open
             assert reader.get("a") == "süß\n'); DROP TABLE answers; --"
     with RequestStore(path) as store:
         assert len(store) == 1
@@ -85,7 +85,7 @@ def test_another_file_is_an_error(tmp_path: Path) -> None:
             RequestStore(path)
 
 
-def test_a_kill_loses_and_repeats_no_finished_request(tmp_path: Path) -> None:
+def test_a_kill_loses_and_repeats_no_complete_request(tmp_path: Path) -> None:
     path = tmp_path / "kept.sqlite"
     with stand_in(pause=0.1) as server:
         command = [sys.executable, "-c", CHILD.format(parallel=PARALLEL), server.url, str(path)]
@@ -96,7 +96,7 @@ def test_a_kill_loses_and_repeats_no_finished_request(tmp_path: Path) -> None:
         child.send_signal(signal.SIGKILL)
         _, output = child.communicate()
         assert child.returncode == -signal.SIGKILL, output.decode()
-        time.sleep(0.3)  # what the server still works on ends
+        time.sleep(0.3)  # requests that the server still handles end
         chosen = settings(llm_base_url=server.url, per_user=None, llm_parallel=PARALLEL)
         with RequestStore(path) as store:
             finished = {

@@ -1,4 +1,4 @@
-"""Which source is taken, what is refused before data are read, and that a language model is asked once."""
+"""The choice of the source, settings that are refused before data are read, and a language model asked once."""
 
 import dataclasses
 import json
@@ -40,16 +40,16 @@ def jsonl(folder, user="plain"):
 
 @pytest.fixture
 def model(monkeypatch):
-    """A stand-in for the language model; says whether it was checked and notes every call."""
+    """A stand-in for the language model that records every call."""
     calls = []
     stand_in = types.ModuleType("recbole_lcrec.instructions.intentions.from_llm")
 
     def ask_user_texts(sequences, texts, reviews, settings, store, show_progress):
         calls.append((texts, dict(reviews), store))
-        said = tuple(
-            Intention(user, position, f"said \u00fc {text}") for (user, position), text in reviews.items() if position
+        intentions = tuple(
+            Intention(user, position, f"about \u00fc {text}") for (user, position), text in reviews.items() if position
         )
-        return UserTexts(said, (Preference(0, 2, "likes"),), "llm stand-in")
+        return UserTexts(intentions, (Preference(0, 2, "likes"),), "llm stand-in")
 
     def check_llm(settings):
         if settings.llm_model is None:
@@ -78,7 +78,7 @@ def test_auto_takes_a_given_file_first(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("source", ["auto", "file"])
-def test_a_named_file_comes_before_one_beside_the_data(tmp_path, source):
+def test_a_named_file_takes_precedence_over_one_beside_the_data(tmp_path, source):
     named = tmp_path / "mine.jsonl"
     named.write_text(json.dumps({"user": "tie", "until": 1, "preference": "mine"}) + "\n")
     settings = settings_of(source=source, file=str(named))
@@ -90,18 +90,18 @@ def test_a_named_file_comes_before_one_beside_the_data(tmp_path, source):
 def test_auto_takes_sentences_where_there_is_no_file(tmp_path):
     found, reason = ask(tmp_path, settings_of())
     assert found.source == "extractive" and reason == ""
-    said, _ = ask(tmp_path, settings_of(), texts=None, reviews=lambda: {(0, 1): "a review"})
-    assert [one.text for one in said.intentions] == ["a review"]
+    found, _ = ask(tmp_path, settings_of(), texts=None, reviews=lambda: {(0, 1): "a review"})
+    assert [one.text for one in found.intentions] == ["a review"]
 
 
-def test_a_file_beside_the_data_is_passed_over_by_other_sources(tmp_path):
+def test_other_sources_ignore_a_file_beside_the_data(tmp_path):
     found, _ = ask(tmp_path, settings_of(source="extractive"), given=jsonl(tmp_path))
     assert found.source == "extractive"
 
 
 @pytest.mark.parametrize("source", ["auto", "extractive"])
 @pytest.mark.parametrize("texts", [None, BLANK])
-def test_the_reason_why_there_is_nothing(tmp_path, source, texts):
+def test_the_reason_for_no_texts_is_returned(tmp_path, source, texts):
     found, reason = ask(tmp_path, settings_of(source=source), texts=texts)
     assert found is None and reason == "the data set has no item texts and no reviews"
 
@@ -111,7 +111,7 @@ def test_none_reads_nothing(tmp_path):
     assert found is None and reason == "intention_source = none"
 
 
-def test_texts_of_items_that_nobody_trained_on_give_a_reason(tmp_path):
+def test_texts_of_items_outside_training_give_a_reason(tmp_path):
     texts = dataclasses.replace(BLANK, titles=("", "", "", "", "vase"))
     found, reason = ask(tmp_path, settings_of(), texts=texts)
     assert found is None and "no training interaction" in reason
@@ -123,13 +123,13 @@ def test_texts_of_items_that_nobody_trained_on_give_a_reason(tmp_path):
         ({"source": "file"}, "no file is given"),
         ({"source": "file", "file": "absent.jsonl"}, "'absent.jsonl': there is no such file"),
         ({"file": "absent.jsonl"}, "'absent.jsonl': there is no such file"),
-        ({"source": "llm", "file": "x", "llm_model": "m"}, "would not be used, for intention_source = 'llm'"),
-        ({"source": "extractive", "file": "x"}, "would not be used, for intention_source = 'extractive'"),
-        ({"source": "none", "file": "x"}, "would not be used, for intention_source = 'none'"),
+        ({"source": "llm", "file": "x", "llm_model": "m"}, "would not be used, because intention_source = 'llm'"),
+        ({"source": "extractive", "file": "x"}, "would not be used, because intention_source = 'extractive'"),
+        ({"source": "none", "file": "x"}, "would not be used, because intention_source = 'none'"),
         ({"source": "llm"}, "intention_llm_model"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_first(model, changes, problem):
+def test_invalid_settings_are_refused_first(model, changes, problem):
     with pytest.raises(ValueError, match=problem):
         check_intentions(settings_of(**changes), None)
 
@@ -149,7 +149,7 @@ def test_a_language_model_is_asked_once_per_data_and_settings(tmp_path, model):
     first, reason = ask(tmp_path, settings, reviews=lambda: {(0, 1): "red"})
     again, _ = ask(tmp_path, settings, reviews=lambda: {(0, 1): "red"})
     assert first == again and reason == "" and len(model) == 1
-    assert first.intentions == (Intention(0, 1, "said \u00fc red"),)
+    assert first.intentions == (Intention(0, 1, "about \u00fc red"),)
     assert first.source == "llm stand-in"
     assert model[0][2] == tmp_path / "store" / "requests"
     ask(
@@ -175,7 +175,7 @@ def test_a_language_model_is_asked_once_per_data_and_settings(tmp_path, model):
         assert len(model) == n
 
 
-def test_a_source_that_points_at_something_held_out_is_stopped(tmp_path, model):
+def test_a_source_that_returns_held_out_texts_is_an_error(tmp_path, model):
     _, sequences = training()
     beyond = int(sequences.lengths()[0])
     with pytest.raises(RuntimeError, match="training"):
@@ -183,14 +183,14 @@ def test_a_source_that_points_at_something_held_out_is_stopped(tmp_path, model):
 
 
 @pytest.mark.parametrize("source", ["extractive", "llm"])
-def test_no_review_of_a_held_out_interaction_is_said_or_sent(tmp_path, model, source):
+def test_no_held_out_review_is_used_or_sent(tmp_path, model, source):
     users, sequences = training()
     path = write_reviewed(tmp_path)
     settings = settings_of(source=source, llm_model="m" if source == "llm" else None, per_user=None, sentences=9)
     found, _ = ask(
         tmp_path, settings, reviews=lambda: read_reviews(path, users, ITEMS, sequences, COLUMNS, REVIEW_FIELDS)
     )
-    said = " ".join(one.text for one in (*found.intentions, *found.preferences))
+    used = " ".join(one.text for one in (*found.intentions, *found.preferences))
     sent = " ".join(text for _, reviews, _ in model for text in reviews.values())
-    assert re.findall(r"marker\w+", said)
-    assert not set(re.findall(r"marker\w+", said + sent)) & held_out_markers()
+    assert re.findall(r"marker\w+", used)
+    assert not set(re.findall(r"marker\w+", used + sent)) & held_out_markers()
