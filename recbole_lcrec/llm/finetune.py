@@ -24,7 +24,8 @@ from recbole_lcrec.instructions.sources import InstructionSource
 from recbole_lcrec.llm.backbone import Backbone
 from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
 from recbole_lcrec.llm.collator import InstructionCollator, PlannedInstructions
-from recbole_lcrec.llm.launch import launched, resolve_precision
+from recbole_lcrec.llm.deepspeed_environment import deepspeed_environment
+from recbole_lcrec.llm.devices import resolve_precision
 from recbole_lcrec.llm.steps import StepPlan
 from recbole_lcrec.llm.tuner import Tuner, peak_memory
 from recbole_lcrec.runtime.processes import from_first_process, process_count
@@ -269,7 +270,7 @@ def finetune(backbone: Backbone, run: TuningRun, after_epoch: AfterEpoch) -> Non
         + f", {process_count()} process(es)"
     )
     with (
-        launched(run.device) if deepspeed is not None else nullcontext(),
+        deepspeed_environment(run.device) if deepspeed is not None else nullcontext(),
         _gradient_checkpointing(backbone.model, settings.gradient_checkpointing),
         torch.autograd.set_detect_anomaly(False),  # importing RecBole's SINE turns it on globally
         tempfile.TemporaryDirectory() as folder,

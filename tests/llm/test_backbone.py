@@ -133,9 +133,9 @@ def test_base_model_that_is_not_causal(tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=20, **sizes)).save_pretrained(tmp_path / "bert")
     T5Config(vocab_size=20).save_pretrained(tmp_path / "t5")
-    with pytest.raises(ValueError, match="no causal language model"):
+    with pytest.raises(ValueError, match="not a causal language model"):
         check_base_model(str(tmp_path / "bert"))
-    with pytest.raises(ValueError, match="no causal language model"):
+    with pytest.raises(ValueError, match="not a causal language model"):
         check_base_model(str(tmp_path / "t5"))
 
 

@@ -1,4 +1,4 @@
-"""What a tuning changes in its process while it runs, and that nothing of it is left behind."""
+"""Global state that tuning changes while it runs, and that it restores."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from recbole_lcrec.llm.backbone import Backbone
+from recbole_lcrec.llm.deepspeed_environment import deepspeed_environment
 from recbole_lcrec.llm.finetune import finetune
-from recbole_lcrec.llm.launch import launched
 from tests.llm.plain_tuning import CPU, tuning_run, tuning_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-IN_TURN = """
+RUNS_IN_TURN = """
 import json, os
 from recbole_lcrec.llm.finetune import finetune
-from recbole_lcrec.llm.launch import deepspeed_config
+from recbole_lcrec.llm.deepspeed_files import deepspeed_config
 from recbole_lcrec.config.resources import properties_dir
 from tests.llm.conftest import backbone as fixture
 from tests.llm.plain_tuning import tuning_run, tuning_settings
@@ -39,15 +39,15 @@ with open("found.json", "w") as file:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_what_deepspeed_is_told_is_taken_back(monkeypatch: pytest.MonkeyPatch, failing: bool) -> None:
-    """Also what others wrote into the environment meanwhile, as accelerate does, and also after an error."""
+def test_environment_and_ops_are_restored(monkeypatch: pytest.MonkeyPatch, failing: bool) -> None:
+    """Also variables that other code set in the meantime, as accelerate does, and also after an error."""
     ops = pytest.importorskip("deepspeed.ops")
     monkeypatch.setitem(vars(ops), "__compatible_ops__", {"deepspeed_shm_comm": True, "other": True, "none": False})
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DS_ACCELERATOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KEPT", "before")
     before = dict(os.environ)
-    with pytest.raises(KeyError) if failing else nullcontext(), launched(CPU):
+    with pytest.raises(KeyError) if failing else nullcontext(), deepspeed_environment(CPU):
         found = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "DS_ACCELERATOR")]
         assert found == ["0", "0", "1", "127.0.0.1", "cpu"] and int(os.environ["MASTER_PORT"]) > 0
         assert ops.__compatible_ops__ == {"deepspeed_shm_comm": False, "other": True, "none": False}
@@ -58,31 +58,31 @@ def test_what_deepspeed_is_told_is_taken_back(monkeypatch: pytest.MonkeyPatch, f
     assert ops.__compatible_ops__ == {"deepspeed_shm_comm": True, "other": True, "none": False}
 
 
-def test_what_a_launcher_said_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launchers_environment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "there", "MASTER_PORT": "7"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
-    with launched(torch.device("cuda")):
+    with deepspeed_environment(torch.device("cuda")):
         assert {name: os.environ[name] for name in given} == given
-        assert "DS_ACCELERATOR" not in os.environ  # DeepSpeed finds the GPU by itself
+        assert "DS_ACCELERATOR" not in os.environ  # DeepSpeed finds the GPU itself
 
 
 @pytest.mark.slow
-def test_runs_of_one_process_do_not_change_one_another(tmp_path: Path) -> None:
-    """With and without DeepSpeed in turn: each finds the environment of the first, and they train alike."""
+def test_runs_in_one_process_are_independent(tmp_path: Path) -> None:
+    """With and without DeepSpeed in turn: each run sees the environment of the first and gets the same losses."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    run = [sys.executable, "-c", IN_TURN]
+    run = [sys.executable, "-c", RUNS_IN_TURN]
     done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     (losses, first, sizes), *others = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     for number, (again, seen, _) in enumerate(others):
         assert seen == first
         assert again == (losses if number % 2 else pytest.approx(losses, rel=1e-5))
-    assert others[1][2] == sizes and others[3][2] == sizes  # ZeRO-3 before it cut its own model up and no other
+    assert others[1][2] == sizes and others[3][2] == sizes  # ZeRO-3 split its own model only
 
 
-def test_activations_are_recomputed_while_tuning_only(backbone: Backbone) -> None:
+def test_gradient_checkpointing_is_on_only_while_tuning(backbone: Backbone) -> None:
     layers = backbone.model.model.layers
     seen = []
     backbone.model.model.embed_tokens.register_forward_hook(lambda *_: seen.append(layers[0].gradient_checkpointing))
