@@ -1,7 +1,7 @@
 """LC-Rec (Zheng et al., ICDE 2024) as a RecBole plugin: a language model that recommends by generating item indices.
 
-Knows the names that users import and where each is defined; a name is resolved on its first use, so that importing the
-package loads neither PyTorch, transformers, DeepSpeed nor RecBole. Refuses to know anything else.
+A name is resolved on its first use, so that importing the package loads neither PyTorch, transformers, DeepSpeed nor
+RecBole.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from recbole_lcrec.bridge.loading import create_dataset, data_preparation
     from recbole_lcrec.cli.index import make_index
     from recbole_lcrec.config.configurator import Config
+    from recbole_lcrec.config.model_spec import ModelSpec
+    from recbole_lcrec.config.registry import register_model
     from recbole_lcrec.models.lcrec.dataset import LCRecDataset
     from recbole_lcrec.models.lcrec.model import LCRec
     from recbole_lcrec.models.lcrec.trainer import LCRecTrainer
@@ -31,6 +33,7 @@ __all__ = [
     "LCRec",
     "LCRecDataset",
     "LCRecTrainer",
+    "ModelSpec",
     "Recommender",
     "create_dataset",
     "data_preparation",
@@ -38,6 +41,7 @@ __all__ = [
     "load_data_and_model",
     "make_index",
     "objective_function",
+    "register_model",
     "run_recbole_lcrec",
 ]
 
@@ -46,6 +50,7 @@ _DEFINED_IN = {
     "LCRec": "models.lcrec.model",
     "LCRecDataset": "models.lcrec.dataset",
     "LCRecTrainer": "models.lcrec.trainer",
+    "ModelSpec": "config.model_spec",
     "Recommender": "serving.recommender",
     "create_dataset": "bridge.loading",
     "data_preparation": "bridge.loading",
@@ -53,6 +58,7 @@ _DEFINED_IN = {
     "load_data_and_model": "quick_start",
     "make_index": "cli.index",
     "objective_function": "quick_start",
+    "register_model": "config.registry",
     "run_recbole_lcrec": "quick_start",
 }
 

@@ -11,7 +11,7 @@ from recbole.utils import init_seed
 
 from recbole_lcrec.bridge.loading import create_dataset, data_preparation
 from recbole_lcrec.bridge.required_features import require_features
-from recbole_lcrec.config.registry import get_trainer, spec_of
+from recbole_lcrec.config.registry import get_trainer, model_class, spec_of
 from recbole_lcrec.preparation.locate import prepare_data_files, require_dataset
 
 __all__ = ["BuiltRun", "build_model", "build_run", "build_trainer", "require_inputs"]
@@ -79,7 +79,7 @@ def build_model(config: Any, train_data: Any) -> Any:
         config: a :class:`recbole_lcrec.config.Config`.
         train_data: the loader of the training rows.
     """
-    return config.model_class(config, train_data._dataset).to(config["device"])
+    return model_class(config)(config, train_data._dataset).to(config["device"])
 
 
 def build_trainer(config: Any, model: Any) -> Any:

@@ -25,7 +25,7 @@ from recbole_lcrec.bridge.augmentation import FastAugmentation
 from recbole_lcrec.bridge.filtering import CorrectedFiltering
 from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statistics
 from recbole_lcrec.bridge.windows import oldest_of_lists
-from recbole_lcrec.config.registry import spec_of
+from recbole_lcrec.config.registry import model_class, spec_of
 from recbole_lcrec.data.sequences import exact_time_ranks
 from recbole_lcrec.data.times import UNIT_BOUNDS, UNITS
 from recbole_lcrec.preparation.locate import prepare_data_files
@@ -231,7 +231,7 @@ def _by_users(config: Any, loader: Any) -> Any:
 
     RecBole counts a row for each candidate, so a batch of 512 would hold five users of ``uni100``.
     """
-    if not (getattr(config.model_class, "batches_users", False) and isinstance(loader, NegSampleEvalDataLoader)):
+    if not (getattr(model_class(config), "batches_users", False) and isinstance(loader, NegSampleEvalDataLoader)):
         return loader
     before = config["eval_batch_size"]
     config["eval_batch_size"] = before * (1 + int(loader.neg_sample_args["sample_num"]))

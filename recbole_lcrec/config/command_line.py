@@ -1,18 +1,18 @@
-"""The flags of the command, read into a plain value.
+"""The flags of the command, read into a plain value: RecBole's own, and any number of ``--key=value``.
 
-Knows how a command line is written: RecBole's ``--model``, ``--dataset`` and ``--config_files``, and any number of
-``--key=value`` and ``--Model.key=value``. Refuses to know which models, data sets and keys exist, and loads nothing
-heavy, so that ``--help`` answers at once.
+Nothing heavy is loaded, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from recbole_lcrec.config.registry import model_names, registered_names
 from recbole_lcrec.config.values import parse_value
 
 __all__ = [
@@ -27,27 +27,30 @@ __all__ = [
 ]
 
 _PROGRAM = "run_recbole_lcrec.py"
-_FREE = re.compile(r"--(?:(?P<model>\w+)\.)?(?P<key>[A-Za-z_][\w-]*)=(?P<value>.*)", re.DOTALL)
+_FREE = re.compile(r"--(?:(?P<model>\w[\w-]*)\.)?(?P<key>[A-Za-z_][\w-]*)=(?P<value>.*)", re.DOTALL)
 _LAUNCHER = re.compile(r"--local[_-]rank=\d+")
 _DESCRIPTION = "Train LC-Rec and RecBole's models on one data set and rank them with RecBole's evaluator."
 _EPILOG = f"""\
 Every other flag has the form --key=value and sets one parameter: a bare key reaches each model of the list that knows
 it, --Model.key=value reaches that model alone. The command line beats property files, and these beat the defaults in
-properties/. properties/model/LCRec.yaml says what each key of LCRec means.
+properties/. properties/model/LCRec.yaml and properties/stages/ say what each key of LCRec means. A name such as
+SASRec-wide is a variant of SASRec with keys of its own, --SASRec-wide.hidden_size=128.
 
 examples:
   python {_PROGRAM} --model=LCRec --dataset=ml-100k
   python {_PROGRAM} --model=LCRec,SASRec,Pop --dataset=ml-100k --config_files=properties/quick_start.yaml
   python {_PROGRAM} --model=LCRec,SASRec --dataset=Games --data_path=dataset --epochs=20 --LCRec.epochs=4
+  python {_PROGRAM} --model=SASRec,SASRec-wide --dataset=ml-100k --SASRec-wide.hidden_size=128
   python {_PROGRAM} --model=LCRec --dataset=Games --base_model=/models/my-llm --topk=[5,10] --valid_metric=NDCG@10
   torchrun --nproc_per_node=8 {_PROGRAM} --model=LCRec --dataset=Games --base_model=/models/my-llm
 """
 _INDEX_PROGRAM = "python -m recbole_lcrec.indexing"
 _INDEX_DESCRIPTION = "Learn the item index of a data set, without any language model, and report on it."
 _INDEX_EPILOG = f"""\
-Every other flag has the form --key=value and sets one parameter of LCRec; properties/model/LCRec.yaml says what each
-means. The index, what is needed to index new items, and a page of figures go to saved/index-<dataset>-<time>/. A run of
-LCRec with the same parameters takes the same index; --index_file=<file> gives it any other.
+Every other flag has the form --key=value and sets one parameter; properties/stages/ says what each of text_* and
+index_* means. The index, what is needed to index new items, and a page of figures go to
+saved/index-<dataset>-<time>/. A run with the same parameters takes the same index; --index_file=<file> gives it
+another.
 
 examples:
   {_INDEX_PROGRAM} --dataset=ml-100k
@@ -115,7 +118,8 @@ def parse_command_line(argv: Sequence[str]) -> Command:
         ValueError: a flag that is not of the form ``--key=value``, one key with two values, or a name given twice.
         SystemExit: ``--help`` was asked for; the help text has been printed.
     """
-    named, free = _parser(_PROGRAM, _DESCRIPTION, _EPILOG, models=True).parse_known_args(list(argv))
+    parser = _parser(_PROGRAM, _DESCRIPTION, f"{_EPILOG}\n{_listed_models()}", models=True)
+    named, free = parser.parse_known_args(list(argv))
     return _command(named, free)
 
 
@@ -149,8 +153,20 @@ def _command(named: argparse.Namespace, free: Sequence[str]) -> Command:
     )
 
 
+def _listed_models() -> str:
+    """Return the names of all models, for the help."""
+    names, first = model_names(), registered_names()
+    theirs = [name for name in names if name not in first]
+
+    def wrapped(models: list[str]) -> str:
+        return textwrap.fill(", ".join(models), 120, initial_indent="  ", subsequent_indent="  ")
+
+    own = f"models of this package, of installed plug-ins and of scripts:\n{wrapped(first)}"
+    return f"{own}\nmodels of RecBole:\n{wrapped(theirs)}\n"
+
+
 def free_values(free: Sequence[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """The texts of ``--key=value`` flags, and those of ``--Model.key=value`` by model.
+    """Return the texts of ``--key=value`` flags, and those of ``--Model.key=value`` by model.
 
     Raises:
         ValueError: a flag of another form, or one key with two values.
@@ -212,7 +228,7 @@ def _parser(program: str, description: str, epilog: str, models: bool) -> argpar
             action="append",
             default=[],
             metavar="NAMES",
-            help="LCRec or any model of RecBole, or several with commas between them",
+            help="a model, or several with commas between them; all are listed below",
         )
     parser.add_argument(
         "-d",

@@ -264,6 +264,10 @@ class Config(RecBoleConfig):
         if not final["use_gpu"]:
             final["device"] = torch.device("cpu")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a pickle might not find when it is read: the model's class, and settings built from values."""
+        return {key: value for key, value in vars(self).items() if key not in ("model_class", "_stages")}
+
     def to_plain(self) -> dict[str, Any]:
         """The full configuration as values that YAML holds.
 

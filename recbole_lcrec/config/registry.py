@@ -27,6 +27,7 @@ __all__ = [
     "expose_to_recbole",
     "get_model",
     "get_trainer",
+    "model_class",
     "model_names",
     "recbole_dir",
     "recbole_source",
@@ -108,7 +109,7 @@ def _offers() -> dict[str, list[_Offer]]:
         offers = found.setdefault(point.name, [])
         if all((offer.package, offer.point.value) != (package, point.value) for offer in offers):
             offers.append(_Offer(package, point))
-    return found
+    return {name: sorted(offers, key=lambda offer: offer.package) for name, offers in found.items()}
 
 
 @cache
@@ -213,6 +214,12 @@ def get_model(label: str) -> type:
         ValueError: no such model, or it or a package that it needs cannot be imported.
     """
     found: type = spec_of(label).part("model")
+    return found
+
+
+def model_class(config: Any) -> type:
+    """Return the class of a configured model; a configuration out of a pickle has none and is asked by name."""
+    found: type = vars(config).get("model_class") or get_model(config["model"])
     return found
 
 

@@ -77,7 +77,7 @@ class GenerativeAnswering(_ModelAnswering):
     ) -> Answers:
         """Rank items for users; see :class:`~recbole_lcrec.runs.answering.ItemAnswering`."""
         trie = None if allowed is None else self.model.trie.restricted(allowed)
-        return answers_of(self.model.rank([request.history for request in requests], k, excluded, trie), k)
+        return answers_of(self.model.rank([list(request.history) for request in requests], k, excluded, trie), k)
 
 
 class ScoringAnswering(_ModelAnswering):

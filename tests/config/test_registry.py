@@ -1,12 +1,17 @@
-"""What exists, compared with what RecBole itself finds."""
+"""What exists, compared with what RecBole itself finds, and what other packages and scripts add."""
 
 import inspect
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from recbole.model.sequential_recommender.sasrec import SASRec
 
+from recbole_lcrec import Config, ModelSpec, register_model, run_recbole_lcrec
 from recbole_lcrec.config import registry
 from recbole_lcrec.config.known_keys import known_keys
+from tests.conftest import SHOP, write_shop
 
 
 def test_every_listed_model_is_the_one_that_recbole_finds():
@@ -71,3 +76,150 @@ def test_register_puts_our_classes_where_recbole_looks():
     assert registry.get_trainer(ModelType.SEQUENTIAL, "LCRec") is recbole_lcrec.LCRecTrainer
     assert registry.get_trainer(ModelType.TRADITIONAL, "Pop").__name__ == "TraditionalTrainer"
     assert registry.get_trainer(ModelType.SEQUENTIAL, "SASRec").__name__ == "Trainer"
+
+
+def offer(folder: Path, package: str, entries: dict[str, str], code: str = "") -> None:
+    """Writes what pip leaves of a package: its module, and metadata with entry points."""
+    info = folder / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
+    lines = [f"[{registry.ENTRY_POINTS}]", *(f"{name} = {place}" for name, place in entries.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"{package}.py").write_text(code, encoding="utf-8")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder of installed packages; the registry looks into it anew."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    registry._offers.cache_clear()
+    yield folder
+    registry._offers.cache_clear()
+
+
+SPEC = """
+from recbole_lcrec import ModelSpec
+SPEC = ModelSpec({name!r}, "recbole.model.sequential_recommender.sasrec:SASRec", {file!r})
+"""
+
+
+def test_two_packages_with_one_name_are_both_named(site):
+    offer(site, "first", {"Twin": "first:SPEC"})
+    offer(site, "second", {"Twin": "second:SPEC"})
+    with pytest.raises(ValueError, match="model 'Twin' is offered by first and second: uninstall all but one"):
+        registry.spec_of("Twin")
+
+
+@pytest.mark.parametrize(("name", "owner"), [("SASRec", "RecBole"), ("LCRec", "recbole-lcrec")])
+def test_a_package_cannot_replace_a_model(site, name, owner):
+    offer(site, "rude", {name: "rude:SPEC"})
+    with pytest.raises(ValueError, match=f"model '{name}' is offered by {owner} and rude"):
+        registry.spec_of(name)
+
+
+def test_a_broken_package_is_named_and_the_others_work(site):
+    offer(site, "broken", {"Broken": "broken:SPEC"}, "import a_module_that_is_not_there")
+    offer(site, "wrong", {"Wrong": "wrong:SPEC"}, "SPEC = 7")
+    offer(site, "other", {"Other": "other:SPEC"}, SPEC.format(name="Another", file="/x.yaml"))
+    assert {"Broken", "Wrong", "Other"} < set(registry.model_names())
+    with pytest.raises(ValueError, match=r"'Broken' of the package broken \(broken:SPEC\) cannot be imported: No mod"):
+        registry.spec_of("Broken")
+    with pytest.raises(ValueError, match=r"package wrong .* is a int, but must be a recbole_lcrec.ModelSpec"):
+        registry.spec_of("Wrong")
+    with pytest.raises(ValueError, match=r"package other .* calls itself 'Another'"):
+        registry.spec_of("Other")
+    assert registry.get_model("SASRec") is SASRec
+
+
+def test_names_are_read_without_importing_the_package(site):
+    offer(site, "lazy", {"Lazy": "lazy:SPEC"}, "raise RuntimeError('imported')")
+    code = "from recbole_lcrec.config import registry; print(registry.registered_names())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(site)}, check=True, capture_output=True, text=True
+    )
+    assert "'Lazy'" in done.stdout
+
+
+def test_a_spec_needs_a_name_and_a_property_file(site, tmp_path):
+    with pytest.raises(ValueError, match="ModelSpec name = 'my model': expected the name of the model's class"):
+        ModelSpec("my model", "a:b", "x.yaml")
+    with pytest.raises(ValueError, match="ModelSpec of Mine: property_file is missing"):
+        ModelSpec("Mine", "a:b", "")
+    missing = str(tmp_path / "gone.yaml")
+    offer(site, "bare", {"Bare": "bare:SPEC"}, SPEC.format(name="Bare", file=missing))
+    with pytest.raises(ValueError, match=r"model Bare: its property file .*gone.yaml does not exist"):
+        Config("Bare", "ml-100k")
+
+
+def test_a_part_that_cannot_be_loaded_is_named(tmp_path):
+    spec = ModelSpec("Mine", "recbole_lcrec.models.base:Nothing", tmp_path / "mine.yaml")
+    with pytest.raises(ValueError, match=r"model Mine: its model 'recbole_lcrec.models.base:Nothing' cannot be loaded"):
+        spec.part("model")
+    with pytest.raises(ValueError, match=r"expected 'package.module:name'"):
+        ModelSpec("Mine", "recbole_lcrec.models.base", tmp_path / "mine.yaml").part("model")
+
+
+@pytest.fixture
+def scripted(tmp_path, monkeypatch):
+    """A model that a script registers, with a property file of its own."""
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    (tmp_path / "quick.yaml").write_text("hidden_size: 8\nn_layers: 1\nn_heads: 1\ninner_size: 16\n" + SASREC)
+
+    @register_model(tmp_path / "quick.yaml")
+    class QuickSASRec(SASRec):
+        pass
+
+    return QuickSASRec
+
+
+SASREC = """\
+hidden_dropout_prob: 0.5
+attn_dropout_prob: 0.5
+hidden_act: gelu
+layer_norm_eps: 1.0e-12
+initializer_range: 0.02
+loss_type: CE
+"""
+
+
+def test_a_script_registers_its_model(scripted, tmp_path):
+    write_shop(tmp_path / "data")
+    values = {"data_path": str(tmp_path / "data"), "topk": [1, 5], "valid_metric": "NDCG@5", "epochs": 1}
+    results = run_recbole_lcrec("QuickSASRec,SASRec", SHOP, config_dict={**values, "checkpoint_dir": "saved"})
+    assert list(results) == ["QuickSASRec", "SASRec"]
+    with pytest.raises(ValueError, match=r"unknown parameter 'QuickSASRec.hiden_size'.*did you mean 'hidden_size'"):
+        Config("QuickSASRec", SHOP, config_dict={"QuickSASRec.hiden_size": 4})
+    with pytest.raises(ValueError, match="model 'SASRec' exists already"):
+        register_model(tmp_path / "quick.yaml")(type("SASRec", (SASRec,), {}))
+    register_model(tmp_path / "quick.yaml")(scripted)  # a cell that is run twice
+
+
+def test_a_label_is_a_variant_with_keys_of_its_own(tmp_path):
+    values = {"hidden_size": 8, "SASRec.n_layers": 1, "SASRec-wide.hidden_size": 16, "SASRec-wide.n_layers": 3}
+    run = ["SASRec", "SASRec-wide", "SASRec-2"]
+    plain, wide, second = (Config(label, "ml-100k", config_dict=values, run=run) for label in run)
+    assert [config["model"] for config in (plain, wide, second)] == ["SASRec"] * 3
+    assert [config.label for config in (plain, wide, second)] == run
+    assert [config["hidden_size"] for config in (plain, wide, second)] == [8, 16, 8]
+    assert [config["n_layers"] for config in (plain, wide, second)] == [1, 3, 1]  # a variant takes its model's keys
+    with pytest.raises(ValueError, match=r"unknown parameter 'SASRec-wide.hiden_size'.*did you mean 'hidden_size'"):
+        Config("SASRec-wide", "ml-100k", config_dict={"SASRec-wide.hiden_size": 4})
+    for wrong in ("SASRek-wide", "SASRec-", "-wide"):
+        with pytest.raises(ValueError, match=f"unknown model '{wrong}'"):
+            Config(wrong, "ml-100k")
+
+
+def test_variants_stand_in_one_table_by_their_labels(tmp_path, capsys):
+    from recbole_lcrec.quick_start import load_data_and_model, main
+
+    write_shop(tmp_path / "data")
+    flags = ["--epochs=1", "--topk=[1,5]", "--valid_metric=NDCG@5", "--hidden_size=8", "--inner_size=8"]
+    places = [f"--data_path={tmp_path / 'data'}", "--checkpoint_dir=saved"]
+    command = ["--model=SASRec,SASRec-wide", f"--dataset={SHOP}", "--SASRec-wide.hidden_size=16", *places, *flags]
+    assert main(command) == 0
+    saved = sorted(path.name for path in Path("saved").glob("*.pth"))
+    assert len(saved) == 2 and saved[1].startswith("SASRec-wide-")
+    config, model, *_ = load_data_and_model(Path("saved") / saved[1])
+    assert config.label == "SASRec-wide" and model.hidden_size == 16
