@@ -1,4 +1,6 @@
-"""From files of any origin to a data set that RecBole reads, and back.
+"""Preparation of data sets: download, find, convert to RecBole's atomic files, and export.
 
-Knows file formats. Refuses to know RecBole's classes and what is trained on the data.
+``amazon`` prepares Amazon's raw review files, ``forms`` converts other published formats, ``tables`` imports user
+tables, ``export`` writes data sets in other formats, and ``locate`` finds a configured data set in any of these
+formats.
 """

@@ -1,7 +1,4 @@
-"""Which interactions stay: the k-core, and the first of several that are alike.
-
-Knows arrays of codes. Refuses to know what users, items and files are called.
-"""
+"""Selection of interactions: k-core filtering, and the first of several equal ones."""
 
 from __future__ import annotations
 
@@ -11,33 +8,33 @@ __all__ = ["first_of_each", "k_core"]
 
 
 def k_core(users: np.ndarray, items: np.ndarray, k_user: int = 5, k_item: int = 5) -> np.ndarray:
-    """The largest part in which every user has ``k_user`` interactions and every item ``k_item`` (paper IV-A1).
+    """Return the largest subset in which each user has ``k_user`` and each item ``k_item`` interactions (paper IV-A1).
 
-    Users and items that have too few are removed until none is left that has. The order of removal does not matter:
-    interactions of the largest part are never removed, so there is one answer.
+    Users and items with too few interactions are removed until none is left. The order of removal does not matter:
+    interactions of the largest subset are never removed, so the result is unique.
 
     Args:
         users: int [T], code of each interaction's user (0, 1, ...).
         items: int [T], code of each interaction's item (0, 1, ...).
-        k_user: the fewest interactions of a user.
-        k_item: the fewest interactions of an item.
+        k_user: minimum number of interactions per user.
+        k_item: minimum number of interactions per item.
 
     Returns:
-        bool [T], True where the interaction stays.
+        bool [T], True where the interaction is kept.
 
     Raises:
-        ValueError: the arrays differ in length, hold a negative code, or a bound is below 1.
+        ValueError: the arrays differ in length or contain a negative code, or a minimum is below 1.
     """
     if users.shape != items.shape or users.ndim != 1:
-        raise ValueError(f"users {users.shape} and items {items.shape} must be two arrays [T] of one length")
+        raise ValueError(f"users {users.shape} and items {items.shape} must be two arrays [T] of equal length")
     if min(k_user, k_item) < 1:
         raise ValueError(f"k_user = {k_user} and k_item = {k_item} must be at least 1")
     if len(users) and min(users.min(), items.min()) < 0:
-        raise ValueError("users and items must be codes from 0 on")
+        raise ValueError("users and items must be codes from 0")
     rows = np.arange(len(users))
     while len(rows):
-        own_users, own_items = users[rows], items[rows]
-        enough = (np.bincount(own_users) >= k_user)[own_users] & (np.bincount(own_items) >= k_item)[own_items]
+        kept_users, kept_items = users[rows], items[rows]
+        enough = (np.bincount(kept_users) >= k_user)[kept_users] & (np.bincount(kept_items) >= k_item)[kept_items]
         if enough.all():
             break
         rows = rows[enough]
@@ -47,16 +44,16 @@ def k_core(users: np.ndarray, items: np.ndarray, k_user: int = 5, k_item: int = 
 
 
 def first_of_each(keys: tuple[np.ndarray, ...], order: tuple[np.ndarray, ...] = ()) -> np.ndarray:
-    """Marks one row of those whose keys are all equal.
+    """Mark the first row of each group of rows with equal keys.
 
     Args:
         keys: arrays [T]; at least one.
-        order: arrays [T] that decide which row comes first, the weightiest first; then the place in the arrays does.
+        order: arrays [T] that determine which row comes first, most significant first; ties keep the array order.
 
     Returns:
         bool [T], True for the first row of each group.
     """
-    rows = np.lexsort((*reversed(order), *reversed(keys)))  # a stable sort; lexsort's last key weighs most
+    rows = np.lexsort((*reversed(order), *reversed(keys)))  # stable; the last key is the most significant
     differs = np.zeros(len(rows), dtype=bool)
     differs[:1] = True
     for key in keys:

@@ -1,7 +1,4 @@
-"""Where a data set lies, in which form, and what to say when it is not there.
-
-Knows folders and file names. Refuses to know what the files hold.
-"""
+"""Find a data set in any supported format, and convert it to atomic files if needed."""
 
 from __future__ import annotations
 
@@ -28,10 +25,10 @@ class DataFiles:
 
     Attributes:
         name: name of the data set, the stem of its files.
-        folder: where the user keeps it.
-        atomic: whether RecBole's ``.inter`` is there.
+        folder: the user's folder with the files.
+        atomic: whether there is a ``.inter`` file.
         index: the published ``.index.json``, if there is one.
-        raw: Amazon's raw files, where neither ``.inter`` nor the published ``.inter.json`` is there.
+        raw: Amazon's raw files, if there is neither ``.inter`` nor the published ``.inter.json``.
     """
 
     name: str
@@ -42,15 +39,16 @@ class DataFiles:
 
 
 def artifact_store(config: Any) -> ArtifactStore:
-    """The store of reusable artifacts that ``artifact_dir`` names, else one under ``checkpoint_dir``."""
+    """Return the artifact store in ``artifact_dir``, or by default under ``checkpoint_dir``."""
     return ArtifactStore(Path(config["artifact_dir"] or Path(config["checkpoint_dir"]) / "artifacts"))
 
 
 def find_data_files(name: str, folder: Path) -> DataFiles:
-    """Looks for a data set.
+    """Find a data set in a folder.
 
     Raises:
-        ValueError: no form is there; the message lists the ways to get one. Or only some of Amazon's raw files are.
+        ValueError: the data set does not exist in any format (the message lists the ways to get one), or only some of
+            Amazon's raw files do.
     """
     index = folder / f"{name}.index.json"
     found_index = index if index.is_file() else None
@@ -61,25 +59,25 @@ def find_data_files(name: str, folder: Path) -> DataFiles:
     metadata = (path.name for path in (folder / "raw").glob("meta_*") if path.name.endswith(_METADATA))
     categories = {file.removeprefix("meta_").split(".")[0] for file in metadata}
     category = categories.pop() if len(categories) == 1 else None
-    named_so = re.fullmatch(r"\w+", name) is not None  # as categories are, so that files without metadata may be of it
-    raw = find_raw(name, folder / "raw", category=category) if category or categories or named_so else None
+    may_be_category = re.fullmatch(r"\w+", name) is not None  # so that files without metadata are reported
+    raw = find_raw(name, folder / "raw", category=category) if category or categories or may_be_category else None
     if raw is not None:
         return DataFiles(name, folder, False, found_index, raw)
     raise ValueError(
         f"data set {name!r} was not found: neither {folder / (name + '.inter')} nor "
         f"{folder / (name + '.inter.json')} exists. Put RecBole atomic files ({name}.inter, {name}.item) or the "
         f"published LC-Rec files ({name}.inter.json, {name}.item.json, {name}.index.json) there, Amazon's raw files in "
-        f"{folder / 'raw'} (fetched by: python -m recbole_lcrec.data download {name} --data_path={folder.parent}), "
-        f"point --data_path at the folder that holds {name}/, or try --dataset=ml-100k, which comes with RecBole"
+        f"{folder / 'raw'} (download: python -m recbole_lcrec.data download {name} --data_path={folder.parent}), "
+        f"set --data_path to the folder that contains {name}/, or try --dataset=ml-100k, which comes with RecBole"
     )
 
 
 def require_dataset(config: Any) -> DataFiles:
-    """The files of the configured data set, with the columns that every model needs.
+    """Find the configured data set, and check that it has the columns that every model needs.
 
     Raises:
         ValueError: there is no such data set (see :func:`find_data_files`), its interactions lack a column, or a file
-            is no atomic file.
+            is not an atomic file.
     """
     files = find_data_files(config["dataset"], Path(config["data_path"]))
     if files.atomic:
@@ -96,18 +94,18 @@ def require_dataset(config: Any) -> DataFiles:
 
 
 def _reads_items(load_col: Any) -> bool:
-    """Whether RecBole reads anything of the item file: None stands for all."""
+    """Return whether RecBole reads any column of the item file; None stands for all."""
     return load_col is None or load_col.get("item", []) != []
 
 
 def prepare_data_files(config: Any) -> DataFiles:
-    """Makes sure that RecBole finds atomic files.
+    """Make sure that the data set exists as atomic files, and let ``data_path`` point to them.
 
-    The published form is converted once, and ``data_path`` then points at the result. The user's folder is only read.
-    The converted files are an artifact named by the sources' content, so a changed source is converted anew.
+    Other formats are converted once, into an artifact named by the content of the source files, so a changed source is
+    converted again. The user's folder is only read.
 
     Returns:
-        The files as the user keeps them; the converted ones, which hold the same, once ``data_path`` points there.
+        The source files of the data set.
 
     Raises:
         ValueError: the data set is missing or damaged.
@@ -142,6 +140,6 @@ def prepare_data_files(config: Any) -> DataFiles:
 
 
 def _point_at(config: Any, folder: Path) -> None:
-    """Has RecBole read atomic files that this package wrote, whatever the user's own files are like."""
+    """Let RecBole read atomic files that this package wrote, with the encoding and separator used for them."""
     config["data_path"] = str(folder)
     config["encoding"], config["field_separator"] = "utf-8", "\t"

@@ -1,7 +1,4 @@
-"""Lines of big text files, plain or gzipped, read one by one, with those that are broken counted and named.
-
-Knows gzip, JSON and comma-separated values. Refuses to know what a record means.
-"""
+"""Read large text files line by line, plain or gzipped; broken lines are counted and reported."""
 
 from __future__ import annotations
 
@@ -20,16 +17,16 @@ __all__ = ["BadLines", "csv_records", "json_records", "read_lines"]
 
 _NAMED = 10
 _GZIP_MAGIC = b"\x1f\x8b"
-_LINES_A_STEP = 8192
+_LINES_PER_UPDATE = 8192
 
 
 class BadLines:
-    """Counts the broken lines of one file and stops when there are too many.
+    """Counter of the broken lines of one file, with a limit.
 
     Args:
         path: the file, for messages.
-        limit: how many broken lines are left out before the file is given up; None for any number, without a word,
-            where the file is read again and its lines were told of.
+        limit: number of broken lines that are skipped before an error is raised; None for no limit and no log, for a
+            second pass over a file.
     """
 
     def __init__(self, path: Path, limit: int | None = 100) -> None:
@@ -37,38 +34,38 @@ class BadLines:
         self._named: list[str] = []
 
     def add(self, line: int, reason: object) -> None:
-        """Notes one broken line, counted from 1.
+        """Record one broken line, counted from 1.
 
         Raises:
-            ValueError: there are now more than the limit; names the first of them.
+            ValueError: the limit is exceeded; names the first broken lines.
         """
         self.count += 1
         if len(self._named) < _NAMED:
             self._named.append(f"line {line}: {str(reason)[:160]}")
         if self.limit is not None and self.count > self.limit:
             raise ValueError(
-                f"{self.path}: more than {self.limit} broken lines, so it is probably another kind of file or damaged; "
+                f"{self.path}: more than {self.limit} broken lines, so it is probably damaged or another kind of file; "
                 f"the first are {'; '.join(self._named)}"
             )
 
     def log(self) -> None:
-        """Warns of the broken lines, if there are any."""
+        """Log a warning if there were broken lines."""
         if self.count and self.limit is not None:
             more = f"; and {self.count - len(self._named)} more" if self.count > len(self._named) else ""
             getLogger().warning(
-                f"{self.path.name}: {self.count} broken line(s) left out: {'; '.join(self._named)}{more}"
+                f"{self.path.name}: {self.count} broken line(s) skipped: {'; '.join(self._named)}{more}"
             )
 
 
 def read_lines(path: Path, show_progress: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines of a file with their numbers, from 1; a gzipped file is told by its first bytes, not its name.
+    """Yield the lines of a file with their numbers, from 1; gzip is detected from the first bytes, not from the name.
 
     Args:
         path: the file.
-        show_progress: whether a bar shows the bytes read.
+        show_progress: whether to show a progress bar.
 
     Raises:
-        ValueError: the file is gzipped and ends early or is damaged; names the last line that could be read.
+        ValueError: the gzipped file is truncated or damaged; names the last readable line.
     """
     number = 0
     with (
@@ -83,28 +80,28 @@ def read_lines(path: Path, show_progress: bool = False) -> Iterator[tuple[int, b
             disable=not show_progress,
         ) as bar,
     ):
-        packed = raw.peek(2)[:2] == _GZIP_MAGIC
-        stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+        compressed = raw.peek(2)[:2] == _GZIP_MAGIC
+        stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if compressed else raw
         try:
             for number, line in enumerate(stream, 1):
-                if number % _LINES_A_STEP == 0:
+                if number % _LINES_PER_UPDATE == 0:
                     bar.update(raw.tell() - bar.n)
                 yield number, line
         except (EOFError, gzip.BadGzipFile, zlib.error) as err:
             raise ValueError(
-                f"{path} is damaged or was not fetched to its end ({err}); {number:,} lines could be read. "
-                "Remove it and fetch it again"
+                f"{path} is damaged or incomplete ({err}); {number:,} lines could be read. Remove it and download it "
+                "again"
             ) from err
         bar.update(raw.tell() - bar.n)
 
 
 def json_records(path: Path, bad: BadLines, show_progress: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the JSON objects of a file that holds one a line, with their line numbers.
+    """Yield the objects of a file with one JSON object per line, with their line numbers.
 
-    Control characters inside of texts are let through, although JSON forbids them. Blank lines are passed over.
+    Control characters inside strings are accepted, although JSON forbids them. Blank lines are skipped.
 
     Raises:
-        ValueError: the file is damaged, or has too many lines that hold no object.
+        ValueError: the file is damaged, or has too many lines that are not JSON objects.
     """
     for number, line in read_lines(path, show_progress):
         if not line.strip():
@@ -112,19 +109,19 @@ def json_records(path: Path, bad: BadLines, show_progress: bool = False) -> Iter
         try:
             record = json.loads(line, strict=False)
         except (ValueError, RecursionError) as err:  # bad UTF-8 is a ValueError too
-            bad.add(number, f"no JSON ({err})")
+            bad.add(number, f"not JSON ({err})")
             continue
         if isinstance(record, dict):
             yield number, record
         else:
-            bad.add(number, f"holds a {type(record).__name__}, no object")
+            bad.add(number, f"a {type(record).__name__}, not an object")
 
 
 def csv_records(path: Path, bad: BadLines, show_progress: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Yields the fields of a comma-separated file, with their line numbers; one line is one record.
+    """Yield the fields of each line of a comma-separated file, with line numbers; one line is one record.
 
     Raises:
-        ValueError: the file is damaged, or has too many lines that are no UTF-8 or no record.
+        ValueError: the file is damaged, or has too many lines that are not UTF-8 or not a record.
     """
     for number, line in read_lines(path, show_progress):
         try:

@@ -30,7 +30,7 @@ def test_export(tmp_path: Path) -> None:
     there = f"--data_path={tmp_path / 'atomic'}"
     do(EXPORT, "shop", there, "--form=published", f"--out={tmp_path / 'new'}", "--renumber")
     assert read_published(tmp_path / "new" / "shop", "shop")["inter"] == {"0": [0, 1]}
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         do(EXPORT, "shop", there, "--form=published", f"--out={tmp_path / 'new'}")
     do(EXPORT, "shop", there, "--form=published", f"--out={tmp_path / 'new'}", "--overwrite")
     assert read_published(tmp_path / "new" / "shop", "shop")["inter"] == {"0": [1, 2]}

@@ -47,7 +47,7 @@ def test_k_core_of_no_interactions_is_empty():
 
 @pytest.mark.parametrize(
     ("users", "items", "k", "words"),
-    [([0], [0, 1], 5, "one length"), ([-1], [0], 5, "from 0 on"), ([0], [0], 0, "at least 1")],
+    [([0], [0, 1], 5, "equal length"), ([-1], [0], 5, "codes from 0"), ([0], [0], 0, "at least 1")],
 )
 def test_invalid_arrays_and_bounds_are_rejected(users, items, k, words):
     with pytest.raises(ValueError, match=words):

@@ -1,7 +1,4 @@
-"""Which interactions of a data set stay, in the paper's order of steps (IV-A1).
-
-Knows codes, times and which items have a title. Refuses to know files.
-"""
+"""Select the interactions of a data set, in the order of the paper's steps (IV-A1)."""
 
 from __future__ import annotations
 
@@ -20,18 +17,18 @@ __all__ = ["AmazonOptions", "choose"]
 
 @dataclass(frozen=True)
 class AmazonOptions:
-    """How raw files are prepared.
+    """Options of the preparation of raw files.
 
     Attributes:
-        k_user: the fewest interactions of a user that stays.
-        k_item: the fewest interactions of an item that stays.
-        keep_repeats: whether a user's later interactions with an item stay.
-        keep_untitled: whether items with metadata but no title stay.
-        with_reviews: whether summaries and reviews are written, where there are any.
-        bad_line_limit: broken lines of a file that are left out before the file is given up.
+        k_user: minimum interactions per user.
+        k_item: minimum interactions per item.
+        keep_repeats: whether to keep a user's later interactions with the same item.
+        keep_untitled: whether to keep items with metadata but no title.
+        with_reviews: whether to write summaries and reviews, if there are any.
+        bad_line_limit: broken lines per file that are skipped before an error is raised.
 
     Raises:
-        ValueError: a bound is below 1, or the limit below 0.
+        ValueError: a minimum is below 1, or the limit below 0.
     """
 
     k_user: int = 5
@@ -50,26 +47,26 @@ class AmazonOptions:
 
     @property
     def as_paper(self) -> bool:
-        """Whether the result can be held against the paper's counts."""
+        """Whether the result is comparable with the paper's counts."""
         return self.k_user == self.k_item == 5 and not self.keep_repeats
 
     @property
     def below_five(self) -> bool:
-        """Whether the core may hold what a ``_5`` file of reviews leaves out."""
+        """Whether the result may contain interactions that a ``_5`` file of reviews lacks."""
         return min(self.k_user, self.k_item) < 5
 
 
 def choose(
     interactions: Interactions, metadata: Metadata, options: AmazonOptions
 ) -> tuple[np.ndarray, list[Counts], dict[str, int]]:
-    """Chooses the interactions that stay.
+    """Select the interactions to keep.
 
     Returns:
-        Rows of ``interactions``, int64 [R], ascending; counts after each step, the first of them of all that was read;
-        and how many items were without metadata and without a title.
+        Rows of ``interactions``, int64 [R], ascending; counts after each step, starting with all that was read; and the
+        numbers of items without metadata and without a title.
 
     Raises:
-        ValueError: the metadata know none of the items, or nothing is left.
+        ValueError: the metadata contain none of the items, or no interaction remains.
     """
     users, items, times = interactions.users, interactions.items, interactions.times
     rows = np.arange(len(interactions))
@@ -82,21 +79,21 @@ def choose(
 
     step("without duplicates (user, item, time)", first_of_each((users, items, times)))
     if not options.keep_repeats:
-        step("first of a user's with an item", first_of_each((users[rows], items[rows]), (times[rows],)))
+        step("first of each user-item pair", first_of_each((users[rows], items[rows]), (times[rows],)))
     of_item = np.array([metadata.rows.get(item, -1) for item in interactions.item_ids], dtype=np.int64)
     known = of_item >= 0
     titled = known.copy()
     titled[known] = metadata.titled[of_item[known]]
     if not known.any():
         raise ValueError(
-            f"{metadata.path} knows none of the {len(known):,} items of the interactions (such as "
-            f"{interactions.item_ids[0]!r}; it has {next(iter(metadata.rows))!r}): the files are of two categories or "
-            "editions"
+            f"{metadata.path} contains none of the {len(known):,} items of the interactions (such as "
+            f"{interactions.item_ids[0]!r}; it has {next(iter(metadata.rows))!r}): the files belong to different "
+            "categories or editions"
         )
     if known.sum() < len(known) / 2:
         getLogger().warning(
-            f"{metadata.path.name} knows only {int(known.sum()):,} of {len(known):,} items of the interactions; are "
-            "both files of one category and edition?"
+            f"{metadata.path.name} contains only {int(known.sum()):,} of {len(known):,} items of the interactions; "
+            "check that both files belong to the same category and edition"
         )
     good = known if options.keep_untitled else titled
     step("items with metadata" if options.keep_untitled else "items with a title", good[items[rows]])
@@ -105,13 +102,13 @@ def choose(
         k_core(users[rows], items[rows], options.k_user, options.k_item),
     )
     if not len(rows):
-        told = "; ".join(f"{each.step}: {each.interactions:,}" for each in steps)
-        raise ValueError(f"no interaction is left ({told}); lower k_user and k_item, or add data")
-    lacking = {
+        listed = "; ".join(f"{each.step}: {each.interactions:,}" for each in steps)
+        raise ValueError(f"no interaction is left ({listed}); lower k_user and k_item, or add data")
+    missing = {
         "items without metadata": int((~known).sum()),
         "items without a title": int((known & ~titled).sum()),
     }
-    return rows, steps, lacking
+    return rows, steps, missing
 
 
 def _counts(step: str, interactions: Interactions, rows: np.ndarray) -> Counts:

@@ -1,7 +1,6 @@
-"""Names and places of Amazon's raw files: data sets, categories, editions, addresses, expected counts.
+"""Names and locations of Amazon's raw files: data sets, categories, editions, addresses, expected counts.
 
-Knows ``properties/data/amazon.yaml`` and what lies in a folder. Refuses to know what the files hold, but for the first
-line of a table.
+Addresses and counts are in ``properties/data/amazon.yaml``.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ class RawFiles:
         name: name of the data set.
         category: Amazon's name of the category.
         edition: ``2018`` or ``2023``.
-        interactions: ratings (``.csv``), or reviews where there are no ratings.
+        interactions: ratings (``.csv``), or reviews if there are no ratings.
         metadata: the items.
-        reviews: the reviews; None where there are none.
+        reviews: the reviews; None if there are none.
     """
 
     name: str
@@ -43,13 +42,13 @@ class RawFiles:
     reviews: Path | None
 
     def all(self) -> list[Path]:
-        """Every file, once."""
+        """Return all files, each once."""
         return sorted({self.interactions, self.metadata} | ({self.reviews} if self.reviews else set()))
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to fetch: its address, and its size in bytes and digest (``sha256:<digits>``) where they are known."""
+    """A file to download: its address, and its size in bytes and digest (``sha256:<digits>``) if known."""
 
     kind: str
     name: str
@@ -59,21 +58,21 @@ class RemoteFile:
 
 
 def category_of(name: str) -> str:
-    """The category that a data set is made of: that of the paper's name, else the name itself.
+    """Return the category of a data set: for the paper's names its Amazon category, otherwise the name itself.
 
     Raises:
-        ValueError: it can be the name of no category.
+        ValueError: the name cannot be a category.
     """
     category = _sources()["categories"].get(name, name)
     if not _CATEGORY.fullmatch(category):
         raise ValueError(
-            f"{name!r} is no name of an Amazon category, such as Video_Games: letters, digits and '_' only"
+            f"{name!r} cannot be an Amazon category, such as Video_Games: use only letters, digits and '_'"
         )
     return str(category)
 
 
 def expected_counts(name: str, edition: str) -> tuple[int, int, int] | None:
-    """Users, items and interactions of the paper's Table II; None for a data set that is not in it."""
+    """Return users, items and interactions from the paper's Table II; None for other data sets."""
     counts = _sources()["counts"].get(name) if edition == "2018" else None
     return (counts[0], counts[1], counts[2]) if counts else None
 
@@ -81,16 +80,16 @@ def expected_counts(name: str, edition: str) -> tuple[int, int, int] | None:
 def remote_files(
     name: str, edition: str = "2018", category: str | None = None, mirror: str | None = None
 ) -> list[RemoteFile]:
-    """The ratings, metadata and reviews of a data set, with their addresses.
+    """Return the ratings, metadata and reviews of a data set, with their addresses.
 
     Args:
         name: name of the data set.
         edition: ``2018`` or ``2023``.
-        category: Amazon's category; by default what :func:`category_of` says.
-        mirror: address that takes the place of the publisher's, with the same folders below it.
+        category: Amazon's category; by default that of :func:`category_of`.
+        mirror: address that replaces the publisher's, with the same paths.
 
     Raises:
-        ValueError: no such edition, or no name of a category.
+        ValueError: the edition does not exist, or the name cannot be a category.
     """
     if edition not in EDITIONS:
         raise ValueError(f"edition = {edition!r} must be one of {', '.join(EDITIONS)}{did_you_mean(edition, EDITIONS)}")
@@ -108,23 +107,23 @@ def remote_files(
 def find_raw(
     name: str, folder: Path, edition: str | None = None, category: str | None = None, full_reviews: bool = False
 ) -> RawFiles | None:
-    """Looks for the raw files of a data set; each may be gzipped or not.
+    """Find the raw files of a data set; each may be gzipped.
 
-    Interactions come from the ratings where they lie there, as in the paper's preparation, else from the reviews. A
-    ``_5`` file of reviews serves as well as the full one: what its publishers left out cannot be in a 5-core.
+    Interactions are read from the ratings if they exist, as in the paper's preparation, otherwise from the reviews. A
+    ``_5`` file of reviews is as good as the full one: what its publishers left out cannot be in a 5-core.
 
     Args:
         name: name of the data set.
-        folder: where the files are, ``dataset/<name>/raw``.
-        edition: ``2018`` or ``2023``; by default what the files themselves tell.
-        category: Amazon's category; by default what :func:`category_of` says.
-        full_reviews: whether the full file of reviews goes before the ``_5`` one (a core below 5 needs it).
+        folder: folder of the files, ``dataset/<name>/raw``.
+        edition: ``2018`` or ``2023``; by default inferred from the files.
+        category: Amazon's category; by default that of :func:`category_of`.
+        full_reviews: whether to prefer the full file of reviews over the ``_5`` one (for a core below 5).
 
     Returns:
-        The files; None when neither ratings nor reviews nor metadata are there.
+        The files; None if there are neither ratings, reviews nor metadata.
 
     Raises:
-        ValueError: some of the needed files are there and others are not, or those of both editions are.
+        ValueError: only some of the required files exist, or those of both editions do.
     """
     if edition is not None and edition not in EDITIONS:
         raise ValueError(f"edition = {edition!r} must be one of {', '.join(EDITIONS)}")
@@ -144,12 +143,14 @@ def find_raw(
     if not found:
         return None
     if len(found) > 1:
-        raise ValueError(f"{folder} holds files of {category} of both editions; name one by edition, or part them")
+        raise ValueError(
+            f"{folder} contains files of {category} of both editions; set the edition, or move one to another folder"
+        )
     ((edition, (review_file, metadata_file)),) = found.items()
     interactions = (ratings if ratings_edition == edition else None) or review_file
     if interactions is None or metadata_file is None:
-        wanted = f"{category}.csv or {names[edition][0][0]}.gz" if interactions is None else f"{names[edition][1]}.gz"
-        raise ValueError(f"{folder} holds files of {category} ({edition}), but not {wanted}; put it there as well")
+        missing = f"{category}.csv or {names[edition][0][0]}.gz" if interactions is None else f"{names[edition][1]}.gz"
+        raise ValueError(f"{folder} contains files of {category} ({edition}), but not {missing}; put it there as well")
     return RawFiles(name, category, edition, interactions, metadata_file, review_file)
 
 
@@ -163,6 +164,6 @@ def _first(folder: Path, names: list[str]) -> Path | None:
 
 
 def _edition_of(ratings: Path) -> str:
-    """The edition of a table: that of 2023 has a header."""
+    """Return the edition of a ratings table: only that of 2023 has a header."""
     first = next((line for _, line in read_lines(ratings)), b"")
     return "2023" if b"parent_asin" in first else "2018"

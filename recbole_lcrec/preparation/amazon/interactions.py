@@ -1,8 +1,4 @@
-"""Interactions out of Amazon's raw files, as arrays of codes.
-
-Knows the fields of ratings and reviews of both editions, ids, and times in seconds or milliseconds. Refuses to know
-which interactions stay and what their reviews say.
-"""
+"""Read interactions from Amazon's raw files, as arrays of codes."""
 
 from __future__ import annotations
 
@@ -36,12 +32,12 @@ _NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _MILLISECONDS_FROM = 10**11  # as seconds, the year 5138; as milliseconds, 1973
 _TIMES_END = 10**14
 _LARGEST_RATING = float(np.finfo(np.float32).max)
-_LOOKED_AT = 1000
+_SAMPLED = 1000
 
 
 @dataclass(frozen=True)
 class ReviewFields:
-    """Names of the fields of one edition's reviews; ``date`` is a day in words, where the edition has it."""
+    """Field names of one edition's reviews; ``date`` is a written-out day, if the edition has one."""
 
     user: str
     item: str
@@ -63,8 +59,8 @@ class Interactions:
     """T interactions in the order of the files.
 
     Attributes:
-        user_ids: original ids; a user's code is the place in this list.
-        item_ids: original ids; an item's code is the place in this list.
+        user_ids: original ids; a user's code is the position in this list.
+        item_ids: original ids; an item's code is the position in this list.
         users: int32 [T].
         items: int32 [T].
         ratings: float32 [T].
@@ -83,29 +79,29 @@ class Interactions:
 
 
 def identifier(raw: Any, what: str) -> str:
-    """An id without blanks around it; blanks, tabs and commas inside stay.
+    """Return an id without surrounding blanks; blanks, tabs and commas inside it are kept.
 
     Raises:
-        ValueError: it is missing, empty, or holds a control character other than a tab; or RecBole would take it for a
-            missing value or for its padding.
+        ValueError: the id is missing or empty, contains a control character other than a tab, or is reserved by RecBole
+            for missing values or padding.
     """
     text = str(raw).strip() if isinstance(raw, (str, int)) else ""
     if not text or _NOT_IN_IDS.search(text):
-        raise ValueError(f"no usable id of {what}: {raw!r:.80}")
+        raise ValueError(f"unusable id of {what}: {raw!r:.80}")
     if text in RESERVED_IDS:
-        raise ValueError(f"no usable id of {what}: {text!r} is a missing value or padding to RecBole; rename it")
+        raise ValueError(f"unusable id of {what}: RecBole reads {text!r} as a missing value or padding; rename it")
     return text
 
 
 def milliseconds(raw: Any) -> tuple[int, bool]:
-    """A time as milliseconds since 1970, and whether it was given so; smaller numbers are seconds.
+    """Convert a time to milliseconds since 1970; also return whether it was given in milliseconds, not seconds.
 
     Raises:
-        ValueError: no number, or none that can be seconds or milliseconds of our days.
+        ValueError: not a number, or not plausible as seconds or milliseconds since 1970.
     """
     try:
         number = float(raw)  # whole milliseconds are exact in a double
-    except (TypeError, ValueError, OverflowError):  # the last of a whole number with hundreds of digits
+    except (TypeError, ValueError, OverflowError):  # OverflowError: an integer with hundreds of digits
         number = math.nan
     if not 0 < number < _TIMES_END:  # NaN fails as well
         raise ValueError(f"time {raw!r:.80} is neither seconds nor milliseconds since 1970")
@@ -119,7 +115,7 @@ def _score(raw: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not abs(score) <= _LARGEST_RATING:  # NaN fails as well
-        raise ValueError(f"rating {raw!r:.80} is no number, or too large a one")
+        raise ValueError(f"rating {raw!r:.80} is not a number, or too large")
     return score
 
 
@@ -145,11 +141,11 @@ class _Builder:
 
     def build(self, path: Path) -> Interactions:
         if not self.times:
-            raise ValueError(f"{path} holds no interaction: it is empty or of another kind; fetch it again")
+            raise ValueError(f"{path} contains no interaction: it is empty or another kind of file; download it again")
         if all(self.units):
             getLogger().warning(
-                f"{path.name}: times in seconds ({self.units[0]:,}) and in milliseconds ({self.units[1]:,}); each was "
-                "told by its size, and both are read"
+                f"{path.name}: times in seconds ({self.units[0]:,}) and in milliseconds ({self.units[1]:,}); each is "
+                "recognised by its size, and both are read"
             )
         return Interactions(
             [*self.users],
@@ -164,20 +160,20 @@ class _Builder:
 def read_interactions(
     path: Path, edition: str, known_items: Container[str], bad: BadLines, show_progress: bool = False
 ) -> Interactions:
-    """Reads all interactions of a ratings file (``.csv``, ``.csv.gz``) or of a file of reviews.
+    """Read all interactions of a ratings file (``.csv``, ``.csv.gz``) or of a file of reviews.
 
-    Ratings of 2018 have no header, and copies with users first and with items first are about; the column that holds
-    ids of the metadata is the items'. Memory is 20 bytes an interaction, and the ids.
+    Ratings of 2018 have no header, and exist in copies with users first and with items first; the item column is the
+    one with ids from the metadata. Memory is 20 bytes per interaction, plus the ids.
 
     Args:
         path: the file.
-        edition: ``2018`` or ``2023``; names the fields of a file of reviews.
+        edition: ``2018`` or ``2023``; determines the field names of reviews.
         known_items: ids of the metadata.
-        bad: takes the lines without a usable user, item, rating or time.
-        show_progress: whether a bar shows the bytes read.
+        bad: records lines without a usable user, item, rating or time.
+        show_progress: whether to show a progress bar.
 
     Raises:
-        ValueError: the file is damaged, empty, or has too many broken lines.
+        ValueError: the file is damaged or empty, or has too many broken lines.
     """
     builder = _Builder()
     is_table = path.name.removesuffix(".gz").endswith(".csv")
@@ -205,8 +201,8 @@ def _ratings(
 
 
 def _places(path: Path, known_items: Container[str]) -> tuple[int, int, int, int]:
-    """Columns of user, item, rating and time."""
-    rows = [row for _, row in islice(csv_records(path, BadLines(path, limit=None)), _LOOKED_AT)]
+    """Return the positions of the columns user, item, rating and time."""
+    rows = [row for _, row in islice(csv_records(path, BadLines(path, limit=None)), _SAMPLED)]
     header = rows[0] if rows else []
     if "timestamp" in header:
         names = ("user_id", "parent_asin", "rating", "timestamp")
@@ -225,7 +221,7 @@ def _reviews(path: Path, edition: str, bad: BadLines, show_progress: bool) -> It
 
 
 def time_of(record: dict[str, Any], fields: ReviewFields) -> Any:
-    """The time of a review, from its day in words where the number is missing."""
+    """Return the time of a review, from its written-out day if the number is missing."""
     time = record.get(fields.time)
     if time is None and fields.date is not None:
         try:

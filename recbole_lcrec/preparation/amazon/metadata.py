@@ -1,7 +1,6 @@
-"""Amazon's metadata files: which items have a title, and the texts of the items that stay.
+"""Read Amazon's metadata: which items have a title, and the texts of the selected items.
 
-Knows the fields of both editions and the dirt that is in them. Refuses to know interactions. The file is read twice, so
-that only the texts of items that stay are ever held.
+The file is read twice, so that only the texts of the selected items are processed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from recbole_lcrec.runtime.errors import RunAborted
 __all__ = ["ITEM_COLUMNS", "Metadata", "item_texts", "scan_metadata", "write_items"]
 
 ITEM_COLUMNS = ("item_id:token", "title:token_seq", "description:token_seq", "brand:token", "categories:token_seq")
-_PAGE_SOURCE = ("getTime", "aPageStart")  # titles that hold the script of a page
+_PAGE_SOURCE = ("getTime", "aPageStart")  # in titles that contain a page script
 _BYLINE = re.compile(r"^\s*by\s*\n\s*")
 _AUTHOR_PAGE = re.compile(r"^Visit Amazon's (.+) Page$")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
@@ -31,16 +30,16 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 @dataclass(frozen=True, eq=False)
 class Metadata:
-    """Items of one metadata file, N of them.
+    """The N items of a metadata file.
 
     Attributes:
         path: the file.
         edition: ``2018`` or ``2023``.
         rows: item id -> row.
-        lines: int64 [N], the line that an item is taken from: the first with a title, else its first.
-        titled: bool [N], whether it has a title.
-        duplicates: lines beyond the first of an item.
-        page_source: items whose only titles are scripts of a page; they count as untitled.
+        lines: int64 [N], line that an item is read from: the first with a title, otherwise its first.
+        titled: bool [N], whether the item has a title.
+        duplicates: number of lines beyond the first of each item.
+        page_source: number of items whose only titles are page scripts; they count as untitled.
     """
 
     path: Path
@@ -53,10 +52,10 @@ class Metadata:
 
 
 def scan_metadata(path: Path, edition: str, bad: BadLines, show_progress: bool = False) -> Metadata:
-    """Finds the items of a metadata file and whether they have a title.
+    """Find the items of a metadata file and whether they have a title.
 
     Raises:
-        ValueError: the file is damaged, holds no item, or has too many broken lines.
+        ValueError: the file is damaged, contains no item, or has too many broken lines.
     """
     key = REVIEW_FIELDS[edition].item
     rows: dict[str, int] = {}
@@ -83,18 +82,18 @@ def scan_metadata(path: Path, edition: str, bad: BadLines, show_progress: bool =
             sources.add(row)
     bad.log()
     if not rows:
-        raise ValueError(f"{path} holds no item: it is empty or of another kind; fetch it again")
+        raise ValueError(f"{path} contains no item: it is empty or another kind of file; download it again")
     has_title = np.array(titled, dtype=bool)
     page_source = sum(not titled[row] for row in sources)
     getLogger().info(
         f"{path.name}: {len(rows):,} items, {int(has_title.sum()):,} of them with a title; {duplicates:,} duplicate "
-        f"line(s), {page_source:,} title(s) without words or of page source"
+        f"line(s), {page_source:,} title(s) that are blank or page source"
     )
     return Metadata(path, edition, rows, np.array(lines, dtype=np.int64), has_title, duplicates, page_source)
 
 
 def item_texts(record: dict[str, Any], edition: str) -> tuple[str, str, str, str]:
-    """Title, description, brand and categories of one record, without HTML, each on one line.
+    """Return title, description, brand and categories of one record, each as one line without HTML.
 
     The categories are joined by commas, as in the published LC-Rec files.
     """
@@ -108,13 +107,13 @@ def item_texts(record: dict[str, Any], edition: str) -> tuple[str, str, str, str
 
 
 def write_items(metadata: Metadata, kept: np.ndarray, target: Path, show_progress: bool = False) -> None:
-    """Writes the atomic ``.item`` file of some items, in the order of the metadata file.
+    """Write the atomic ``.item`` file of selected items, in the order of the metadata file.
 
     Args:
         metadata: from :func:`scan_metadata`.
         kept: bool [N], the items to write.
-        target: file to make.
-        show_progress: whether a bar shows the bytes read.
+        target: path of the file.
+        show_progress: whether to show a progress bar.
 
     Raises:
         RunAborted: the metadata file has changed since it was scanned.
@@ -135,7 +134,7 @@ def write_items(metadata: Metadata, kept: np.ndarray, target: Path, show_progres
             writer.writerow([item, *item_texts(record, metadata.edition)])
             written += 1
     if written != len(item_of_line):
-        raise RunAborted(f"{metadata.path} has changed while it was read; begin again when it is whole")
+        raise RunAborted(f"{metadata.path} changed while it was read; start again when it is complete")
 
 
 def _title(raw: Any) -> str:
@@ -149,7 +148,7 @@ def _brand(raw: Any) -> str:
 
 
 def _categories(raw: Any) -> str:
-    """Categories up to the first that holds a tag: from there on it is page source."""
+    """Return the categories up to the first that contains a tag; from there on they are page source."""
     if not isinstance(raw, list):
         return clean_text(raw)
     names = []

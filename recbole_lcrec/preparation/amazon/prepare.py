@@ -1,10 +1,9 @@
-"""Amazon's raw files as RecBole's atomic files, as the paper prepares them (IV-A1).
+"""Prepare Amazon's raw files as RecBole's atomic files, as in the paper (IV-A1).
 
-Knows the order of the steps and what is written. Refuses to know file formats, addresses and Config.
-
-A user's first interaction with an item counts and later ones do not, as in the preparation that the paper's authors
-published. Items without a line of metadata or without a title are removed. Times of the 2018 edition are whole days,
-so many are equal: they keep the order of the file. The authors' order within a day is that of a set, and is lost.
+A user's first interaction with an item counts and later ones are dropped, as in the preparation published by the
+paper's authors. Items without metadata or without a title are removed. Times of the 2018 edition are whole days, so
+many are equal: ties keep the order of the file. The authors' order within a day is that of a Python set, and cannot be
+reproduced.
 """
 
 from __future__ import annotations
@@ -48,22 +47,22 @@ def download_amazon(
     kinds: Sequence[str] = ("ratings", "metadata", "reviews"),
     show_progress: bool = True,
 ) -> list[Path]:
-    """Fetches those raw files of a data set that are not in the folder yet.
+    """Download the raw files of a data set that are not in the folder yet.
 
     Args:
-        name: name of the data set, of the paper or of a category.
-        folder: ``dataset/<name>/raw``; made when absent.
+        name: name of the data set: one of the paper's, or a category.
+        folder: ``dataset/<name>/raw``; created if needed.
         edition: ``2018`` or ``2023``.
         category: Amazon's category; by default the one that the name stands for.
-        mirror: address that takes the publisher's place.
-        proxy: address of a proxy; by default what the environment names.
+        mirror: address that replaces the publisher's.
+        proxy: address of a proxy; None for the environment's.
         kinds: which files.
-        show_progress: whether a bar shows the bytes.
+        show_progress: whether to show a progress bar.
 
     Raises:
-        ValueError: no such edition or category, or a file in the folder is not of the known size.
-        DownloadError: a file could not be fetched; names it, its address and the folder to put it in.
-        DiskFullError: the disk is full; what came is kept where the next call can go on with it.
+        ValueError: the edition or category does not exist, or a file in the folder has another size than expected.
+        DownloadError: a file could not be downloaded; names it, its address and the folder to put it in.
+        DiskFullError: the disk is full; a partial file that the next call can resume is kept.
     """
     files = [file for file in remote_files(name, edition, category, mirror) if file.kind in kinds]
     return [
@@ -75,19 +74,17 @@ def download_amazon(
 def require_raw(
     name: str, folder: Path, edition: str | None = None, category: str | None = None, full_reviews: bool = False
 ) -> RawFiles:
-    """:func:`find_raw`, but it must be there.
+    """Find the raw files as :func:`find_raw` does; they must exist.
 
     Raises:
-        ValueError: it is not; lists the files, their addresses and the folder to put them in.
+        ValueError: they do not exist; lists the files, their addresses and the folder to put them in.
     """
     raw = find_raw(name, folder, edition, category, full_reviews)
     if raw is None:
         files = "\n".join(
             f"  {file.name}  from {file.address}" for file in remote_files(name, edition or "2018", category)
         )
-        raise ValueError(
-            f"no raw files of {name!r} are in {folder}. Put these there, or have them downloaded:\n{files}"
-        )
+        raise ValueError(f"there are no raw files of {name!r} in {folder}. Put these there, or download them:\n{files}")
     return raw
 
 
@@ -100,38 +97,35 @@ def prepare_amazon(
     options: AmazonOptions | None = None,
     show_progress: bool = True,
 ) -> Report:
-    """Prepares a data set from raw files and puts the atomic files into a folder of the user's.
+    """Prepare a data set from raw files and put the atomic files into a folder.
 
-    The files are written beside and moved when all are whole; ``<name>.inter`` comes last, so that a folder that holds
-    it holds everything. Other files of the folder are left alone.
+    The files are written to a temporary folder and moved when all are complete; ``<name>.inter`` comes last, so a
+    folder that contains it contains everything. Other files in the folder are left alone.
 
     Args:
-        name: name of the data set, of the paper or of a category.
+        name: name of the data set: one of the paper's, or a category.
         folder: folder of the raw files, ``dataset/<name>/raw``.
-        out_folder: takes ``<name>.inter``, ``<name>.item`` and ``<name>.report.json``; may be ``dataset/<name>``.
-        edition: ``2018`` or ``2023``; by default what the files tell.
+        out_folder: folder for ``<name>.inter``, ``<name>.item`` and ``<name>.report.json``, such as ``dataset/<name>``.
+        edition: ``2018`` or ``2023``; by default inferred from the files.
         category: Amazon's category; by default the one that the name stands for.
-        options: how; by default as the paper.
-        show_progress: whether bars are shown.
+        options: options of the preparation; by default the paper's.
+        show_progress: whether to show progress bars.
 
     Raises:
-        ValueError: files are missing, damaged, or do not go together; nothing is left after the core; or the folder
-            cannot be written to.
-        DiskFullError: the disk is full; what was half written is gone.
+        ValueError: files are missing, damaged or inconsistent, no interaction remains, or the folder is not writable.
+        DiskFullError: the disk is full; partial files have been removed.
     """
     options = options or AmazonOptions()
     raw = require_raw(name, folder, edition, category, options.below_five)
     final = out_folder / f"{name}.inter"
     if final.exists() and not (out_folder / f"{name}.{_REPORT}").exists():
-        raise ValueError(
-            f"{final} is there already and was not made from raw files; move it away, or name another folder"
-        )
+        raise ValueError(f"{final} exists already and was not made from raw files; move it away, or use another folder")
     partial = out_folder / f".{name}.preparing"
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     except OSError as err:
-        raise ValueError(f"{out_folder} cannot be written to ({err}); name another folder") from err
+        raise ValueError(f"{out_folder} is not writable ({err}); use another folder") from err
     try:
         report = write_amazon(raw, partial, options, show_progress)
         final.unlink(missing_ok=True)
@@ -150,13 +144,13 @@ def prepare_amazon(
 def amazon_artifact(
     raw: RawFiles, store: ArtifactStore, options: AmazonOptions | None = None, show_progress: bool = True
 ) -> tuple[Artifact, Report]:
-    """The atomic files as an artifact that is made once.
+    """Prepare the atomic files as an artifact, once.
 
-    It is named by the raw files' names, sizes and times of change, not by their content: they are gigabytes, and to
-    read them at every start would take as long as many a run. A file that was only touched is prepared again.
+    The artifact is named by the raw files' names, sizes and modification times instead of their content: hashing
+    gigabytes at every start would take as long as many runs. A file that was only touched is prepared again.
 
     Raises:
-        ValueError, OSError: as :func:`prepare_amazon`.
+        ValueError, OSError: as in :func:`prepare_amazon`.
     """
     options = options or AmazonOptions()
     files = [[path.name, (stat := path.stat()).st_size, stat.st_mtime_ns] for path in raw.all()]
@@ -183,36 +177,36 @@ def amazon_artifact(
 def write_amazon(
     raw: RawFiles, target: Path, options: AmazonOptions | None = None, show_progress: bool = True
 ) -> Report:
-    """Writes ``<name>.inter``, ``<name>.item`` and ``<name>.report.json`` into an existing folder.
+    """Write ``<name>.inter``, ``<name>.item`` and ``<name>.report.json`` into an existing folder.
 
-    Interactions stand user by user in the order in which users come up, each user's in time order, equal times in the
-    order of the file.
+    Interactions are written user by user in order of first appearance, each user's in time order, ties in the order of
+    the file.
 
     Raises:
-        ValueError: files are damaged or do not go together, or nothing is left after the core.
+        ValueError: files are damaged or inconsistent, or no interaction remains.
     """
     options, begin = options or AmazonOptions(), perf_counter()
     bad = {path: BadLines(path, options.bad_line_limit) for path in raw.all()}
     metadata = scan_metadata(raw.metadata, raw.edition, bad[raw.metadata], show_progress)
     interactions = read_interactions(raw.interactions, raw.edition, metadata.rows, bad[raw.interactions], show_progress)
-    rows, steps, lacking = choose(interactions, metadata, options)
+    rows, steps, missing = choose(interactions, metadata, options)
     rows = rows[np.lexsort((rows, interactions.times[rows], interactions.users[rows]))]
     kept = np.zeros(len(metadata.rows), dtype=bool)
     kept[[metadata.rows[interactions.item_ids[item]] for item in np.unique(interactions.items[rows]).tolist()]] = True
     write_items(metadata, kept, target / f"{raw.name}.item", show_progress)
     reviews = raw.reviews if options.with_reviews else None
-    told = None if reviews is None else BadLines(reviews, None) if reviews == raw.interactions else bad[reviews]
-    n_reviews = _write_interactions(raw, interactions, rows, target, told, show_progress)
+    bad_reviews = None if reviews is None else BadLines(reviews, None) if reviews == raw.interactions else bad[reviews]
+    n_reviews = _write_interactions(raw, interactions, rows, target, bad_reviews, show_progress)
     expected = expected_counts(raw.name, raw.edition) if options.as_paper else None
     notes = {
         **{f"broken lines of {path.name}": lines.count for path, lines in bad.items()},
         "duplicate lines of metadata": metadata.duplicates,
         "titles without words or of page source": metadata.page_source,
-        **lacking,
+        **missing,
         "interactions with a review": n_reviews,
     }
     with_untitled = None
-    untitled = lacking["items without a title"]
+    untitled = missing["items without a title"]
     if expected and untitled and not options.keep_untitled and steps[-1].triple() != expected:
         other = AmazonOptions(keep_untitled=True)
         with_untitled = choose(interactions, metadata, other)[1][-1].triple()
@@ -230,18 +224,18 @@ def _write_interactions(
     reviews: BadLines | None,
     show_progress: bool,
 ) -> int:
-    """Writes the ``.inter`` file.
+    """Write the ``.inter`` file.
 
     Args:
         raw: the raw files.
         interactions: all interactions.
         rows: int64 [R], those to write, in this order.
         target: existing folder.
-        reviews: names the file of reviews and takes its broken lines; None for no reviews.
-        show_progress: whether bars are shown.
+        reviews: names the file of reviews and records its broken lines; None for no reviews.
+        show_progress: whether to show progress bars.
 
     Returns:
-        How many interactions have a review.
+        Number of interactions with a review.
     """
     header = ["user_id:token", "item_id:token", "rating:float", "timestamp:float"]
     with (
@@ -268,7 +262,7 @@ def _write_interactions(
 
 
 def _seconds(moment: int) -> str:
-    """Milliseconds as seconds, exactly."""
+    """Format milliseconds as seconds, exactly."""
     whole, rest = divmod(abs(moment), 1000)
     sign = "-" if moment < 0 else ""
     return f"{sign}{whole}.{rest:03d}" if rest else f"{sign}{whole}"

@@ -1,7 +1,4 @@
-"""What became of the raw interactions, step by step, beside the paper's counts.
-
-Knows counts. Refuses to know where they come from.
-"""
+"""Report of a preparation: counts after each step, compared with the paper's counts."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class Counts:
     interactions: int
 
     def triple(self) -> tuple[int, int, int]:
-        """Users, items, interactions."""
+        """Return users, items, interactions."""
         return self.users, self.items, self.interactions
 
 
@@ -38,10 +35,10 @@ class Report:
         name: name of the data set.
         category: Amazon's category.
         edition: ``2018`` or ``2023``.
-        steps: counts, from the raw files to the result.
-        expected: users, items and interactions of the paper's Table II, without the padding id; None where it has none.
-        with_untitled: what the result would be if items with metadata but no title stayed; given where counts differ.
-        notes: what else was counted, such as broken lines and reviews found.
+        steps: counts after each step, from the raw files to the result.
+        expected: users, items and interactions of the paper's Table II, without the padding id; None if it has none.
+        with_untitled: the result if items with metadata but no title were kept; given if the counts differ.
+        notes: other counts, such as broken lines and reviews found.
     """
 
     name: str
@@ -53,14 +50,14 @@ class Report:
     notes: Mapping[str, int] = field(default_factory=dict)
 
     def table(self) -> str:
-        """The steps as a table, with the paper's counts below."""
+        """Return the steps as a text table, followed by the paper's counts."""
         rows: list[tuple[str, int, int, int]] = [(step.step, *step.triple()) for step in self.steps]
         if self.expected:
-            rows.append(("Table II of the paper, less its padding id", *self.expected))
+            rows.append(("Table II of the paper, without padding id", *self.expected))
         return tabulate(rows, headers=["", "users", "items", "interactions"], intfmt=",")
 
     def difference(self) -> str | None:
-        """One sentence on how the result differs from the paper's; None where it does not, or there is none."""
+        """Return one sentence on how the result differs from the paper's; None if equal or without counts."""
         ours = self.steps[-1].triple()
         if self.expected is None or ours == self.expected:
             return None
@@ -69,28 +66,28 @@ class Report:
         )
         text = f"{self.name} differs from Table II of the paper: {deltas}"
         if self.with_untitled is not None:
-            same = "that of Table II" if self.with_untitled == self.expected else "not that of Table II either"
+            same = "equal to Table II" if self.with_untitled == self.expected else "not equal to Table II either"
             counts = " / ".join(f"{count:,}" for count in self.with_untitled)
             text += f". With the items that have metadata but no title (--keep_untitled) it is {counts}, {same}"
         return text
 
     def log(self) -> None:
-        """Writes the table and the notes to the log, and a warning where the counts differ from the paper's."""
+        """Log the table and the notes, and a warning if the counts differ from the paper's."""
         notes = "; ".join(f"{what}: {count:,}" for what, count in self.notes.items())
         getLogger().info(f"{self.name} ({self.category}, {self.edition})\n{self.table()}\n{notes}")
         if (difference := self.difference()) is not None:
             getLogger().warning(difference)
 
     def save(self, path: Path) -> None:
-        """Writes the report as JSON."""
+        """Write the report as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Report:
-        """Reads what :meth:`save` wrote.
+        """Read a report written by :meth:`save`.
 
         Raises:
-            ValueError: the file is no such report.
+            ValueError: the file is not such a report.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -98,4 +95,4 @@ class Report:
                 values[name] = None if values[name] is None else tuple(values[name])
             return cls(**{**values, "steps": tuple(Counts(**step) for step in values["steps"])})
         except (OSError, ValueError, TypeError, KeyError) as err:
-            raise ValueError(f"{path} is no readable report of a preparation ({err}); remove it") from err
+            raise ValueError(f"{path} is not a readable preparation report ({err}); remove it") from err

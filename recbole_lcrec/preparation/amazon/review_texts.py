@@ -1,7 +1,4 @@
-"""Review texts of chosen interactions, read a line at a time and parked in a file.
-
-Knows the texts' fields of both editions. Refuses to know which interactions are chosen and what becomes of the texts.
-"""
+"""Read the review texts of selected interactions line by line, and spool them to a temporary file."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ __all__ = ["TextSpool", "read_texts"]
 
 
 class TextSpool:
-    """Texts of rows in a file that goes when it is closed, so that memory holds two numbers a row.
+    """Texts of rows in a temporary file that is removed when closed, so memory holds only two numbers per row.
 
     Args:
-        path: file to make.
-        n_rows: how many rows there are.
+        path: path of the temporary file.
+        n_rows: number of rows.
     """
 
     def __init__(self, path: Path, n_rows: int) -> None:
@@ -48,14 +45,14 @@ class TextSpool:
         return bool(self._starts[row] >= 0)
 
     def put(self, row: int, texts: tuple[str, str]) -> None:
-        """Keeps two texts without tabs for a row."""
+        """Store two texts without tabs for a row."""
         data = "\t".join(texts).encode()
         self._stream.write(data)
         self._starts[row], self._lengths[row] = self._end, len(data)
         self._end += len(data)
 
     def get(self, row: int) -> tuple[str, str]:
-        """The two texts of a row; empty ones where nothing was kept."""
+        """Return the two texts of a row; empty texts if nothing was stored."""
         if self._starts[row] < 0:
             return "", ""
         self._stream.seek(int(self._starts[row]))
@@ -72,19 +69,19 @@ def read_texts(
     bad: BadLines,
     show_progress: bool = False,
 ) -> int:
-    """Reads the summaries and reviews of some interactions; a review belongs to one by user, item and time.
+    """Read summaries and reviews of selected interactions; they are matched by user, item and time.
 
     Args:
         path: a file of reviews.
         edition: ``2018`` or ``2023``.
         interactions: all interactions.
-        rows: int64 [R], those whose reviews are wanted; no two alike in user, item and time.
-        spool: takes (summary, review) of row ``rows[i]`` as row i; the first of several reviews counts.
-        bad: takes the lines that are broken.
-        show_progress: whether a bar shows the bytes read.
+        rows: int64 [R], interactions whose reviews are read; unique in user, item and time.
+        spool: receives (summary, review) of row ``rows[i]`` as row i; the first of several reviews counts.
+        bad: records broken lines.
+        show_progress: whether to show a progress bar.
 
     Returns:
-        How many interactions have a review with words.
+        Number of interactions with a non-empty review.
 
     Raises:
         ValueError: the file is damaged or has too many broken lines.
@@ -94,14 +91,14 @@ def read_texts(
     times = interactions.times[rows]
     order = np.lexsort((times, keys))
     keys, times = keys[order], times[order]
-    wanted_users, wanted_items = (
+    selected_users, selected_items = (
         {ids[code]: code for code in np.unique(codes[rows]).tolist()}
         for ids, codes in ((interactions.user_ids, interactions.users), (interactions.item_ids, interactions.items))
     )
     fields, found = REVIEW_FIELDS[edition], 0
     for number, record in json_records(path, bad, show_progress):
-        user = wanted_users.get(str(record.get(fields.user)).strip())
-        item = wanted_items.get(str(record.get(fields.item)).strip())
+        user = selected_users.get(str(record.get(fields.user)).strip())
+        item = selected_items.get(str(record.get(fields.item)).strip())
         if user is None or item is None:
             continue
         try:

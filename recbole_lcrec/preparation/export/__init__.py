@@ -1,4 +1,5 @@
-"""Data sets written in forms that others read: plain RecBole's, and the one that LC-Rec is published in.
+"""Export of data sets to other formats: atomic files for plain RecBole, and the format published by LC-Rec's authors.
 
-Knows whole data sets. Refuses to know how a run reads them.
+``atomic_export`` writes atomic files, ``publish`` the published format, and ``renumber`` replaces ids by whole numbers.
+Conversion in the other direction is in :mod:`recbole_lcrec.preparation.forms`.
 """

@@ -1,7 +1,4 @@
-"""Any data set that can be read, as atomic files in a folder of the user's.
-
-Knows which files make a data set. Refuses to know what is in them: each form has a module that makes atomic files.
-"""
+"""Export a data set of any format as atomic files."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 
 from recbole_lcrec.preparation.amazon.prepare import write_amazon
 from recbole_lcrec.preparation.forms.convert import convert_published
-from recbole_lcrec.preparation.forms.placing import placed
+from recbole_lcrec.preparation.forms.staging import staged
 from recbole_lcrec.preparation.locate import DataFiles, find_data_files
 
 __all__ = ["atomic_files", "companions", "export_atomic", "source_files"]
@@ -23,14 +20,14 @@ _COMPANIONS = ("index.json", "user.json", "intentions.jsonl")
 
 
 def source_files(files: DataFiles) -> list[Path]:
-    """Every file of a data set where the user keeps it, raw ones included."""
+    """Return all source files of a data set, including raw ones."""
     known = (*_ATOMIC, *_COMPANIONS, "inter.json", "item.json", "item2id", "user2id")
     beside = [path for suffix in known if (path := files.folder / f"{files.name}.{suffix}").is_file()]
     return [*beside, *(files.raw.all() if files.raw else ())]
 
 
 def companions(files: DataFiles) -> list[Path]:
-    """The index and the files of intentions that lie beside a data set; they go with it into every form."""
+    """Return the index and intention files beside a data set; they are exported with it."""
     return [path for suffix in _COMPANIONS if (path := files.folder / f"{files.name}.{suffix}").is_file()]
 
 
@@ -47,7 +44,7 @@ def _make_atomic(files: DataFiles, target: Path, show_progress: bool) -> None:
 
 @contextmanager
 def atomic_files(files: DataFiles, scratch: Path, show_progress: bool = False) -> Iterator[Path]:
-    """A folder with the atomic files of a data set: its own, or one in ``scratch`` that goes afterwards.
+    """Yield a folder with the atomic files of a data set: its own, or a temporary one in ``scratch``.
 
     Raises:
         ValueError: the data set is damaged.
@@ -63,26 +60,26 @@ def atomic_files(files: DataFiles, scratch: Path, show_progress: bool = False) -
 def export_atomic(
     name: str, folder: Path, out_folder: Path, overwrite: bool = False, show_progress: bool = False
 ) -> list[Path]:
-    """Writes a data set of any form as atomic files, which RecBole reads as it is.
+    """Write a data set of any format as atomic files for plain RecBole.
 
-    An index and files of intentions that lie beside the data set are copied; RecBole passes them over.
+    An index and intention files beside the data set are copied; RecBole ignores them.
 
     Args:
         name: name of the data set.
-        folder: where the data set is.
-        out_folder: takes the files; RecBole wants it to be called as the data set.
-        overwrite: whether an older data set there may go.
-        show_progress: whether raw files are read with a bar.
+        folder: folder of the data set.
+        out_folder: folder for the files; RecBole requires it to have the name of the data set.
+        overwrite: whether to replace an existing data set there.
+        show_progress: whether to show progress bars for raw files.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: the data set is missing or damaged, or the folder cannot take it.
-        OSError: the disk is full, say; what was half written is gone.
+        ValueError: the data set is missing or damaged, or the files cannot be put into the folder.
+        OSError: for example, the disk is full; partial files have been removed.
     """
     files = find_data_files(name, folder)
-    with placed(name, out_folder, overwrite, source_files(files)) as partial:
+    with staged(name, out_folder, overwrite, source_files(files)) as partial:
         _make_atomic(files, partial, show_progress)
         for path in companions(files):
             shutil.copyfile(path, partial / path.name)

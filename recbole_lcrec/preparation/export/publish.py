@@ -1,9 +1,7 @@
-"""Any data set that can be read, in the form in which the authors of LC-Rec published theirs.
+"""Export a data set of any format in the format published by LC-Rec's authors.
 
-Knows the published files and the columns of atomic ones. Refuses to know models and Config.
-
-The published form has whole numbers for users and items and no times: a user's items stand in exact order of time,
-equal times in the order of the file, as they do in every run.
+The published format uses whole numbers as user and item ids and has no times: each user's items are in exact time
+order, ties in the order of the file, as in every run.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from recbole_lcrec.preparation.export.renumber import numbered_index, numbered_l
 from recbole_lcrec.preparation.forms.atomic_table import AtomicTable, read_atomic
 from recbole_lcrec.preparation.forms.convert import TEXT_FIELDS, numbers_first, one_line
 from recbole_lcrec.preparation.forms.id_files import write_id_file
-from recbole_lcrec.preparation.forms.placing import placed
+from recbole_lcrec.preparation.forms.staging import staged
 from recbole_lcrec.preparation.locate import find_data_files
 
 __all__ = ["SourceColumns", "publish"]
@@ -36,16 +34,17 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class SourceColumns:
-    """Names of the columns that are published.
+    """Names of the columns to publish.
 
     Attributes:
-        user: users' ids in the ``.inter`` and ``.user`` file.
-        item: items' ids in the ``.inter`` and ``.item`` file.
-        time: times, any unit.
-        title: of the ``.item`` file; None: ``title``, which must be there if the file describes items at all; "": none.
-        description: None: ``description`` if there is such a column; "": none.
-        brand: likewise.
-        categories: likewise.
+        user: user ids in the ``.inter`` and ``.user`` file.
+        item: item ids in the ``.inter`` and ``.item`` file.
+        time: times, in any unit.
+        title: column of the ``.item`` file; None for ``title``, which is required if items are described at all; "" for
+            none.
+        description: None for ``description`` if there is such a column; "" for none.
+        brand: like ``description``.
+        categories: like ``description``.
     """
 
     user: str = "user_id"
@@ -68,40 +67,40 @@ def publish(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> dict[str, int]:
-    """Writes ``<name>.inter.json``, ``.item.json``, ``.index.json``, ``.user.json``, ``item2id`` and ``user2id``.
+    """Write ``<name>.inter.json``, ``.item.json``, ``.index.json``, ``.user.json``, ``item2id`` and ``user2id``.
 
-    Ids that are whole numbers stay, and ``item2id`` and ``user2id`` are written where the data know original ids. Else
-    users are numbered in the order of the file and items in the order in which the sequences, one after another, first
-    name them; those that nobody bought follow. The two id files then hold the ids, and an index and intentions are
-    renumbered along. Items without any text are written only where no other file names them.
+    Ids that are whole numbers are kept, and ``item2id`` and ``user2id`` are written only if original ids are known.
+    Other ids are replaced by numbers: users in the order of the file, items in order of first appearance in the
+    concatenated sequences, then items without interactions. The two id files then map the ids, and index and intentions
+    are renumbered in the same way. Items without any text are written only if no other file names them.
 
     Args:
         name: name of the data set.
-        folder: where the data set is, in any form.
-        out_folder: takes the files.
-        index_file: an index of these items; by default ``<name>.index.json`` beside the data, if there is one.
-        user_file: intentions of the published form; by default ``<name>.user.json`` beside the data, if there is one.
-            ``<name>.intentions.jsonl`` there goes along as well.
-        renumber: whether ids that are whole numbers get new numbers, too.
+        folder: folder of the data set, in any format.
+        out_folder: folder for the files.
+        index_file: an index of these items; by default ``<name>.index.json`` beside the data, if it exists.
+        user_file: intentions in the published format; by default ``<name>.user.json`` beside the data, if it exists.
+            ``<name>.intentions.jsonl`` beside the data is exported as well.
+        renumber: whether to renumber ids that are whole numbers too.
         columns: names of the columns.
-        overwrite: whether an older data set there may go.
-        show_progress: whether raw files are read with a bar.
+        overwrite: whether to replace an existing data set there.
+        show_progress: whether to show progress bars for raw files.
 
     Returns:
         Counts of users, items, interactions, and items with texts.
 
     Raises:
-        ValueError: the data set is missing or damaged, lacks a column, or the folder cannot take the files.
-        OSError: the disk is full, say; what was half written is gone.
+        ValueError: the data set is missing or damaged or lacks a column, or the files cannot be put into the folder.
+        OSError: for example, the disk is full; partial files have been removed.
     """
     columns = columns or SourceColumns()
     files = find_data_files(name, folder)
-    index_file = _named(index_file) or files.index
+    index_file = _existing(index_file) or files.index
     beside = files.folder / f"{name}.user.json"
-    user_file = _named(user_file) or (beside if beside.is_file() else None)
+    user_file = _existing(user_file) or (beside if beside.is_file() else None)
     lines_file = files.folder / f"{name}.intentions.jsonl"
     sources = [*source_files(files), *(path for path in (index_file, user_file) if path)]
-    with placed(name, out_folder, overwrite, sources) as target:
+    with staged(name, out_folder, overwrite, sources) as target:
         with atomic_files(files, target, show_progress) as source:
             sequences = _sequences(read_atomic(source / f"{name}.inter"), columns)
             item_table = _table(source / f"{name}.item", columns.item)
@@ -113,13 +112,13 @@ def publish(
         users, items = numbers_of(sequences, renumber), numbers_of(catalogue, renumber)
         numbered = {users[user]: [int(items[item]) for item in sequence] for user, sequence in sequences.items()}
         _write_json(target / f"{name}.inter.json", numbered)
-        index = _pass_index(index_file, items, target / f"{name}.index.json")
+        index = _write_index(index_file, items, target / f"{name}.index.json")
         texts = _texts(item_table, items, columns) if item_table is not None else {}
         n_texts = sum(any(entry.values()) for entry in texts.values())
         if n_texts or any(item not in index for item in list(items.values())[bought:]):
             ordered = {number: texts[number] for number in sorted(texts, key=numbers_first)}
             _write_json(target / f"{name}.item.json", ordered)
-        _pass_user_texts(user_file, lines_file, users, items, target, name)
+        _write_user_texts(user_file, lines_file, users, items, target, name)
         _write_ids(target / f"{name}.item2id", items, item_table, columns.item, "original_id")
         _write_ids(target / f"{name}.user2id", users, user_table, columns.user, "original_user_id")
     return {
@@ -130,7 +129,7 @@ def publish(
     }
 
 
-def _named(path: Path | None) -> Path | None:
+def _existing(path: Path | None) -> Path | None:
     if path is not None and not path.is_file():
         raise ValueError(f"{path}: no such file")
     return path
@@ -144,30 +143,32 @@ def _table(path: Path, id_column: str) -> AtomicTable | None:
     if not path.is_file():
         return None
     table = read_atomic(path)
-    table.require({"the ids' column": id_column})
+    table.require({"the id column": id_column})
     ids = table.columns[id_column]
-    left_out = set(missing_words(ids)) | {""}
-    kept = table.columns[~ids.isin(left_out)]
-    twins = kept[id_column][kept[id_column].duplicated()].unique().tolist()
-    if twins:
-        raise ValueError(f"{path}: {len(twins)} id(s) have several rows, first {twins[:_NAMED]}; keep one each")
+    missing = set(missing_words(ids)) | {""}
+    kept = table.columns[~ids.isin(missing)]
+    duplicates = kept[id_column][kept[id_column].duplicated()].unique().tolist()
+    if duplicates:
+        raise ValueError(
+            f"{path}: {len(duplicates)} id(s) have several rows, first {duplicates[:_NAMED]}; keep one row each"
+        )
     return AtomicTable(path, kept, table.types)
 
 
 def _sequences(table: AtomicTable, columns: SourceColumns) -> dict[str, list[str]]:
-    """User id -> item ids in exact order of time, users in the order of the file."""
+    """Return user id -> item ids in exact time order, users in the order of the file."""
     table.require({"--user_field": columns.user, "--item_field": columns.item, "--time_field": columns.time})
     frame = table.columns
     missing = {*missing_words(frame[columns.user].unique()), *missing_words(frame[columns.item].unique()), ""}
     named = ~(frame[columns.user].isin(missing) | frame[columns.item].isin(missing)).to_numpy()
     if not named.all():
         getLogger().warning(
-            f"{table.path.name}: {int((~named).sum()):,} rows without a user or an item, as RecBole reads ids, left "
-            f"out; the first is line {int(np.flatnonzero(~named)[0]) + 2}"
+            f"{table.path.name}: {int((~named).sum()):,} rows without a user or an item, or with an id that RecBole "
+            f"reads as missing, dropped; the first is line {int(np.flatnonzero(~named)[0]) + 2}"
         )
     rows = np.flatnonzero(named)
     if not len(rows):
-        raise ValueError(f"{table.path} holds no interaction")
+        raise ValueError(f"{table.path} contains no interaction")
     users, items = (frame[name].to_numpy()[rows] for name in (columns.user, columns.item))
     times = _numbers(frame[columns.time].to_numpy()[rows])
     codes, names = pd.factorize(users)
@@ -178,7 +179,7 @@ def _sequences(table: AtomicTable, columns: SourceColumns) -> dict[str, list[str
 
 
 def _numbers(texts: np.ndarray) -> np.ndarray:
-    """Texts as Python reads numbers, to the last bit; NaN where one is no number."""
+    """Convert texts to float64 as Python does, exactly; NaN for texts that are not numbers."""
     try:
         return texts.astype(object).astype(np.float64)
     except ValueError:
@@ -186,21 +187,21 @@ def _numbers(texts: np.ndarray) -> np.ndarray:
 
 
 def _text_columns(table: AtomicTable, columns: SourceColumns) -> dict[str, str]:
-    """Published name -> column that holds it."""
+    """Return published field -> name of its column."""
     found = {}
     described = set(table.columns) - {columns.item, "original_id"}
     for field in TEXT_FIELDS:
-        asked = getattr(columns, field)
-        if asked or (asked is None and field == "title" and described):
-            table.require({f"--{field}_field": asked or field})
-        column = field if asked is None else asked
+        requested = getattr(columns, field)
+        if requested or (requested is None and field == "title" and described):
+            table.require({f"--{field}_field": requested or field})
+        column = field if requested is None else requested
         if column and column in table.columns:
             found[field] = column
     return found
 
 
 def _texts(table: AtomicTable, items: Mapping[str, str], columns: SourceColumns) -> dict[str, dict[str, str]]:
-    """Number -> title, description, brand and categories, "" where there is none; of the whole catalogue."""
+    """Return number -> title, description, brand and categories ("" if missing), for the whole catalogue."""
     found = _text_columns(table, columns)
     entries: dict[str, dict[str, str]] = {number: dict.fromkeys(TEXT_FIELDS, "") for number in items.values()}
     for field, column in found.items():
@@ -209,7 +210,7 @@ def _texts(table: AtomicTable, items: Mapping[str, str], columns: SourceColumns)
     return entries
 
 
-def _pass_index(path: Path | None, items: Mapping[str, str], target: Path) -> Mapping[str, Any]:
+def _write_index(path: Path | None, items: Mapping[str, str], target: Path) -> Mapping[str, Any]:
     if path is None:
         return {}
     index = numbered_index(path, items)
@@ -220,7 +221,7 @@ def _pass_index(path: Path | None, items: Mapping[str, str], target: Path) -> Ma
     return index
 
 
-def _pass_user_texts(
+def _write_user_texts(
     user_file: Path | None,
     lines_file: Path,
     users: Mapping[str, str],
@@ -230,7 +231,7 @@ def _pass_user_texts(
 ) -> None:
     same = _same(users) and _same(items)
     if user_file is not None:
-        numbered = numbered_user_texts(user_file, users, items)  # also where ids stay: a damaged file is told
+        numbered = numbered_user_texts(user_file, users, items)  # even if ids stay, to detect a damaged file
         if same:
             shutil.copyfile(user_file, target / f"{name}.user.json")
         else:
@@ -250,12 +251,12 @@ def _same(numbers: Mapping[str, str]) -> bool:
 def _write_ids(
     path: Path, numbers: Mapping[str, str], table: AtomicTable | None, id_column: str, original_column: str
 ) -> None:
-    """Writes an id file where the ids were renumbered, or where the data know original ids."""
+    """Write an id file if ids were renumbered, or if original ids are known."""
     originals = {}
     if table is not None and original_column in table.columns:
         known = zip(table.columns[id_column], table.columns[original_column], strict=True)
         originals = {one: original for one, original in known if original and one in numbers}
-    if not _same(numbers) and len(originals) < len(numbers):  # a file of both kinds of ids could be read by nobody
+    if not _same(numbers) and len(originals) < len(numbers):  # mixing both kinds of ids would be ambiguous
         originals = {one: one for one in numbers}
     if originals:
         write_id_file(path, {numbers[one]: originals[one] for one in numbers if one in originals})

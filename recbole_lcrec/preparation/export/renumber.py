@@ -1,8 +1,4 @@
-"""Whole numbers in the place of ids, also in the files that go with a data set.
-
-Knows the published ``.index.json`` and ``.user.json`` and the lines of ``.intentions.jsonl`` as far as ids stand in
-them. Refuses to know interactions, and what an index or a text means.
-"""
+"""Replace ids by whole numbers, also in index and intention files of a data set."""
 
 from __future__ import annotations
 
@@ -22,16 +18,16 @@ _NAMED = 5
 
 
 def is_whole_number(one: str) -> bool:
-    """Whether an id is a whole number as Python writes it: ``7``, but not ``07``, ``-7`` or ``7.0``."""
+    """Return whether an id is a whole number in canonical form: ``7``, but not ``07``, ``-7`` or ``7.0``."""
     return one.isascii() and one.isdecimal() and (one == "0" or one[0] != "0")
 
 
 def numbers_of(ids: Iterable[str], renumber: bool = False) -> dict[str, str]:
-    """Id -> number, as text: the ids themselves where all are whole numbers, else 0, 1, 2, ... in their order.
+    """Map ids to numbers, as text: the ids themselves if all are whole numbers, otherwise 0, 1, 2, ... in their order.
 
     Args:
         ids: distinct ids.
-        renumber: whether whole numbers get new numbers as well.
+        renumber: whether to renumber whole numbers too.
     """
     known = list(ids)
     keep = not renumber and all(map(is_whole_number, known))
@@ -39,35 +35,35 @@ def numbers_of(ids: Iterable[str], renumber: bool = False) -> dict[str, str]:
 
 
 def numbered_index(path: Path, items: Mapping[str, str]) -> dict[str, Any]:
-    """The published index with numbers in the place of item ids.
+    """Read a published index and replace item ids by numbers.
 
     Args:
         path: ``<name>.index.json``.
         items: item id -> number, of the catalogue.
 
     Raises:
-        ValueError: the file is damaged, or holds an item that the catalogue lacks.
+        ValueError: the file is damaged, or contains an item that is not in the catalogue.
     """
     index = read_json_object(path)
     unknown = [item for item in index if item not in items]
     if unknown:
         raise ValueError(
             f"{path}: {len(unknown):,} of its {len(index):,} items are not in the data, first {unknown[:_NAMED]}; it "
-            "belongs to other data: name the right index"
+            "belongs to other data: use the index of these items"
         )
     if len(index) < len(items):
-        getLogger().warning(f"{path.name}: {len(items) - len(index):,} of {len(items):,} items have no index there")
+        getLogger().warning(f"{path.name}: {len(items) - len(index):,} of {len(items):,} items have no index in it")
     return {items[item]: tokens for item, tokens in index.items()}
 
 
 class _Ids:
-    """Numbers of users and items, and how many entries held an id without one."""
+    """Numbers of users and items, and a count of entries that were dropped because of unknown ids."""
 
     def __init__(self, path: Path, users: Mapping[str, str], items: Mapping[str, str]) -> None:
-        self.path, self.users, self.items, self.left_out = path, users, items, 0
+        self.path, self.users, self.items, self.dropped = path, users, items, 0
 
     def item(self, value: Any, place: str) -> int:
-        """Number of an item; KeyError where it has none."""
+        """Return the number of an item; KeyError if it is unknown."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, (str, int)):
@@ -75,14 +71,14 @@ class _Ids:
         return int(self.items[str(value).strip()])
 
     def log(self) -> None:
-        if self.left_out:
-            getLogger().warning(f"{self.path.name}: {self.left_out:,} entries of unknown users or items left out")
+        if self.dropped:
+            getLogger().warning(f"{self.path.name}: {self.dropped:,} entries with unknown users or items dropped")
 
 
 def numbered_user_texts(path: Path, users: Mapping[str, str], items: Mapping[str, str]) -> dict[str, Any]:
-    """The published file of intentions and preferences with numbers in the place of ids.
+    """Read a published file of intentions and preferences and replace ids by numbers.
 
-    Entries of unknown users, or with unknown items, are left out and counted in the log.
+    Entries with unknown users or items are dropped and counted in the log.
 
     Args:
         path: ``<name>.user.json``.
@@ -90,11 +86,11 @@ def numbered_user_texts(path: Path, users: Mapping[str, str], items: Mapping[str
         items: item id -> number.
 
     Raises:
-        ValueError: the file is damaged or of another shape.
+        ValueError: the file is damaged or has another structure.
     """
     content, ids = read_json_object(path), _Ids(path, users, items)
     if not {_PREFERENCES, _INTENTIONS} & content.keys():
-        raise ValueError(f"{path} must hold a JSON object with {_PREFERENCES} or {_INTENTIONS}")
+        raise ValueError(f"{path} must contain a JSON object with {_PREFERENCES} or {_INTENTIONS}")
     result = dict(content)
     if _PREFERENCES in content:
         result[_PREFERENCES] = {user: texts for user, texts in _of_users(ids, content[_PREFERENCES], _PREFERENCES)}
@@ -108,7 +104,7 @@ def numbered_user_texts(path: Path, users: Mapping[str, str], items: Mapping[str
 
 
 def numbered_lines(path: Path, users: Mapping[str, str], items: Mapping[str, str]) -> str:
-    """JSON lines of intentions and preferences with numbers in the place of ids; unknown ones are left out and counted.
+    """Replace ids by numbers in JSON lines of intentions; entries with unknown ids are dropped and counted.
 
     Raises:
         ValueError: a line is damaged; names it.
@@ -124,7 +120,7 @@ def numbered_lines(path: Path, users: Mapping[str, str], items: Mapping[str, str
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as err:
-            raise ValueError(f"{path}, line {at} is not valid JSON ({err}); mend it") from err
+            raise ValueError(f"{path}, line {at} is not valid JSON ({err}); correct it") from err
         if not isinstance(entry, dict) or not isinstance(entry.get("user"), (str, int)):
             raise ValueError(f"{path}, line {at}: expected an object with user, found {entry!r:.80}")
         try:
@@ -132,7 +128,7 @@ def numbered_lines(path: Path, users: Mapping[str, str], items: Mapping[str, str
             if entry.get("item") is not None:
                 entry["item"] = ids.item(entry["item"], f"line {at}")
         except KeyError:
-            ids.left_out += 1
+            ids.dropped += 1
             continue
         lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
     ids.log()
@@ -143,7 +139,7 @@ def _of_users(ids: _Ids, entries: Any, place: str) -> list[tuple[str, Any]]:
     if not isinstance(entries, dict):
         raise ValueError(f"{ids.path}, {place}: expected an object from user to entry, found {entries!r:.80}")
     known = [(ids.users[user.strip()], entry) for user, entry in entries.items() if user.strip() in ids.users]
-    ids.left_out += len(entries) - len(known)
+    ids.dropped += len(entries) - len(known)
     return known
 
 
@@ -154,7 +150,7 @@ def _numbered_part(ids: _Ids, entries: Any, part: str) -> dict[str, Any]:
         if not isinstance(entry, dict) or not {"item", "inters"} <= entry.keys():
             raise ValueError(f"{ids.path}, {place}: expected an object with item and inters, found {entry!r:.80}")
         history = entry["inters"]
-        if isinstance(history, str):  # a text of ids, as in "[1, 2]" or "1 2"
+        if isinstance(history, str):  # ids in one text, as in "[1, 2]" or "1 2"
             history = [one.strip("'\"") for one in re.split(r"[\s,\[\]]+", history) if one]
         if not isinstance(history, list):
             raise ValueError(f"{ids.path}, {place}: inters must be a list of item ids, found {history!r:.80}")
@@ -162,5 +158,5 @@ def _numbered_part(ids: _Ids, entries: Any, part: str) -> dict[str, Any]:
             items = [ids.item(one, place) for one in history]
             numbered[user] = {**entry, "item": ids.item(entry["item"], place), "inters": items}
         except KeyError:
-            ids.left_out += 1
+            ids.dropped += 1
     return numbered

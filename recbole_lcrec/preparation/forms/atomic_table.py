@@ -1,7 +1,4 @@
-"""Atomic files read whole, as strings, to be written again in another form.
-
-Knows RecBole's header of ``name:type`` and its quoting. Refuses to know what a column means.
-"""
+"""Read whole atomic files as strings, to write them in another format."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ __all__ = ["AtomicTable", "read_atomic"]
 
 @dataclass(frozen=True, eq=False)
 class AtomicTable:
-    """Rows in the order of the file.
+    """An atomic file's columns, with rows in the order of the file.
 
     Attributes:
         path: the file.
-        columns: strings, by the columns' names without types; an empty field is "".
+        columns: strings, by column names without types; "" for an empty field.
         types: column -> RecBole's type, such as ``token_seq``; "" where the header gives none.
     """
 
@@ -28,16 +25,16 @@ class AtomicTable:
     columns: pd.DataFrame
     types: Mapping[str, str]
 
-    def require(self, wanted: Mapping[str, str]) -> None:
-        """Makes sure that there are columns.
+    def require(self, columns: Mapping[str, str]) -> None:
+        """Check that the table has the given columns.
 
         Args:
-            wanted: flag that asks -> the column that it asks for.
+            columns: flag -> the column that it requires.
 
         Raises:
-            ValueError: one is absent; names who asks for it and the columns there are.
+            ValueError: a column is missing; names the flag that requires it and the existing columns.
         """
-        for required_by, column in wanted.items():
+        for required_by, column in columns.items():
             if column not in self.columns:
                 raise ValueError(
                     f"{self.path}: no column {column!r}, required by {required_by}; "
@@ -45,20 +42,20 @@ class AtomicTable:
                 )
 
     def with_types(self, names: Sequence[str]) -> pd.DataFrame:
-        """Some columns under their names of the file, ``name:type``."""
+        """Return some columns under their names in the file, ``name:type``."""
         return self.columns[list(names)].rename(columns={name: f"{name}:{self.types[name]}" for name in names})
 
 
 def read_atomic(path: Path) -> AtomicTable:
-    """Reads an atomic file with tabs between its columns.
+    """Read a tab-separated atomic file.
 
     Raises:
-        ValueError: there is no such file, it is empty or no table, or it names a column twice.
+        ValueError: the file does not exist, is empty or not a table, or names a column twice.
     """
     try:
         with path.open("rb") as file:
             nul = any(b"\0" in block for block in iter(lambda: file.read(1 << 22), b""))
-        # pandas' compiled reader ends a field at a NUL, its other reader does not
+        # pandas' C parser ends a field at a NUL byte, its Python parser does not
         table = pd.read_csv(
             path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8", engine="python" if nul else "c"
         )

@@ -1,8 +1,4 @@
-"""A table as one of RecBole's atomic files.
-
-Knows the quoting under which RecBole, pandas and this package read every text back unchanged. Refuses to know what the
-columns mean.
-"""
+"""Write tables as RecBole's atomic files, quoted so that RecBole, pandas and this package read all texts unchanged."""
 
 from __future__ import annotations
 
@@ -16,14 +12,14 @@ _NEEDS_QUOTES = r'[\t\n\r"]'
 
 
 def write_atomic(path: Path, rows: pd.DataFrame) -> None:
-    """Writes the file.
+    """Write an atomic file.
 
     Args:
-        path: the file; replaced if it is there.
-        rows: columns under their names of the file, ``name:type``; values as they are to be written, none missing.
+        path: the file; replaced if it exists.
+        rows: columns under their names in the file, ``name:type``; values as they are to be written, none missing.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     texts = [_quoted(rows[name]) for name in rows.columns]
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -34,9 +30,9 @@ def write_atomic(path: Path, rows: pd.DataFrame) -> None:
 def _quoted(column: pd.Series) -> list[str]:
     if not pd.api.types.is_string_dtype(column):  # numbers
         return list(map(str, column.tolist()))
-    # pandas quotes no carriage return, and then reads a line's end there; so the quotes are set here
-    odd = column.str.contains(_NEEDS_QUOTES)
-    if odd.any():
-        column = column.where(~odd, '"' + column.str.replace('"', '""', regex=False) + '"')
+    # pandas does not quote carriage returns but reads them as line ends, so fields are quoted here
+    special = column.str.contains(_NEEDS_QUOTES)
+    if special.any():
+        column = column.where(~special, '"' + column.str.replace('"', '""', regex=False) + '"')
     texts: list[str] = column.tolist()
     return texts

@@ -1,9 +1,6 @@
-"""The published LC-Rec form (``.inter.json``, ``.item.json``) as RecBole's atomic files.
+"""Convert LC-Rec's published format (``.inter.json``, ``.item.json``) to RecBole's atomic files.
 
-Knows the two file formats. Refuses to know where data sets lie and what reads the atomic files.
-
-Positions become time stamps: the published sequences are in time order and carry no times, so the n-th item of a user
-has time n.
+The published sequences are in time order but have no times, so the n-th item of a user (from 0) gets time n.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ __all__ = [
 ]
 
 TEXT_FIELDS = {"title": "token_seq", "description": "token_seq", "brand": "token", "categories": "token_seq"}
-"""What the published form says of an item -> RecBole's type of it."""
+"""Item fields of the published format -> RecBole's types."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
@@ -44,49 +41,49 @@ _NAMED = 5
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that must hold one object.
+    """Read a JSON file that contains one object.
 
     Raises:
-        ValueError: the file is missing or no valid JSON (truncated, say), holds something else than an object, or a
-            key twice.
+        ValueError: the file is missing, is not valid JSON (truncated, for example) or not an object, or has a duplicate
+            key.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=distinct_keys)
     except KeyTwiceError as err:
-        raise ValueError(f"{path}: {err}, so one of its two values would be lost; keep one") from err
+        raise ValueError(f"{path}: {err}, so one of the two values would be lost; keep one") from err
     except OSError as err:
-        raise ValueError(f"{path} cannot be read ({err.strerror}); name the right file") from err
+        raise ValueError(f"{path} cannot be read ({err.strerror}); check the path") from err
     except (ValueError, RecursionError) as err:  # bad UTF-8 and numbers of thousands of digits are ValueErrors too
         raise ValueError(f"{path} is not valid JSON ({err}); restore it from its source") from err
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, but holds a {type(content).__name__}")
+        raise ValueError(f"{path} must contain a JSON object, not a {type(content).__name__}")
     return content
 
 
 def one_line(text: Any) -> str:
-    """One line of text: atomic files separate fields by tabs and records by line breaks.
+    """Convert a value to one line of text: atomic files separate fields by tabs and records by line breaks.
 
-    Control characters become blanks, for not every reader of tables gets past them, and halves of surrogate pairs,
-    which no file can hold, question marks. The parts of a list are joined; None and NaN give "".
+    Control characters, which not every reader accepts, become blanks; lone surrogates, which no file can store, become
+    question marks. The elements of a list are joined; None and NaN give "".
     """
     if isinstance(text, list):
         parts = leaves(text, lambda part: part if isinstance(part, list) else None)
         return " ".join(filter(None, map(one_line, parts)))
-    missing = text is None or text != text  # JSON as Python writes it has NaN
+    missing = text is None or text != text  # Python's JSON may contain NaN
     line = "" if missing else " ".join(_CONTROL.sub(" ", str(text)).split())
     return line.encode("utf-8", "replace").decode("utf-8")
 
 
 def numbers_first(item_id: str) -> tuple[Decimal, str]:
-    """Sorts item ids: whole numbers by value, then all others by text."""
+    """Sort key for ids: whole numbers by value, then all others by text."""
     return Decimal(item_id if item_id.isdecimal() else "Infinity"), item_id  # int() refuses thousands of digits
 
 
 def sequence_rows(sequences: Mapping[str, Any], source: Path) -> pd.DataFrame:
-    """Users' sequences as the rows of an ``.inter`` file, with an item's place as its time.
+    """Return users' sequences as rows of an ``.inter`` file, with each item's position as its time.
 
     Raises:
-        ValueError: a user has no list of ids, an id cannot stand in a table, or there is no interaction.
+        ValueError: a user's entry is not a list of ids, an id cannot be stored in a table, or there is no interaction.
     """
     users: list[str] = []
     items: list[str] = []
@@ -98,7 +95,7 @@ def sequence_rows(sequences: Mapping[str, Any], source: Path) -> pd.DataFrame:
         items += [str(item) for item in sequence]
         times += range(len(sequence))
     if not users:
-        raise ValueError(f"{source} holds no interaction; restore it from its source")
+        raise ValueError(f"{source} contains no interaction; restore it from its source")
     for ids in (dict.fromkeys(users), dict.fromkeys(items)):
         _check_ids(ids, source)
     return pd.DataFrame({"user_id:token": users, "item_id:token": items, "timestamp:float": times})
@@ -110,16 +107,16 @@ def item_rows(
     source: Path | None,
     originals: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Items as the rows of an ``.item`` file.
+    """Return items as rows of an ``.item`` file.
 
     Args:
         item_ids: the catalogue, in the order of the rows.
-        texts: item id -> object with title, description, brand, categories, each of which may be absent.
-        source: names the texts in messages.
-        originals: item id -> original id, which becomes a column; None for no such column.
+        texts: item id -> object with optional title, description, brand and categories.
+        source: name of the texts' file, for messages.
+        originals: item id -> original id, added as a column; None for no such column.
 
     Raises:
-        ValueError: an item has something else than an object, or an id cannot stand in a table.
+        ValueError: an item's entry is not an object, or an id cannot be stored in a table.
     """
     rows = []
     ids = list(item_ids)
@@ -136,24 +133,24 @@ def item_rows(
 
 
 def convert_published(source: Path, name: str, target: Path) -> dict[str, int]:
-    """Writes ``<name>.inter`` and ``<name>.item`` in RecBole's atomic form, beside a copy of ``<name>.index.json``.
+    """Write ``<name>.inter`` and ``<name>.item`` as atomic files, and copy ``<name>.index.json``.
 
-    The catalogue is every item of the item file, of the index file, and of the sequences, so that an item that nobody
-    bought can be ranked too. Where there is ``<name>.item2id``, the items get a column ``original_id``; where there is
-    ``<name>.user2id``, ``<name>.user`` holds the users' ``original_user_id``. (RecBole keeps one kind of values for a
-    name of a column, so the two need two names.)
+    The catalogue contains every item of the item file, the index file and the sequences, so items without interactions
+    can be ranked too. If there is ``<name>.item2id``, the items get a column ``original_id``; if there is
+    ``<name>.user2id``, ``<name>.user`` contains the users' ``original_user_id``. (RecBole allows one kind of values per
+    column name, so the two need different names.)
 
     Args:
-        source: folder with ``<name>.inter.json`` and, where they exist, ``<name>.item.json``, ``<name>.index.json``,
+        source: folder with ``<name>.inter.json`` and, optionally, ``<name>.item.json``, ``<name>.index.json``,
             ``<name>.item2id`` and ``<name>.user2id``.
         name: name of the data set.
-        target: existing folder that takes the atomic files.
+        target: existing folder for the atomic files.
 
     Returns:
-        Counts of users, items and interactions, of items with texts and, where files say so, with original ids.
+        Counts of users, items and interactions, of items with texts and, if known, with original ids.
 
     Raises:
-        ValueError: a file is damaged or is not of the published form.
+        ValueError: a file is damaged or not in the published format.
     """
     sequences = read_json_object(source / f"{name}.inter.json")
     interactions = sequence_rows(sequences, source / f"{name}.inter.json")
@@ -179,7 +176,7 @@ def convert_published(source: Path, name: str, target: Path) -> dict[str, int]:
         originals = original_ids(item_numbers, catalogue, "items")
         counts["items with an original id"] = len(originals)
     users = interactions["user_id:token"].drop_duplicates()
-    _warn_of_odd(name, [*users, *catalogue])
+    _warn_of_reserved(name, [*users, *catalogue])
     write_atomic(target / f"{name}.inter", interactions)
     write_atomic(target / f"{name}.item", item_rows(catalogue, texts, item_file if texts else None, originals))
     if user_numbers.is_file():
@@ -200,13 +197,14 @@ def _is_id(value: Any) -> bool:
 def _check_ids(ids: Iterable[str], source: Path | None) -> None:
     for one in ids:
         if not one.strip() or _NOT_IN_IDS.search(one):
-            raise ValueError(f"{source}: the id {one!r:.80} is blank, or holds a line break or a control character")
+            raise ValueError(f"{source}: the id {one!r:.80} is blank, or contains a line break or a control character")
 
 
-def _warn_of_odd(name: str, ids: Iterable[str]) -> None:
-    odd = [one for one in ids if one in RESERVED_IDS]
-    if odd:
+def _warn_of_reserved(name: str, ids: Iterable[str]) -> None:
+    reserved = [one for one in ids if one in RESERVED_IDS]
+    if reserved:
+        shown = f"{', '.join(reserved[:_NAMED])}{', ...' if len(reserved) > _NAMED else ''}"
         getLogger().warning(
-            f"{name}: RecBole takes {len(odd):,} id(s) for missing values, whose rows it leaves out, or for its "
-            f"padding: {', '.join(odd[:_NAMED])}{', ...' if len(odd) > _NAMED else ''}; rename them to keep the rows"
+            f"{name}: RecBole reads {len(reserved):,} id(s) as missing values, whose rows it drops, or as its padding: "
+            f"{shown}; rename them to keep the rows"
         )

@@ -1,7 +1,4 @@
-"""Id files (``item2id``, ``user2id``): which original id a data set's number stands for.
-
-Knows their lines, ``ORIGINAL<TAB>number``. Refuses to know what an item or a user is.
-"""
+"""Read and write id files (``item2id``, ``user2id``): lines of ``ORIGINAL<TAB>number``."""
 
 from __future__ import annotations
 
@@ -13,16 +10,16 @@ __all__ = ["original_ids", "read_id_file", "write_id_file"]
 
 
 def read_id_file(path: Path) -> dict[str, str]:
-    """Reads an id file.
+    """Read an id file.
 
-    An original id may hold blanks and tabs: the last tab of a line parts it from the number. The same line may come
-    twice.
+    An original id may contain blanks and tabs: the last tab of a line separates it from the number. Identical lines may
+    be repeated.
 
     Returns:
-        number, as it is written -> original id.
+        number, as written -> original id.
 
     Raises:
-        ValueError: the file is no UTF-8, a line is damaged, or two lines contradict each other; names the lines.
+        ValueError: the file is not UTF-8, a line is damaged, or two lines contradict each other; names the lines.
     """
     originals: dict[str, str] = {}
     numbers: dict[str, str] = {}
@@ -30,7 +27,7 @@ def read_id_file(path: Path) -> dict[str, str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:
-        raise ValueError(f"{path} is no readable id file ({err}); restore it from its source, or remove it") from err
+        raise ValueError(f"{path} is not a readable id file ({err}); restore it from its source, or remove it") from err
     for at, raw in enumerate(text.split("\n"), 1):
         line = raw.rstrip("\r")
         if not line.strip():
@@ -42,27 +39,27 @@ def read_id_file(path: Path) -> dict[str, str]:
             if known.setdefault(key, value) != value:
                 raise ValueError(
                     f"{path}: {key!r} stands for {known[key]!r} on line {lines[key]}, and for {value!r} on line {at}; "
-                    "each id must have one number of its own"
+                    "ids and numbers must correspond one to one"
                 )
             lines.setdefault(key, at)
     return originals
 
 
 def original_ids(path: Path, ids: Iterable[str], what: str) -> dict[str, str]:
-    """The original ids of a data set's items or users.
+    """Return the original ids of a data set's items or users.
 
-    The log counts ids that the file lacks, and lines whose number the data lack.
+    The log counts ids without a line in the file, and lines whose number is not in the data.
 
     Args:
         path: the id file.
         ids: the ids of the data.
-        what: plural of what they stand for.
+        what: ``items`` or ``users``, for messages.
 
     Returns:
-        id -> original id, of those that the file lists.
+        id -> original id, for ids that the file lists.
 
     Raises:
-        ValueError: as :func:`read_id_file`, or the file has no number of the data.
+        ValueError: as in :func:`read_id_file`, or the file has none of the ids.
     """
     known, listed = list(ids), read_id_file(path)
     found = {one: listed[one] for one in known if one in listed}
@@ -75,21 +72,23 @@ def original_ids(path: Path, ids: Iterable[str], what: str) -> dict[str, str]:
     if len(found) < len(known) or len(found) < len(listed):
         getLogger().warning(
             f"{path.name}: {len(known) - len(found):,} of {len(known):,} {what} have no original id, and "
-            f"{len(listed) - len(found):,} of {len(listed):,} lines are of {what} that the data do not hold"
+            f"{len(listed) - len(found):,} of {len(listed):,} lines are for {what} that are not in the data"
         )
     return found
 
 
 def write_id_file(path: Path, originals: Mapping[str, str]) -> None:
-    """Writes number -> original id as an id file, in the mapping's order.
+    """Write number -> original id as an id file, in the order of the mapping.
 
     Raises:
-        ValueError: an original id holds a line break, or a number is none.
+        ValueError: an original id contains a line break, or a number is not a whole number.
     """
     for number, original in originals.items():
         if not original.strip() or any(sign in original for sign in "\r\n\x00"):
-            raise ValueError(f"{path.name}: the id {original!r:.80} is blank or broken over lines; mend it in the data")
+            raise ValueError(
+                f"{path.name}: the id {original!r:.80} is blank or contains a line break; correct it in the data"
+            )
         if not (number.isascii() and number.isdecimal()):
-            raise ValueError(f"{path.name}: {number!r} is no whole number")
+            raise ValueError(f"{path.name}: {number!r} is not a whole number")
     text = "".join(f"{original}\t{number}\n" for number, original in originals.items())
     path.write_text(text, encoding="utf-8", newline="")

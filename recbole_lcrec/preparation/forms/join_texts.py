@@ -1,8 +1,4 @@
-"""Texts for a data set that has none: the items of a ``.inter`` file joined with Amazon's metadata.
-
-Knows RecBole's names of Amazon data sets, such as ``amazon-video-games-18``, and where metadata lie. Refuses to know
-what the metadata's fields mean: they are read and cleaned as for data sets made from raw files.
-"""
+"""Add texts from Amazon's metadata to a data set without texts, such as RecBole's ``amazon-video-games-18``."""
 
 from __future__ import annotations
 
@@ -28,16 +24,16 @@ from recbole_lcrec.runtime.disk_full import disk_full
 __all__ = ["category_in", "find_metadata", "join_texts"]
 
 _RECBOLE_NAME = re.compile(r"amazon-[a-z0-9-]+-(?P<year>18|23)")
-_FASHION = {"2018": "AMAZON_FASHION", "2023": "Amazon_Fashion"}  # the one category with Amazon's name in its own
+_FASHION = {"2018": "AMAZON_FASHION", "2023": "Amazon_Fashion"}  # the only category that contains Amazon's name
 _TEXT_COLUMNS = tuple(column.partition(":")[0] for column in ITEM_COLUMNS[1:])
 _BAD_LINES = 100
 
 
 def category_in(name: str) -> tuple[str, str | None]:
-    """Amazon's category, and the edition, that RecBole's name of a data set tells.
+    """Return Amazon's category and the edition that a RecBole data set name refers to.
 
-    ``amazon-video-games-18`` is (``Video_Games``, ``2018``): RecBole's list of addresses has the category's name. A
-    name that is not in it is a category itself.
+    ``amazon-video-games-18`` gives (``Video_Games``, ``2018``), from RecBole's list of addresses. A name that is not in
+    the list is taken as a category, without an edition.
     """
     match, addresses = _RECBOLE_NAME.fullmatch(name), recbole_addresses()
     if match is None or name not in addresses:
@@ -48,13 +44,13 @@ def category_in(name: str) -> tuple[str, str | None]:
 
 
 def find_metadata(name: str, folder: Path, edition: str | None = None) -> Path:
-    """The metadata file in a data set's folder, or in ``raw`` there.
+    """Find the metadata file in a data set's folder or in its subfolder ``raw``.
 
     Raises:
-        ValueError: there is none, or there are several; says what it should be called and where it comes from.
+        ValueError: there is none, or there are several; names the expected file and where to get it.
     """
     found = sorted(path for place in (folder / "raw", folder) for path in place.glob("meta_*.json*"))
-    category, told = category_in(name)
+    category, named_edition = category_in(name)
     if edition is not None:
         found = [path for path in found if _edition_of(path, None) == edition] or found
     if len(found) > 1:
@@ -63,16 +59,18 @@ def find_metadata(name: str, folder: Path, edition: str | None = None) -> Path:
         return found[0]
     if found:
         raise ValueError(
-            f"several files hold metadata: {', '.join(path.name for path in found)}; name one by --metadata"
+            f"several files contain metadata: {', '.join(path.name for path in found)}; select one with --metadata"
         )
     try:
-        remote = [file for file in remote_files(name, edition or told or "2018", category) if file.kind == "metadata"]
-        hint = f", fetched from {remote[0].address}"
-    except ValueError:  # the name is that of no category, so there is no address to name
+        remote = [
+            file for file in remote_files(name, edition or named_edition or "2018", category) if file.kind == "metadata"
+        ]
+        hint = f", downloaded from {remote[0].address}"
+    except ValueError:  # the name is not a category, so there is no address
         hint = ""
     raise ValueError(
         f"no metadata of {name!r} in {folder / 'raw'}; put meta_<Category>.json.gz of the 2018 edition or "
-        f"meta_<Category>.jsonl.gz of the 2023 edition there{hint}, or name the file by --metadata"
+        f"meta_<Category>.jsonl.gz of the 2023 edition there{hint}, or select the file with --metadata"
     )
 
 
@@ -85,26 +83,26 @@ def join_texts(
     overwrite: bool = False,
     show_progress: bool = False,
 ) -> dict[str, int]:
-    """Writes ``<name>.item`` with title, description, brand and categories of every item of ``<name>.inter``.
+    """Write ``<name>.item`` with title, description, brand and categories of every item of ``<name>.inter``.
 
-    Items without metadata get empty texts. The columns and rows of an older item file stay.
+    Items without metadata get empty texts. Other columns and rows of an existing item file are kept.
 
     Args:
         name: name of the data set.
-        folder: holds ``<name>.inter``; takes ``<name>.item``.
-        metadata: Amazon's metadata; by default what :func:`find_metadata` finds.
-        edition: ``2018`` or ``2023``; by default what the file's name or the data set's name tells.
-        item_field: name of the items' column.
-        overwrite: whether the texts of an older item file may go.
-        show_progress: whether bars show the bytes read.
+        folder: folder of ``<name>.inter``, which also receives ``<name>.item``.
+        metadata: Amazon's metadata; by default the file found by :func:`find_metadata`.
+        edition: ``2018`` or ``2023``; by default inferred from the name of the file or of the data set.
+        item_field: name of the item id column.
+        overwrite: whether to replace texts of an existing item file.
+        show_progress: whether to show progress bars.
 
     Returns:
-        Counts of items, of items without metadata, of those with metadata but no title, and of items with texts.
+        Counts of items, items without metadata, items with metadata but no title, and items with texts.
 
     Raises:
-        ValueError: a file is missing or damaged, the metadata are of other items, the item file has texts, or the
-            folder cannot be written to.
-        DiskFullError: the disk is full; the older item file stays.
+        ValueError: a file is missing or damaged, the metadata belong to other items, the item file has texts, or the
+            folder is not writable.
+        DiskFullError: the disk is full; the existing item file is unchanged.
     """
     if edition is not None and edition not in EDITIONS:
         raise ValueError(f"edition = {edition!r} must be one of {', '.join(EDITIONS)}{did_you_mean(edition, EDITIONS)}")
@@ -115,18 +113,18 @@ def join_texts(
     ids = _present(bought.columns[item_field])
     catalogue = ids if older is None else _present([*ids, *older.columns[item_field]])
     if not ids:
-        raise ValueError(f"{bought.path} holds no interaction")
+        raise ValueError(f"{bought.path} contains no interaction")
     path = metadata or find_metadata(name, folder, edition)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file of metadata")
+        raise ValueError(f"{path}: no such metadata file")
     edition = edition or _edition_of(path, category_in(name)[1])
     known = scan_metadata(path, edition, BadLines(path, _BAD_LINES), show_progress)
     rows = [known.rows[item] for item in catalogue if item in known.rows]
     if not rows:
         raise ValueError(
             f"{path} has none of the {len(catalogue):,} items of {bought.path}: its ids look like "
-            f"{next(iter(known.rows))!r}, theirs like {ids[0]!r}; take the metadata of this category and edition, or "
-            "the data set with Amazon's own ids"
+            f"{next(iter(known.rows))!r}, theirs like {ids[0]!r}; use the metadata of this category and edition, or "
+            "a data set with Amazon's original ids"
         )
     kept = np.zeros(len(known.rows), dtype=bool)
     kept[rows] = True
@@ -135,14 +133,14 @@ def join_texts(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
     except OSError as err:
-        raise ValueError(f"{folder} cannot be written to ({err}); take a copy of the data set elsewhere") from err
+        raise ValueError(f"{folder} is not writable ({err}); copy the data set to another folder") from err
     try:
         write_items(known, kept, partial / "texts", show_progress)
         texts = read_atomic(partial / "texts").columns.set_index("item_id").reindex(catalogue, fill_value="")
         write_atomic(partial / final.name, _joined(catalogue, item_field, texts, older))
         os.replace(partial / final.name, final)
     except OSError as err:
-        if (full := disk_full(err, folder, "the older item file stays")) is None:
+        if (full := disk_full(err, folder, "the existing item file is unchanged")) is None:
             raise
         raise full from err
     finally:
@@ -157,13 +155,13 @@ def join_texts(
     return counts
 
 
-def _edition_of(path: Path, told: str | None) -> str:
-    """By the file's name, else by the data set's."""
-    return "2023" if ".jsonl" in path.name else told or "2018"
+def _edition_of(path: Path, named_edition: str | None) -> str:
+    """Infer the edition from the file's name, otherwise from the data set's."""
+    return "2023" if ".jsonl" in path.name else named_edition or "2018"
 
 
 def _present(ids: pd.Series | list[str]) -> list[str]:
-    """Distinct ids in their order, without those that RecBole takes for missing."""
+    """Return the distinct ids in order, without those that RecBole reads as missing."""
     distinct = dict.fromkeys(ids)
     missing = {"", *missing_words(distinct)}
     return [one for one in distinct if one not in missing]
@@ -174,11 +172,11 @@ def _older_items(path: Path, item_field: str, overwrite: bool) -> AtomicTable | 
         return None
     older = read_atomic(path)
     older.require({"--item_field": item_field})
-    held = [column for column in _TEXT_COLUMNS if column in older.columns and older.columns[column].str.strip().any()]
-    if held and not overwrite:
-        raise ValueError(f"{path} has texts already ({', '.join(held)}); put others in their place by --overwrite")
+    filled = [name for name in _TEXT_COLUMNS if name in older.columns and older.columns[name].str.strip().any()]
+    if filled and not overwrite:
+        raise ValueError(f"{path} has texts already ({', '.join(filled)}); use --overwrite to replace them")
     if older.columns[item_field].duplicated().any():
-        raise ValueError(f"{path}: items have several rows; keep one each")
+        raise ValueError(f"{path}: items have several rows; keep one row each")
     return older
 
 
@@ -189,7 +187,7 @@ def _joined(catalogue: list[str], item_field: str, texts: pd.DataFrame, older: A
         rows = older.columns.set_index(item_field)[others].reindex(catalogue, fill_value="")
         for column in others:
             kind = older.types[column]
-            # a lone carriage return would end the row for its next reader
+            # a lone carriage return would be read as the end of the row
             frame[f"{column}:{kind}" if kind else column] = rows[column].str.replace("\r", " ", regex=False).to_numpy()
     for column in ITEM_COLUMNS[1:]:
         frame[column] = texts[column.partition(":")[0]].to_numpy()

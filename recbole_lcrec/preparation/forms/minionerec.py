@@ -1,18 +1,17 @@
-"""MiniOneRec's rows as RecBole's atomic files: each user's sequence, put together from targets and their histories.
+"""Convert MiniOneRec's rows to atomic files: reconstruct each user's sequence from targets and histories.
 
-Knows how rows follow each other. Refuses to know CSV.
+A user has a row for each item but the first, in time order, with at most m items of history. m is the length of the
+longest history in all files. Therefore:
 
-A user has a row for each item but the first, in the order of time, with at most m items of history. m is the longest
-history of all files. So
+1. A history of fewer than m items is complete: the known items of the user must be its prefix, or already contain the
+   row.
+2. A history of m items may be truncated at its start. If it equals the end of the known items, no row is missing.
+   Otherwise the known items may already contain the row (repeated rows add nothing). Otherwise rows are missing, for
+   example because of sampling, and the history overlaps the known items only in part: the longest overlap is used,
+   which assumes the fewest missing rows, and the history fills the gap. Another overlap can only fit if items repeat.
+3. Everything else contradicts the known items or leaves a gap that no history fills, and is an error.
 
-1. a history of fewer than m items is whole: what is known of the user must be its beginning, or hold the row already;
-2. a history of m items may have lost its beginning. It follows what is known if it is the end of that: then no row is
-   missing. Else the row may be there already (rows that come twice say nothing new). Else rows are missing, sampled
-   away, say, and the history overlaps the end of what is known only in part: the longest overlap is taken, which
-   supposes the fewest missing rows, and the history fills the gap. Only where items repeat can another overlap fit;
-3. all else contradicts what is known, or leaves a gap that no history closes, and is an error.
-
-Where the first row of a user has m items of history, older items may be lost for good; the log counts such users.
+If the first row of a user has m items of history, older items may be lost; the log counts such users.
 """
 
 from __future__ import annotations
@@ -34,25 +33,26 @@ from recbole_lcrec.preparation.forms.convert import (
     sequence_rows,
 )
 from recbole_lcrec.preparation.forms.minionerec_rows import Row, SourceFiles, read_rows, sid_tokens
-from recbole_lcrec.preparation.forms.placing import placed
+from recbole_lcrec.preparation.forms.staging import staged
 
 __all__ = ["chain_rows", "convert_minionerec"]
 
-_BEFORE, _TWICE, _GAPS = "users whose oldest items may be lost", "rows that say nothing new", "missing rows filled in"
+_TRUNCATED = "users whose oldest items may be lost"
+_REPEATED, _GAPS = "rows without new items", "missing rows filled in"
 
 
 def chain_rows(rows: Iterable[Row], longest: int) -> tuple[dict[str, list[str]], Counter[str]]:
-    """Each user's items in order of time, from rows in order of time.
+    """Reconstruct each user's items in time order, from rows in time order.
 
     Args:
-        rows: of all users, as they come.
-        longest: m, the items after which histories are cut.
+        rows: rows of all users, in the order of the files.
+        longest: m, the length to which histories were cut.
 
     Returns:
-        user -> item ids; and counts of what the rows left open.
+        user -> item ids; and counts of ambiguities.
 
     Raises:
-        ValueError: a row contradicts the user's earlier ones; names its file, its line and the user.
+        ValueError: a row contradicts the user's earlier rows; names the file, line and user.
     """
     sequences: dict[str, list[str]] = {}
     notes: Counter[str] = Counter()
@@ -60,23 +60,23 @@ def chain_rows(rows: Iterable[Row], longest: int) -> tuple[dict[str, list[str]],
         known = sequences.get(row.user)
         if known is None:
             sequences[row.user] = [*row.history, row.target]
-            notes[_BEFORE] += len(row.history) >= longest
+            notes[_TRUNCATED] += len(row.history) >= longest
             continue
         new = _continuation(known, [*row.history], row.target, cut=len(row.history) >= longest)
         if new is None:
             raise ValueError(
-                f"{row.place}: the history of user {row.user!r} does not go on from the user's earlier rows, which end "
-                f"with {known[-3:]}, while it begins with {list(row.history[:3])}; rows between are missing, or the "
-                "files do not belong together, or stand in another order than that of time"
+                f"{row.place}: the history of user {row.user!r} does not continue the user's earlier rows, which end "
+                f"with {known[-3:]}, while it starts with {list(row.history[:3])}; rows in between are missing, or the "
+                "files do not belong together or are not in time order"
             )
         known += new
-        notes[_TWICE] += not new
+        notes[_REPEATED] += not new
         notes[_GAPS] += max(len(new) - 1, 0)
     return sequences, notes
 
 
 def _continuation(known: list[str], history: list[str], target: str, cut: bool) -> list[str] | None:
-    """What a row adds to a user's items; None where it contradicts them."""
+    """Return the items that a row adds to a user's sequence; None if it contradicts the sequence."""
     row, length = [*history, target], len(history)
     if not cut:
         shared = min(len(known), len(row))
@@ -100,35 +100,35 @@ def convert_minionerec(
     max_history: int | None = None,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """Writes ``<name>.inter``, ``<name>.item`` and ``<name>.index.json``.
+    """Write ``<name>.inter``, ``<name>.item`` and ``<name>.index.json``.
 
-    Titles come from the texts, where there are some, else from the rows; the index comes from the rows and the index
-    file, which must agree. The catalogue is every item of any of them. Without an index of every item none is written,
-    for a run could not use it; the log says so.
+    Titles come from the text file, if there is one, otherwise from the rows; the index comes from the rows and the
+    index file, which must agree. The catalogue contains every item of any of them. An index file is written only if
+    every item has an index, as a run could not use it otherwise; the log reports this.
 
     Args:
         name: name of the data set.
         source: the files.
-        out_folder: takes the atomic files, as ``dataset/<name>``.
-        max_history: the items after which histories were cut; by default the longest history there is.
-        overwrite: whether an older data set there may go.
+        out_folder: folder for the atomic files, such as ``dataset/<name>``.
+        max_history: length to which histories were cut; by default that of the longest history.
+        overwrite: whether to replace an existing data set there.
 
     Returns:
-        Counts of users, items, interactions, rows, and of what the rows left open.
+        Counts of users, items, interactions, rows, and of ambiguities.
 
     Raises:
-        ValueError: a file is damaged, rows contradict each other, an item has two indices, or the texts are of other
-            items; or the folder cannot take the files.
-        OSError: the disk is full, say; what was half written is gone.
+        ValueError: a file is damaged, rows contradict each other, an item has two indices, the texts belong to other
+            items, or the files cannot be put into the folder.
+        OSError: for example, the disk is full; partial files have been removed.
     """
     rows: list[Row] = []
     for path in source.rows:
         before = len(rows)
         rows += read_rows(path)
         if len(rows) == before:
-            getLogger().warning(f"{path} has no rows below its header")
+            getLogger().warning(f"{path} has no rows after its header")
     if not rows:
-        raise ValueError(f"{', '.join(map(str, source.rows))}: no row; fetch the files again")
+        raise ValueError(f"{', '.join(map(str, source.rows))}: no row; download the files again")
     longest = max(1, max(len(row.history) for row in rows))
     if max_history is not None and longest > max_history:
         raise ValueError(f"max_history = {max_history}, but there is a history of {longest} items")
@@ -147,7 +147,7 @@ def convert_minionerec(
     catalogue = sorted(bought.keys() | texts.keys() | index.keys(), key=numbers_first)
     described = {item: texts.get(item, {"title": titles.get(item, "")}) for item in catalogue}
     inputs = [*source.rows, *(path for path in (source.items, source.index) if path)]
-    with placed(name, out_folder, overwrite, inputs) as target:
+    with staged(name, out_folder, overwrite, inputs) as target:
         write_atomic(target / f"{name}.inter", sequence_rows(sequences, source.rows[0]))
         write_atomic(target / f"{name}.item", item_rows(catalogue, described, source.items or source.rows[0]))
         if index and len(index) == len(catalogue):
@@ -160,7 +160,7 @@ def convert_minionerec(
         "rows": len(rows),
         "items with texts": sum(_has_text(entry) for entry in described.values()),
         "items with an index": len(index),
-        **{what: notes[what] for what in (_BEFORE, _TWICE, _GAPS)},
+        **{what: notes[what] for what in (_TRUNCATED, _REPEATED, _GAPS)},
     }
     _log(name, longest, counts)
     return counts
@@ -170,19 +170,19 @@ def _log(name: str, longest: int, counts: Mapping[str, int]) -> None:
     listed = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     getLogger().info(f"{name}: histories of up to {longest} items; {listed}")
     getLogger().info(
-        f"{name}: which rows were for training, validation and test is given up; from here on a user's last item is "
-        "tested and the one before validated (leave-one-out), as for every data set, so figures do not compare with "
-        "those of the rows' own split"
+        f"{name}: the split into training, validation and test rows is not kept; each user's last item is for testing "
+        "and the one before it for validation (leave-one-out), as for every data set, so results are not comparable "
+        "with those of the original split"
     )
     if counts["items with an index"] < counts["items"]:
         getLogger().warning(
             f"{name}: {counts['items'] - counts['items with an index']:,} of {counts['items']:,} items have no index, "
-            "so no index file is written; a run learns an index of its own"
+            "so no index file is written; a run learns its own index"
         )
 
 
 def _titles(rows: Iterable[Row]) -> dict[str, str]:
-    """Item id -> its first title; the log counts items that have several."""
+    """Return item id -> its first title; the log counts items with several titles."""
     titles: dict[str, str] = {}
     several = set()
     for row in rows:
@@ -211,7 +211,7 @@ def _index(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def _join_index(index: dict[str, list[str]], path: Path | None) -> None:
-    """Adds what the index file says; both must say the same of an item."""
+    """Add the index file's entries; they must agree with the rows."""
     if path is None:
         return
     for item, tokens in read_json_object(path).items():

@@ -1,8 +1,4 @@
-"""CSV files as MiniOneRec reads them: a row is a target with the history before it.
-
-Knows where the files lie, their columns, and lists written as Python writes them. Refuses to know which rows belong
-together.
-"""
+"""Read MiniOneRec's CSV files: each row is a target item with the history before it."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ _NEEDED = ("user_id", "history_item_id", "item_id")
 _SPLITS = ("train", "valid", "test")
 _SID = re.compile(r"(?:<[a-z]_[0-9]+>)+")
 _TOKEN = re.compile(r"<[a-z]_[0-9]+>")
-_LONGEST_FIELD = 131_072  # csv's own limit, in characters; what ast parses is never longer
+_LONGEST_FIELD = 131_072  # limit of the csv module, in characters; also for the texts that ast parses
 _LONGEST_HISTORY = 10_000
 
 
@@ -35,9 +31,9 @@ class SourceFiles:
     """The files of one data set.
 
     Attributes:
-        rows: CSV files in the order of time: training, validation, test.
-        items: texts in the published form, ``.item.json``; None where there are none.
-        index: the published ``.index.json``; None where there is none.
+        rows: CSV files in time order: training, validation, test.
+        items: texts in the published format, ``.item.json``; None if there are none.
+        index: the published ``.index.json``; None if there is none.
     """
 
     rows: tuple[Path, ...]
@@ -47,15 +43,15 @@ class SourceFiles:
 
 @dataclass(frozen=True)
 class Row:
-    """One row.
+    """A target item with its history.
 
     Attributes:
         place: file and line, for messages.
         user: the user's id.
         history: ids of the items before the target, oldest first.
         target: the target's id.
-        titles: titles of history and target, in this order; None where the row does not tell one for each.
-        sids: indices of history and target in one text each; None where the row does not tell one for each.
+        titles: titles of history and target, in this order; None if the row does not have one for each.
+        sids: indices of history and target, each as one text; None if the row does not have one for each.
     """
 
     place: str
@@ -67,29 +63,29 @@ class Row:
 
 
 def find_source(folder: Path, name: str) -> SourceFiles:
-    """Looks for the files of a data set: ``train/<name>_*.csv`` and its like, or ``train.csv`` and its like.
+    """Find the files of a data set: ``train/<name>_*.csv`` and so on, or ``train.csv`` and so on.
 
-    Where a folder holds a single CSV file, it may be called as it likes. Texts and index are ``<name>.item.json`` and
-    ``<name>.index.json`` in the folder ``index`` or beside the CSV files.
+    A single CSV file in a folder may have any name. Texts and index are ``<name>.item.json`` and ``<name>.index.json``,
+    in the folder ``index`` or beside the CSV files.
 
     Args:
-        folder: the source.
-        name: the category, with which the files' names begin.
+        folder: the source folder.
+        name: the category, which is the prefix of the file names.
 
     Raises:
-        ValueError: one of the three files is missing, or several could be it.
+        ValueError: one of the three files is missing, or several match.
     """
     rows = []
     for split in _SPLITS:
         inside = sorted((folder / split).glob("*.csv"))
-        own = [path for path in inside if path.stem == name or path.stem.startswith(f"{name}_")]
+        matching = [path for path in inside if path.stem == name or path.stem.startswith(f"{name}_")]
         single = folder / f"{split}.csv"
-        found = (inside if len(inside) == 1 else own) or ([single] if single.is_file() else [])
+        found = (inside if len(inside) == 1 else matching) or ([single] if single.is_file() else [])
         if len(found) != 1:
-            what = f"{len(found)} files could be it" if found else f"there is neither {single} nor"
+            what = f"{len(found)} files match" if found else f"there is neither {single} nor"
             raise ValueError(
-                f"{split}: {what} {folder / split / (name + '_*.csv')}; name the files by --train, --valid and --test, "
-                "or the category by --category"
+                f"{split}: {what} {folder / split / (name + '_*.csv')}; select the files with --train, --valid and "
+                "--test, or the category with --category"
             )
         rows += found
     places = [folder / "index", folder]
@@ -101,17 +97,17 @@ def find_source(folder: Path, name: str) -> SourceFiles:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yields the rows of one file.
+    """Yield the rows of one file.
 
     Raises:
-        ValueError: the file is missing, empty, no UTF-8 or no such table, or a row is damaged; names the line.
+        ValueError: the file is missing, empty, not UTF-8 or has another structure, or a row is damaged; names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = csv.reader(stream, strict=True)
             header = next(lines, None)
             if header is None:
-                raise ValueError(f"{path} is empty; fetch it again")
+                raise ValueError(f"{path} is empty; download it again")
             absent = [column for column in _NEEDED if column not in header]
             if absent:
                 raise ValueError(
@@ -124,21 +120,23 @@ def read_rows(path: Path) -> Iterator[Row]:
                 if not fields:
                     continue
                 if len(fields) != len(header):
-                    raise ValueError(f"{place}: {len(fields)} fields, but the header has {len(header)}; mend the file")
+                    raise ValueError(
+                        f"{place}: {len(fields)} fields, but the header has {len(header)}; correct the file"
+                    )
                 yield _row(place, dict(zip(header, fields, strict=True)))
     except OSError as err:
         raise ValueError(f"{path} cannot be read ({err})") from err
     except UnicodeDecodeError as err:
-        raise ValueError(f"{path} is no UTF-8 ({err}); fetch it again, or save it as UTF-8") from err
+        raise ValueError(f"{path} is not UTF-8 ({err}); download it again, or save it as UTF-8") from err
     except csv.Error as err:
-        raise ValueError(f"{path}, line {lines.line_num} is damaged ({err}); fetch the file again") from err
+        raise ValueError(f"{path}, line {lines.line_num} is damaged ({err}); download the file again") from err
 
 
 def sid_tokens(sid: str, place: str) -> list[str]:
-    """The tokens of an index in one text: ``<a_1><b_2>`` is ``["<a_1>", "<b_2>"]``.
+    """Split an index in one text into its tokens: ``<a_1><b_2>`` becomes ``["<a_1>", "<b_2>"]``.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text is not an index.
     """
     if not _SID.fullmatch(sid):
         raise ValueError(f"{place}: expected an index such as <a_1><b_2><c_3>, found {sid!r:.80}")
@@ -163,12 +161,12 @@ def _item_id(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool):
-        raise ValueError(f"no usable id of an item: {value!r}")
+        raise ValueError(f"unusable id of an item: {value!r}")
     return identifier(value, "an item (history_item_id)")
 
 
 def _list(text: str) -> list[Any]:
-    """A list as Python writes it, read without evaluating anything; an empty field is an empty list."""
+    """Parse a printed Python list without evaluating code; an empty field is an empty list."""
     if not text.strip():
         return []
     if len(text) > _LONGEST_FIELD:
@@ -176,17 +174,17 @@ def _list(text: str) -> list[Any]:
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as err:
-        raise ValueError(f"expected a list as Python writes it, found {text!r:.80}") from err
+        raise ValueError(f"expected a printed Python list, found {text!r:.80}") from err
     if not isinstance(value, list):
-        raise ValueError(f"expected a list as Python writes it, found {text!r:.80}")
+        raise ValueError(f"expected a printed Python list, found {text!r:.80}")
     return value
 
 
 def _aligned(fields: dict[str, str], history: str, target: str, length: int) -> tuple[str, ...] | None:
-    """One text for each item of the row; None without these columns, or where items of the history lack theirs.
+    """Return one text per item of the row; None if the columns do not exist.
 
-    MiniOneRec leaves out titles and indices that it does not know, so a shorter list says of no item which is its own;
-    the target's is then taken alone.
+    MiniOneRec omits unknown titles and indices, so a shorter list cannot be assigned to the items of the history; then
+    only the target's text is used.
     """
     if target not in fields:
         return None

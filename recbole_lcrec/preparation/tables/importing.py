@@ -19,7 +19,7 @@ import pandas as pd
 from recbole_lcrec.config.values import did_you_mean
 from recbole_lcrec.data.times import decimal_seconds
 from recbole_lcrec.preparation.forms.atomic_writer import write_atomic
-from recbole_lcrec.preparation.forms.placing import placed, require_name
+from recbole_lcrec.preparation.forms.staging import require_name, staged
 from recbole_lcrec.preparation.tables.checks import choose_rows, read_interactions
 from recbole_lcrec.preparation.tables.columns import (
     INTERACTIONS,
@@ -132,7 +132,7 @@ def import_tables(options: ImportOptions) -> ImportReport:
     """
     begin, folder = perf_counter(), options.data_path / options.name
     given = [path for path in (options.interactions, options.items) if path is not None]
-    with placed(options.name, folder, options.overwrite, given) as partial:
+    with staged(options.name, folder, options.overwrite, given) as partial:
         report = _write(options, partial, begin)
     report.log()
     getLogger().info(f"{folder}: imported in {report.seconds:.1f} s; see {options.name}.import.html")

@@ -198,7 +198,7 @@ def test_reserved_ids_are_counted(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         convert(tmp_path, {"null": ["1", "NA"], "[PAD]": ["2", "[PAD]"], "ben": ["nully"]}, None, None)
     (said,) = caplog.messages
-    assert said.startswith("shop: RecBole takes 4 id(s) for missing values") and "null, [PAD], NA, [PAD];" in said
+    assert said.startswith("shop: RecBole reads 4 id(s) as missing values") and "null, [PAD], NA, [PAD];" in said
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_reserved_ids_are_counted(tmp_path, caplog):
     [
         ('{"anna": ["1", "2', r"shop\.inter\.json is not valid JSON"),
         ("", r"shop\.inter\.json is not valid JSON"),
-        ("[[1, 2]]", r"shop\.inter\.json must hold a JSON object, but holds a list"),
+        ("[[1, 2]]", r"shop\.inter\.json must contain a JSON object, not a list"),
         ({"anna": ["1"], "ben": "123"}, r"shop\.inter\.json: user 'ben' must have a list of item ids, but has '123'"),
         ({"ben": {"1": 2}}, r"user 'ben' must have a list"),
         ({"ben": [["1", 5]]}, r"user 'ben' must have a list"),
@@ -225,7 +225,7 @@ def test_damaged_item_files(tmp_path):
     ):
         convert(tmp_path / "a", items={**ITEMS, "2": ["title"]})
     (tmp_path / "b").mkdir()
-    with pytest.raises(ValueError, match=r"shop\.index\.json must hold a JSON object"):
+    with pytest.raises(ValueError, match=r"shop\.index\.json must contain a JSON object"):
         convert(tmp_path / "b", index=[1])
 
 

@@ -42,7 +42,7 @@ def test_more_or_fewer_lines_than_data_are_counted(tmp_path, caplog):
     path.write_text("B1\t1\nB7\t7\nB8\t8\n\nB1\t1\n")
     with caplog.at_level(logging.WARNING):
         assert original_ids(path, ["1", "2"], "items") == {"1": "B1"}
-    assert "1 of 2 items have no original id, and 2 of 3 lines are of items that the data do not hold" in caplog.text
+    assert "1 of 2 items have no original id, and 2 of 3 lines are for items that are not in the data" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_damaged_id_files(tmp_path, text, message):
 def test_id_files_that_are_not_utf8(tmp_path):
     path = tmp_path / "x.item2id"
     path.write_bytes("é\t0\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="no readable id file"):
+    with pytest.raises(ValueError, match="not a readable id file"):
         read_id_file(path)
 
 

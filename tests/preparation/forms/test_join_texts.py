@@ -97,7 +97,7 @@ def test_categories_in_recboles_names():
 def test_metadata_file_that_is_found(tmp_path):
     folder = ratings(tmp_path)
     with pytest.raises(
-        ValueError, match=r"no metadata .*https://.*meta_Video_Games\.json\.gz, or name the file by --meta"
+        ValueError, match=r"no metadata .*https://.*meta_Video_Games\.json\.gz, or select the file with --meta"
     ):
         find_metadata(NAME, folder)
     with pytest.raises(ValueError, match="no metadata of 'my-shop'"):
@@ -105,11 +105,11 @@ def test_metadata_file_that_is_found(tmp_path):
     toys = json_lines(folder / "raw" / "meta_Toys.json", RECORDS)
     assert find_metadata(NAME, folder) == toys
     books = json_lines(folder / "raw" / "meta_Books.json", RECORDS)
-    with pytest.raises(ValueError, match=r"several files hold metadata: meta_Books\.json, meta_Toys\.json"):
+    with pytest.raises(ValueError, match=r"several files contain metadata: meta_Books\.json, meta_Toys\.json"):
         find_metadata(NAME, folder)
     games = json_lines(folder / "raw" / "meta_Video_Games.json.gz", RECORDS)
     assert find_metadata(NAME, folder) == games and books.exists()
-    with pytest.raises(ValueError, match="no such file of metadata"):
+    with pytest.raises(ValueError, match="no such metadata file"):
         join_texts(NAME, folder, tmp_path / "none.gz")
     with pytest.raises(ValueError, match="edition = '2014' must be one of 2018, 2023"):
         join_texts(NAME, folder, games, "2014")
@@ -129,7 +129,7 @@ def test_broken_lines_are_counted(tmp_path, caplog):
     lines = '{"asin": "B1", "title": "x"}\n{"asin": \n{"asin": "B3", "title": "nul \\u0000 byte"}\n'
     with caplog.at_level(logging.WARNING):
         join_texts(NAME, folder, packed(tmp_path / "meta.json.gz", lines))
-    assert "1 broken line(s) left out: line 2" in caplog.text
+    assert "1 broken line(s) skipped: line 2" in caplog.text
     assert columns(folder / f"{NAME}.item", "item_id", "title")[:2] == [("B3", "nul byte"), ("B1", "x")]
 
 
@@ -139,7 +139,7 @@ def test_missing_and_damaged_data(tmp_path):
         join_texts(NAME, tmp_path, meta)
     with pytest.raises(ValueError, match="no column 'iid', required by --item_field"):
         join_texts(NAME, ratings(tmp_path), meta, item_field="iid")
-    with pytest.raises(ValueError, match="holds no interaction"):
+    with pytest.raises(ValueError, match="contains no interaction"):
         join_texts(NAME, ratings(tmp_path, ()), meta)
     folder = ratings(tmp_path)
     write_table(folder / f"{NAME}.item", ["item_id:token"], [("B1",), ("B1",)])
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(DiskFullError, match="the older item file stays: free some space") as caught:
+    with pytest.raises(DiskFullError, match="the existing item file is unchanged: free some space") as caught:
         join_texts(NAME, folder, meta)
     assert f"no space left in {folder}" in str(caught.value)
     assert path.read_bytes() == before and names_in(folder) == [f"{NAME}.inter", f"{NAME}.item"]
@@ -171,5 +171,5 @@ def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.mkdir", read_only)
-    with pytest.raises(ValueError, match="cannot be written to"):
+    with pytest.raises(ValueError, match="is not writable"):
         join_texts(NAME, folder, meta)

@@ -40,7 +40,7 @@ def test_sequences_are_reconstructed(tmp_path, cut, repeats):
     index = json.loads((out / "shop.index.json").read_text())
     assert index == {str(item): [f"<a_{item % 3}>", f"<b_{item % 5}>", f"<c_{item}>"] for item in items}
     assert counts["interactions"] == sum(map(len, known.values())) and counts["rows"] == len(rows)
-    assert counts["rows that say nothing new"] == counts["missing rows filled in"] == 0
+    assert counts["rows without new items"] == counts["missing rows filled in"] == 0
 
 
 def test_missing_rows_are_filled_from_histories(tmp_path):
@@ -100,7 +100,7 @@ def test_chains(rows, longest, expected, notes):
 )
 def test_contradictions(rows, longest):
     made = [row("u", history, target, f"f.csv, line {at}") for at, (history, target) in enumerate(rows, 2)]
-    with pytest.raises(ValueError, match=r"f\.csv, line 3: the history of user 'u' does not go on"):
+    with pytest.raises(ValueError, match=r"f\.csv, line 3: the history of user 'u' does not continue"):
         chain_rows([row("other", "xyz", "w"), *made], longest)
 
 
@@ -120,7 +120,7 @@ def test_texts_and_index_of_files(tmp_path, caplog):
     ]
     assert json.loads((out / "shop.index.json").read_text()) == index
     assert counts["items"] == counts["items with texts"] == counts["items with an index"] == 4
-    assert "leave-one-out" in caplog.text and "is given up" in caplog.text
+    assert "leave-one-out" in caplog.text and "is not kept" in caplog.text
     write_json(folder / "index" / "Shop.index.json", {**index, "1": ["<a_7>"]})
     with pytest.raises(ValueError, match=r"item '1' has the index <a_7>, but <a_1><b_1><c_1> in the rows"):
         convert(tmp_path, find_source(folder, "Shop"), overwrite=True)
@@ -178,7 +178,7 @@ def test_an_existing_data_set_is_kept(tmp_path):
     path = write_csv(tmp_path / "r.csv", [cells("A0", [0], 1)])
     _, out = convert(tmp_path, SourceFiles((path,)))
     before = (out / "shop.inter").read_bytes()
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         convert(tmp_path, SourceFiles((path,)))
     convert(tmp_path, SourceFiles((path,)), overwrite=True)
     assert (out / "shop.inter").read_bytes() == before and names_in(out) == [

@@ -20,19 +20,19 @@ def damaged(column, text):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (damaged("history_item_id", "[1, 2"), "expected a list as Python writes it, found '\\[1, 2'"),
-        (damaged("history_item_id", "__import__('os').getcwd()"), "expected a list as Python writes it"),
-        (damaged("history_item_id", "(1, 2)"), "expected a list"),
-        (damaged("history_item_id", "[" * 5000), "expected a list"),
-        (damaged("history_item_id", "[None]"), "no usable id"),
-        (damaged("history_item_id", "[True]"), "no usable id"),
+        (damaged("history_item_id", "[1, 2"), "expected a printed Python list, found '\\[1, 2'"),
+        (damaged("history_item_id", "__import__('os').getcwd()"), "expected a printed Python list"),
+        (damaged("history_item_id", "(1, 2)"), "expected a printed Python list"),
+        (damaged("history_item_id", "[" * 5000), "expected a printed Python list"),
+        (damaged("history_item_id", "[None]"), "unusable id"),
+        (damaged("history_item_id", "[True]"), "unusable id"),
         (damaged("history_item_id", repr(list(range(10_001)))), "a history of 10,001 items"),
-        (damaged("item_id", ""), "no usable id"),
-        (damaged("item_id", "a\x00b"), "no usable id"),
-        (damaged("user_id", " "), "no usable id"),
+        (damaged("item_id", ""), "unusable id"),
+        (damaged("item_id", "a\x00b"), "unusable id"),
+        (damaged("user_id", " "), "unusable id"),
         (damaged("item_sid", "a_1 b_2"), "expected an index such as"),
         (damaged("item_sid", "<a_1><b_2"), "expected an index such as"),
-        (damaged("history_item_title", "['a"), "expected a list"),
+        (damaged("history_item_title", "['a"), "expected a printed Python list"),
         (["A0", "[1]"], "2 fields, but the header has 7"),
     ],
 )
@@ -59,7 +59,7 @@ def test_overlong_and_unterminated_fields(tmp_path):
         (b"", "is empty"),
         (b"user_id,item_id\n", "no column 'history_item_id'; it has user_id, item_id"),
         (b"user_id,history_item_id,item_id\n", "no row"),
-        (b"user_id,history_item_id,item_id\nA,[1],\xff\n", "is no UTF-8"),
+        (b"user_id,history_item_id,item_id\nA,[1],\xff\n", "is not UTF-8"),
     ],
 )
 def test_files_that_are_not_minionerec(tmp_path, content, message):
@@ -83,5 +83,5 @@ def test_source_files_are_found(tmp_path):
     with pytest.raises(ValueError, match=r"train: there is neither .*train\.csv nor .*other_\*\.csv"):
         find_source(two, "other")
     write_csv(two / "test" / "Toys_6.csv", [])
-    with pytest.raises(ValueError, match="test: 2 files could be it"):
+    with pytest.raises(ValueError, match="test: 2 files match"):
         find_source(two, "Toys")

@@ -10,7 +10,7 @@ import pytest
 from recbole_lcrec.preparation.export.atomic_export import export_atomic
 from recbole_lcrec.preparation.export.publish import SourceColumns, publish
 from recbole_lcrec.preparation.export.renumber import is_whole_number, numbers_of
-from recbole_lcrec.preparation.forms import placing
+from recbole_lcrec.preparation.forms import staging
 from tests.preparation.forms.made import names_in, read_published, write_json, write_published, write_table
 
 INTER = [
@@ -163,8 +163,8 @@ def test_without_an_item_file(tmp_path):
     [
         ([("u", "i", "")], r"1 interactions have no time \(the first on line 2\)"),
         ([("u", "i", "1"), ("u", "i", "yesterday")], r"the first on line 3"),
-        ([], "holds no interaction"),
-        ([("", "i", "1")], "holds no interaction"),
+        ([], "contains no interaction"),
+        ([("", "i", "1")], "contains no interaction"),
     ],
 )
 def test_interactions_that_cannot_be_ordered(tmp_path, inter, message):
@@ -199,12 +199,12 @@ def test_source_and_foreign_files_are_not_overwritten(tmp_path):
     for overwrite in (False, True):
         with pytest.raises(ValueError, match=r"shop\.inter\.json"):
             publish("shop", source, source, overwrite=overwrite)
-    with pytest.raises(ValueError, match="name another folder"):
+    with pytest.raises(ValueError, match="use another folder"):
         export_atomic("shop", source, source, overwrite=True)
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
     other = write_published(tmp_path / "out", "shop", inter={"5": [6]}, item2id=[("x", 6)], user2id=[("y", 5)])
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         publish("shop", source, other)
     assert read_published(other, "shop")["inter"] == {"5": [6]}
     publish("shop", source, other, overwrite=True)
@@ -224,14 +224,14 @@ def test_a_single_foreign_file_is_not_overwritten(tmp_path):
 def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
     source = write_published(tmp_path / "shop", "shop", inter={"0": [1]})
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot be written to"):
+    with pytest.raises(ValueError, match="is not writable"):
         publish("shop", source, tmp_path / "file" / "shop")
 
     def read_only(path, *args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "mkdir", read_only)
-    with pytest.raises(ValueError, match=r"cannot be written to .*Permission denied"):
+    with pytest.raises(ValueError, match=r"is not writable .*Permission denied"):
         publish("shop", source, tmp_path / "out")
 
 
@@ -251,6 +251,6 @@ def test_a_full_disk_leaves_existing_files(tmp_path, monkeypatch):
 
 def test_the_interaction_file_moves_last(tmp_path, monkeypatch):
     moved = []
-    monkeypatch.setattr(placing.os, "replace", lambda old, new: moved.append(Path(new).name))
+    monkeypatch.setattr(staging.os, "replace", lambda old, new: moved.append(Path(new).name))
     publish("shop", atomic(tmp_path / "shop"), tmp_path / "out")
     assert moved[-1] == "shop.inter.json" and len(moved) == 4

@@ -92,12 +92,12 @@ def test_macos_metadata_files_are_skipped(tmp_path: Path, serve: dict[str, bytes
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b"no archive", "no whole archive"),
-        (archive({"x.inter": INTER})[:-30], "no whole archive"),
-        (archive({"readme.txt": "hello"}), "holds no interactions, but readme.txt"),
-        (archive({"__MACOSX/x/._x.inter": "junk"}), "holds no interactions, but nothing"),
-        (spoilt(archive({"x.inter": INTER * 50}, zipfile.ZIP_DEFLATED)), "no whole archive.*invalid"),
-        (locked(archive({"x.inter": INTER})), "no whole archive.*encrypted"),
+        (b"no archive", "not a complete archive"),
+        (archive({"x.inter": INTER})[:-30], "not a complete archive"),
+        (archive({"readme.txt": "hello"}), "contains no interactions, but readme.txt"),
+        (archive({"__MACOSX/x/._x.inter": "junk"}), "contains no interactions, but nothing"),
+        (spoilt(archive({"x.inter": INTER * 50}, zipfile.ZIP_DEFLATED)), "not a complete archive.*invalid"),
+        (locked(archive({"x.inter": INTER})), "not a complete archive.*encrypted"),
         (
             archive({"one/x.inter": INTER, "two/x.inter": INTER}),
             "both one/x.inter and two/x.inter.* as amazon-video-games-18.inter",
@@ -113,10 +113,10 @@ def test_a_damaged_archive_leaves_no_data_set(tmp_path: Path, serve: dict[str, b
 
 def test_an_existing_data_set_is_not_downloaded_again(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.inter").write_text(INTER, encoding="utf-8")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         download_recbole(NAME, tmp_path, "http://127.0.0.1:9", show_progress=False)
 
 
 def test_a_file_missing_on_the_server(tmp_path: Path, serve: dict[str, bytes]) -> None:
-    with pytest.raises(OSError, match=r"Amazon_Video_Games\.zip could not be fetched"):
+    with pytest.raises(OSError, match=r"Amazon_Video_Games\.zip could not be downloaded"):
         download_recbole(NAME, tmp_path, serve["address"].decode(), show_progress=False)
