@@ -221,7 +221,7 @@ def test_a_run_ignores_original_ids_of_the_published_form(tmp_path):
             r"none of the items of the sequences: its first is 'B1'",
         ),
         ({"inter": {"0": [1]}, "item": '{"1": {"title"'}, r"shop\.item\.json is not valid JSON"),
-        ({"inter": {"0": ["x"]}, "user": {"no": 1}}, r"shop\.user\.json must hold a JSON object with user_explicit"),
+        ({"inter": {"0": ["x"]}, "user": {"no": 1}}, r"shop\.user\.json must contain a JSON object with user_explicit"),
     ],
 )
 def test_bad_input(tmp_path, contents, message):
