@@ -1,4 +1,4 @@
-"""The indexing room: from item texts to embeddings, codes and a conflict-free item index (paper III-B).
+"""Item indices: from item texts to embeddings, codes and an index without conflicts (paper III-B).
 
-Knows nothing itself; each module says what it knows. It loads nothing, so that ``item_index`` alone stays light.
+The package imports nothing, so that ``item_index`` alone loads fast.
 """

@@ -1,7 +1,4 @@
-"""The door of the command ``python -m recbole_lcrec.indexing``; the work is in ``recbole_lcrec/cli/index.py``.
-
-Knows nothing; refuses to know how an index is made.
-"""
+"""Entry point of ``python -m recbole_lcrec.indexing``; the command is in ``recbole_lcrec/cli/index.py``."""
 
 from __future__ import annotations
 

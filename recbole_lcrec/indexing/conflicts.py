@@ -1,8 +1,8 @@
-"""Conflicts: items that share one index get indices of their own (paper III-B3, the mapping of Eq. 6 at construction).
+"""Conflict resolution: items with equal codes get distinct indices (paper III-B3, Eq. 6).
 
-Knows codes, latent vectors and codebooks as arrays, and in which order the tree of indices is settled: prefixes first,
-then what is too much for them, node by node towards the root. Refuses to know how codes and vectors were learned.
-Every function is deterministic: equal choices go to the lowest row and the lowest code.
+The tree of indices is processed bottom-up: each prefix reassigns its own items first, and the items for which it has
+no free code are reassigned under the nodes above it, up to the root. Every function is deterministic: ties go to the
+lowest row and the lowest code.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from recbole_lcrec.indexing.leaf_tree import LeafTree, by_node, free_leaves, num
 __all__ = ["Resolution", "resolve_conflicts", "resolve_without_embeddings"]
 
 Settle = Callable[[np.ndarray, int, int, np.ndarray], np.ndarray]
-"""(rows, depth, node, taken leaves) -> the rows' leaves below the node, -1 for those beyond its room."""
+"""(rows, depth, node, taken leaves) -> the rows' leaves below the node, -1 for rows that do not fit."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resolution:
-    """Codes without a conflict, and what they cost.
+    """Distinct codes, and what resolving the conflicts cost.
 
     Attributes:
         codes: int64 ``[N, H]``, all rows distinct.
-        moved: items whose codes changed.
-        added_distance: mean over the moved items of the squared distance between latent vector and its quantization,
-            after minus before; 0 when none moved, None where no distance was looked at.
-        spilled: those of the moved items that left their prefix, because it has more items than codes; None likewise.
+        moved: number of items whose codes changed.
+        added_distance: increase of the squared distance between latent vector and quantization, averaged over the moved
+            items; 0 when none moved, None where distances play no part.
+        spilled: number of moved items that left their prefix because it has more items than codes; None where distances
+            play no part.
     """
 
     codes: np.ndarray
@@ -43,33 +44,33 @@ class Resolution:
 def resolve_conflicts(
     codes: np.ndarray, latents: np.ndarray, codebooks: np.ndarray, occupied: np.ndarray | None = None
 ) -> Resolution:
-    """Solves each prefix's conflicting items together, one item per code, at the least total distance.
+    """Reassign conflicting items to free codes of their prefix, at the least total squared distance.
 
-    Items that share all codes are in conflict. Those of one prefix (the codes of all levels but the last) are assigned
-    to the codes that no other item of the prefix holds: the optimum of Eq. 6 with one item per code, an exact linear
-    assignment. Only a prefix with more such items than codes lets items go: as many as are too many, to the nearest
-    free indices of its region, the highest node above it with at most 65,536 indices below; in a small codebook that is
-    the whole tree. Who stays and who goes where is the joint optimum of the region's overfull prefixes, and where that
-    is too large for one assignment, those stay that would lose most elsewhere and the others go some hundred at a
-    time. What is too much for a region goes to the nearest code of the level above whose subtree has room, from there
-    down by the same rule, and one level further up where all those are full.
+    Items with equal codes are in conflict. Those of one prefix (the codes of all levels but the last) are assigned to
+    the codes that no other item of the prefix holds: the optimum of Eq. 6 with one item per code, an exact linear
+    assignment. Items leave a prefix only if it has more of them than free codes. The surplus goes to the nearest free
+    indices of its region, which is the highest node above it with at most 65,536 indices below; with small codebooks
+    that is the whole tree. Which items stay and where the others go is the joint optimum over the overfull prefixes of
+    the region. Where that is too large for one assignment, the items that would lose most elsewhere stay, and the
+    others are assigned a few hundred at a time. The surplus of a full region goes to the nearest code of the level
+    above whose subtree has room, and one level further up where all of these are full.
 
-    Time and memory grow with the items in conflict; nothing of size N x N is built and no copy of the latents made.
+    Time and memory grow with the number of conflicting items; no N x N array is built and the latents are not copied.
 
     Args:
         codes: int64 ``[N, H]``.
         latents: finite ``[N, d]``, the vectors that were quantized.
         codebooks: finite ``[H, K, d]``.
-        occupied: int64 ``[E, H]``, distinct codes of other items, which keep them; an item that shares them is in
-            conflict even if it is the only one.
+        occupied: int64 ``[E, H]``, distinct codes of existing items, which keep them; an item with the same codes is in
+            conflict.
 
     Raises:
-        ValueError: N + E > K^H, or arrays that do not fit one another or are not finite.
+        ValueError: N + E > K^H, or the arrays' shapes do not match, or values are not finite.
     """
     levels, size, dim = codebooks.shape
     codes, others = _checked(codes, occupied, [size] * levels)
     if latents.shape != (len(codes), dim):
-        raise ValueError(f"latents of shape {list(latents.shape)} do not fit {len(codes)} items and d = {dim}")
+        raise ValueError(f"latents of shape {list(latents.shape)} do not match {len(codes)} items and d = {dim}")
     region = LeafAssignment.region_depth(levels, size)
     tree, leaves, taken = number_leaves(codes, others, [size] * levels, region)
     assignment = LeafAssignment(tree, latents, codebooks)
@@ -94,22 +95,22 @@ def resolve_conflicts(
 def resolve_without_embeddings(
     codes: np.ndarray, codebook_sizes: Sequence[int], occupied: np.ndarray | None = None
 ) -> tuple[np.ndarray, int]:
-    """Separates conflicting items by codes alone, for an index that came without embeddings.
+    """Resolve conflicts by codes alone, for an index without embeddings.
 
-    Within a conflict the lowest row keeps its codes; the others take, in row order, the lowest free code of their
-    prefix. Once every prefix has served its own items, what was too much for it takes, in row order, the lowest free
-    codes under the node above, and so on towards the root.
+    Of the items with equal codes the lowest row keeps them; the others take, in row order, the lowest free codes of
+    their prefix. Items for which their prefix has no free code then take, in row order, the lowest free codes under the
+    node above, and so on up to the root.
 
     Args:
         codes: int64 ``[N, H]``.
-        codebook_sizes: codes per level, H of them.
-        occupied: int64 ``[E, H]``, distinct codes of other items, which keep them.
+        codebook_sizes: H numbers, the codes of each level.
+        occupied: int64 ``[E, H]``, distinct codes of existing items, which keep them.
 
     Returns:
-        Distinct codes int64 ``[N, H]``, and how many items moved.
+        Distinct codes int64 ``[N, H]``, and the number of items that moved.
 
     Raises:
-        ValueError: there are more items than codes can tell apart, or codes out of range.
+        ValueError: there are more items than distinct indices, or codes out of range.
     """
     codes, others = _checked(codes, occupied, codebook_sizes)
     tree, leaves, taken = number_leaves(codes, others, codebook_sizes, len(codebook_sizes))
@@ -131,7 +132,7 @@ def resolve_without_embeddings(
 def _settled(
     tree: LeafTree, leaves: np.ndarray, movers: np.ndarray, taken: np.ndarray, depths: Iterable[int], settle: Settle
 ) -> np.ndarray:
-    """Leaves ``[N]``, all distinct: movers are settled under their node of each depth in turn until none is left."""
+    """Distinct leaves ``[N]``: rows that must move are settled under their node of each depth in turn."""
     resolved = leaves.copy()
     taken = with_taken(taken, np.delete(leaves, movers))
     for depth in depths:
@@ -151,10 +152,10 @@ def _checked(codes: np.ndarray, occupied: np.ndarray | None, sizes: Sequence[int
     others = _codes("occupied", codes[:0] if occupied is None else occupied, sizes)
     room = math.prod(sizes)
     if len(codes) + len(others) > room:
-        beside = f" beside {len(others)} existing ones" if len(others) else ""
-        remedy = "learn the whole index anew with a higher" if len(others) else "raise"
+        existing = f" and {len(others)} existing ones" if len(others) else ""
+        remedy = "learn the whole index again with a higher" if len(others) else "raise"
         raise ValueError(
-            f"{len(codes)} items{beside} cannot have distinct indices: codebooks of {list(sizes)} codes make {room}; "
+            f"{len(codes)} items{existing} cannot have distinct indices: codebooks of {list(sizes)} codes make {room}; "
             f"{remedy} index_levels or index_codebook_size"
         )
     if len(np.unique(others, axis=0)) < len(others):
@@ -165,7 +166,7 @@ def _checked(codes: np.ndarray, occupied: np.ndarray | None, sizes: Sequence[int
 def _codes(name: str, codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     codes = np.asarray(codes, dtype=np.int64)
     if codes.ndim != 2 or codes.shape[1] != len(sizes):
-        raise ValueError(f"{name} of shape {list(codes.shape)} do not fit {len(sizes)} codebooks")
+        raise ValueError(f"{name} of shape {list(codes.shape)} do not match {len(sizes)} codebooks")
     if len(codes) and ((codes < 0) | (codes >= np.array(sizes))).any():
         raise ValueError(f"{name} span [{codes.min()}, {codes.max()}], outside codebooks of {list(sizes)} codes")
     return codes

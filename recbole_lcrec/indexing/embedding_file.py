@@ -1,7 +1,6 @@
-"""Embeddings that the user has made: an .npy file, and a text file that names its rows.
+"""Item embeddings of the user's own: an .npy file, and a text file with the item id of each row.
 
-Knows the two files and everything that may be wrong with them. Refuses to know what the embeddings mean, and never
-unpickles.
+Pickled arrays are never loaded.
 """
 
 from __future__ import annotations
@@ -20,61 +19,61 @@ _NAMED = 5
 
 
 def embedding_ids_file(embeddings: Path, ids: Path | None) -> Path:
-    """The file that names the rows: the given one, else the embeddings' path with the ending ``.ids``."""
+    """Return the file with the rows' item ids: the given one, else the embeddings' path with the suffix ``.ids``."""
     return ids if ids is not None else embeddings.with_suffix(".ids")
 
 
 def check_embedding_file(embeddings: Path, ids: Path | None = None) -> None:
-    """Makes sure that both files are there and that the embeddings are a table of numbers, without reading them.
+    """Check that both files exist and that the embeddings are a float matrix, without reading their values.
 
     Raises:
-        ValueError: says which file is wrong, how, and what to do.
+        ValueError: a file is missing or of another kind; the message names it and the remedy.
     """
     _open(embeddings)
     _require_ids(embedding_ids_file(embeddings, ids), embeddings)
 
 
 def load_embedding_file(embeddings: Path, ids: Path | None, item_ids: Sequence[str]) -> np.ndarray:
-    """Reads the embeddings of a catalogue. Rows of other items are left out, and the log says how many they are.
+    """Load the embeddings of a catalogue. Rows of other items are skipped, and their number is logged.
 
-    The file is read block by block, so the memory taken is that of the result; a float32 file whose rows are the
-    catalogue's is not copied at all.
+    The file is read block by block, so that no more memory is used than for the result; a float32 file whose rows are
+    exactly the catalogue's is mapped instead of copied.
 
     Args:
         embeddings: an .npy file, float16, float32 or float64 ``[rows, D]``.
-        ids: UTF-8 text, an original item id a line, in the order of the rows; None: see :func:`embedding_ids_file`.
+        ids: UTF-8 text, one original item id per line, in the order of the rows; None: see :func:`embedding_ids_file`.
         item_ids: N original item ids; they give the order of the result.
 
     Returns:
-        float32 ``[N, D]``; writing into it does not change the file.
+        float32 ``[N, D]``; writing to it does not change the file.
 
     Raises:
-        ValueError: a file is missing or of another kind, ids and rows differ in number, an id occurs twice, an item of
-            the catalogue has no row, or its row is not finite in float32; says which and what to do.
+        ValueError: a file is missing or of another kind, the numbers of ids and rows differ, an id occurs twice, an
+            item of the catalogue has no row, or its row is not finite in float32. The message names it and the remedy.
     """
     ids = embedding_ids_file(embeddings, ids)
     table = _open(embeddings)
     row_of = _read_ids(ids, embeddings, len(table))
-    wanted = [str(item) for item in item_ids]
-    absent = [item for item in wanted if item not in row_of]
+    catalogue = [str(item) for item in item_ids]
+    absent = [item for item in catalogue if item not in row_of]
     if absent:
         raise ValueError(
-            f"index_embedding_ids = {str(ids)!r} has no row for {len(absent)} of {len(wanted)} items of the catalogue, "
-            f"first {_some(absent)}; add their embeddings, or remove these items from the data"
+            f"index_embedding_ids = {str(ids)!r} has no row for {len(absent)} of {len(catalogue)} items of the "
+            f"catalogue, first {_some(absent)}; add their embeddings, or remove these items from the data"
         )
-    rows = np.array([row_of[item] for item in wanted], dtype=np.int64)
+    rows = np.array([row_of[item] for item in catalogue], dtype=np.int64)
     in_place = table.dtype == np.float32 and len(rows) == len(table) and bool((rows == np.arange(len(rows))).all())
     vectors = np.load(embeddings, mmap_mode="c", allow_pickle=False) if in_place else _gathered(embeddings, rows)
-    _require_finite(vectors, wanted, embeddings)
+    _require_finite(vectors, catalogue, embeddings)
     getLogger().info(
         f"Item embeddings: {embeddings}, {len(table):,} rows -> {list(vectors.shape)}; "
-        f"{len(table) - len(rows):,} rows of items outside the catalogue left out"
+        f"{len(table) - len(rows):,} rows of items outside the catalogue skipped"
     )
     return vectors
 
 
 def _open(path: Path) -> np.ndarray:
-    """The table as it lies on the disk, its kind and shape checked."""
+    """Map the file, with its type and shape checked."""
     place = f"index_embedding_file = {str(path)!r}"
     remedy = "write it with numpy.save, as float32 [rows, D]"
     if not path.is_file():
@@ -82,7 +81,7 @@ def _open(path: Path) -> np.ndarray:
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as err:
-        raise ValueError(f"{place} is not a whole .npy file of numbers ({err}); {remedy}") from err
+        raise ValueError(f"{place} is not a complete .npy file of numbers ({err}); {remedy}") from err
     if not isinstance(table, np.ndarray):
         raise ValueError(f"{place} is an archive of arrays (.npz); {remedy}")
     if table.dtype.kind != "f" or table.dtype.itemsize > 8:
@@ -96,19 +95,19 @@ def _require_ids(ids: Path, embeddings: Path) -> None:
     if not ids.is_file():
         raise ValueError(
             f"index_embedding_ids = {str(ids)!r}: there is no such file; write the item ids of {embeddings} there, "
-            "one a line, in the order of its rows"
+            "one per line, in the order of its rows"
         )
 
 
 def _read_ids(ids: Path, embeddings: Path, rows: int) -> dict[str, int]:
-    """Item id -> row."""
+    """Read the row of each item id."""
     place = f"index_embedding_ids = {str(ids)!r}"
     _require_ids(ids, embeddings)
     try:
         with ids.open(encoding="utf-8-sig") as stream:
             names = [line.rstrip("\n") for line in stream]
     except UnicodeDecodeError as err:
-        raise ValueError(f"{place} is no UTF-8 text ({err}); write an item id a line") from err
+        raise ValueError(f"{place} is not UTF-8 text ({err}); write one item id per line") from err
     if len(names) != rows:
         raise ValueError(
             f"{place} has {len(names)} lines, but {embeddings} has {rows} rows; write one item id for each row"
@@ -119,13 +118,13 @@ def _read_ids(ids: Path, embeddings: Path, rows: int) -> dict[str, int]:
             raise ValueError(f"{place}: line {row + 1} is empty; write the item id of row {row} there")
         if row_of.setdefault(name, row) != row:
             raise ValueError(
-                f"{place}: {name!r} stands in lines {row_of[name] + 1} and {row + 1}; keep one of its rows"
+                f"{place}: {name!r} occurs in lines {row_of[name] + 1} and {row + 1}; keep one of its rows"
             )
     return row_of
 
 
 def _gathered(path: Path, rows: np.ndarray) -> np.ndarray:
-    """The rows, float32; the file is mapped anew for each block, which gives the memory of the last one back."""
+    """Copy the rows as float32; the file is mapped again for each block, which frees the memory of the last one."""
     source = np.load(path, mmap_mode="r", allow_pickle=False)
     total, dim = source.shape
     result = np.empty((len(rows), dim), dtype=np.float32)
@@ -134,7 +133,7 @@ def _gathered(path: Path, rows: np.ndarray) -> np.ndarray:
     for start, stop in pairwise(bounds):
         source = np.load(path, mmap_mode="r", allow_pickle=False)
         places = order[start:stop]
-        with np.errstate(over="ignore"):  # beyond float32: told with the infinite ones
+        with np.errstate(over="ignore"):  # values beyond float32 are reported with the infinite ones
             result[places] = source[rows[places]]
     return result
 
@@ -149,7 +148,7 @@ def _require_finite(vectors: np.ndarray, item_ids: Sequence[str], path: Path) ->
     if bad:
         raise ValueError(
             f"index_embedding_file = {str(path)!r} has NaN, infinity or numbers beyond float32 in the rows of "
-            f"{len(bad)} items, first {_some([item_ids[row] for row in bad])}; mend them"
+            f"{len(bad)} items, first {_some([item_ids[row] for row in bad])}; correct them"
         )
 
 

@@ -1,7 +1,6 @@
-"""The embeddings of a catalogue, wherever they come from: the user's own file, or the encoder's work on the texts.
+"""Item embeddings of a catalogue: loaded from the user's file, or made by a text encoder and stored as an artifact.
 
-Knows what the encoder's work depends on, how it is cut into parts that an interruption leaves and processes share, and
-what the log says of it. Refuses to know what is inside an encoder and what the embeddings are used for.
+Encoding is split into parts, which survive an interruption and are shared by the processes of a launcher.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = ["ItemEmbeddings", "check_embedding_inputs", "encoder_identity", "item
 
 _VECTORS = "embeddings.npy"
 _COUNTS = "counts.json"
-_FORM = 1  # to be raised whenever the same inputs give other embeddings
+_FORM = 1  # increase whenever the same inputs give other embeddings
 _ITEMS_PER_PART = 1024
 _WHOLE_FILE = 16 * 2**20
 _SAMPLES, _SAMPLE = 64, 64 * 2**10
@@ -49,9 +48,9 @@ class ItemEmbeddings:
     """Embeddings of N items.
 
     Attributes:
-        vectors: float32 ``[N, D]``, read from the disk as needed; writing into it changes no file.
-        folder: the artifact that holds them; None where the user's file does.
-        reused: whether they were there before.
+        vectors: float32 ``[N, D]``, memory-mapped where possible; writing to it changes no file.
+        folder: the artifact that holds them; None where they come from the user's file.
+        reused: whether they existed before.
     """
 
     vectors: np.ndarray
@@ -60,16 +59,16 @@ class ItemEmbeddings:
 
 
 def check_embedding_inputs(text: TextSettings, index: IndexSettings) -> None:
-    """Makes sure, before long work, that embeddings can be had: the files are there, or the encoder can be found.
+    """Check that the embedding files exist, or that the text encoder can be found, before any encoding.
 
     Raises:
-        ValueError: says what is missing and what to do.
+        ValueError: something is missing; the message names it and the remedy.
     """
     if index.embedding_file is not None:
         check_embedding_file(Path(index.embedding_file), _optional_path(index.embedding_ids))
     elif index.embedding_ids is not None:
         raise ValueError(
-            f"index_embedding_ids = {index.embedding_ids!r} names the rows of no file: give index_embedding_file, too"
+            f"index_embedding_ids = {index.embedding_ids!r} has no effect without index_embedding_file: set both"
         )
     else:
         resolve_encoder(text.encoder)
@@ -84,22 +83,23 @@ def item_embeddings(
     device: torch.device,
     show_progress: bool = True,
 ) -> ItemEmbeddings:
-    """Reads the embeddings of ``index_embedding_file``, or encodes the items' texts (paper III-B1) or finds that done.
+    """Load the embeddings of ``index_embedding_file``, or encode the items' texts (paper III-B1) unless that is done.
 
-    The processes of a launcher share the encoding through the store; none needs the others to be there.
+    The processes of a launcher share the encoding through the store; each can also finish it alone.
 
     Args:
-        texts: of the N items, in the order of ``item_ids``, or what reads them when they are needed; None will do with
-            a file.
+        texts: texts of the N items, in the order of ``item_ids``, or a function that reads them when needed; may be
+            None where a file is given.
         item_ids: N original item ids.
-        text: which encoder, and how.
-        index: which file, if any.
-        store: takes the encoder's work.
+        text: the encoder and its options.
+        index: names the embedding file, if any.
+        store: holds the encoded parts and the result.
         device: where the encoder runs.
-        show_progress: whether the first process draws a progress bar.
+        show_progress: whether the first process shows a progress bar.
 
     Raises:
-        ValueError: there are no items or no texts, or file or encoder are not usable; says which and what to do.
+        ValueError: there are no items or no texts, or the file or the encoder cannot be used. The message names the
+            cause and the remedy.
     """
     if not len(item_ids):
         raise ValueError("there are no items to embed: the catalogue is empty")
@@ -109,18 +109,18 @@ def item_embeddings(
         return ItemEmbeddings(load_embedding_file(file, ids, item_ids), None, reused=True)
     known = texts() if callable(texts) else texts
     if known is None or known.item_ids != tuple(map(str, item_ids)):
-        raise ValueError("the item texts are not those of the items: give the texts of item_ids, in their order")
+        raise ValueError("the item texts do not belong to the items: give the texts of item_ids, in their order")
     require_texts(known)
     return _encoded(known, text, store, device, show_progress and process_rank() == 0)
 
 
 def encoder_identity(place: str) -> Any:
-    """What tells one encoder from another, in a moment even for one of many gigabytes.
+    """Return what identifies an encoder; fast even for many gigabytes.
 
-    Of a folder: every file's name, size, and SHA-256 of its content up to 16 MiB (configuration, tokenizer, small
-    weights), of larger files that of 64 samples of 64 KiB, evenly spaced from the first byte to the last. Training
-    changes them all; weights altered by hand in a few places that no sample meets would pass as the old ones. Of a
-    hub's model: its name, so that a new version under the old name passes as the old one.
+    For a folder: the name, size and SHA-256 of every file up to 16 MiB; of larger files the SHA-256 of 64 samples of
+    64 KiB, evenly spaced from the first byte to the last. Training changes all of them, but an edit of a few weights
+    between the samples goes unnoticed. For a model of a hub: its name, so a new version under the same name goes
+    unnoticed.
     """
     folder = Path(place)
     if not folder.is_dir():
@@ -130,7 +130,7 @@ def encoder_identity(place: str) -> Any:
 
 
 class _Encoder:
-    """The encoder and its progress bar, which are there once a part has to be made."""
+    """The encoder and its progress bar, created when the first part has to be encoded."""
 
     def __init__(self, texts: ItemTexts, settings: TextSettings, device: torch.device, show_progress: bool) -> None:
         self.texts, self.settings, self.device, self.show_progress = texts, settings, device, show_progress
@@ -142,7 +142,8 @@ class _Encoder:
     @cached_property
     def bar(self) -> Any:
         share = -(-len(self.texts) // process_count())
-        shape = "{l_bar}{bar}| {n:.0f}/{total} items [{elapsed}<{remaining}]"  # a batch may end within an item's texts
+        # a batch may end between the two texts of an item, so the count is rounded
+        shape = "{l_bar}{bar}| {n:.0f}/{total} items [{elapsed}<{remaining}]"
         return tqdm(total=share, desc="item texts", bar_format=shape, leave=False, disable=not self.show_progress)
 
     def make_part(self, part: int, folder: Path) -> None:
@@ -196,7 +197,7 @@ def _encoded(
 
 
 def _join(folders: Sequence[Path], folder: Path) -> None:
-    """The parts' rows one after another; texts that occur in several parts count in each."""
+    """Concatenate the parts; a text that occurs in several parts is counted in each."""
     tables = [np.load(part / _VECTORS, mmap_mode="r", allow_pickle=False) for part in folders]
     header = {"descr": "<f4", "fortran_order": False, "shape": (sum(map(len, tables)), tables[0].shape[1])}
     with (folder / _VECTORS).open("wb") as stream:
@@ -210,7 +211,7 @@ def _join(folders: Sequence[Path], folder: Path) -> None:
 
 
 def _texts_digest(texts: ItemTexts) -> str:
-    """SHA-256 of titles and descriptions, each with its length before it, so that no two catalogues look alike."""
+    """SHA-256 of titles and descriptions, each preceded by its length, so that different catalogues differ."""
     digest = hashlib.sha256()
     for column in (texts.titles, texts.descriptions):
         for text in column:

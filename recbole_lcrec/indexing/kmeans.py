@@ -1,7 +1,4 @@
-"""K-means on what the levels above leave over: codebooks straight from points, used evenly where that is asked for.
-
-Knows arrays of points. Refuses to know whether they are latent vectors or embeddings and what the codebooks serve.
-"""
+"""Residual k-means: codebooks from points, level by level, optionally balanced so that all codes are used evenly."""
 
 from __future__ import annotations
 
@@ -23,16 +20,16 @@ _CHUNK = 65536
 def residual_codebooks(
     points: np.ndarray, levels: int, size: int, generator: torch.Generator, even: bool = False
 ) -> np.ndarray:
-    """Codebooks level by level: the k-means centres of all residuals that the levels above leave (Eq. 1-2).
+    """Cluster the points, then the residuals of each level in turn (Eq. 1-2).
 
-    The first level reads ``points`` where they lie; from the second on one residual array of their size is kept.
+    The first level reads ``points`` in place; from the second on one residual array of the same size is kept.
 
     Args:
         points: float32 ``[N, d]``, finite, at least one row.
         levels: H.
         size: K.
-        generator: on the CPU; draws one seed a level.
-        even: whether ``balanced`` follows each k-means, so that all codes are used alike.
+        generator: on the CPU; draws one seed per level.
+        even: whether :func:`balanced` follows each k-means, so that all codes are used evenly.
 
     Returns:
         float32 ``[H, K, d]``, finite for constant points, duplicates and fewer points than centres.
@@ -44,14 +41,15 @@ def residual_codebooks(
         centres = kmeans(residual, size, seed)
         books.append(balanced(centres, residual, seed) if even else centres)
         if level + 1 < levels:
-            residual = _left_over(residual, books[-1], np.empty_like(points) if residual is points else residual)
+            residual = _subtract_nearest(residual, books[-1], np.empty_like(points) if residual is points else residual)
     return np.stack(books)
 
 
 def kmeans(points: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """K centres of ``points [N, d]`` by Lloyd's rounds over all of them, float32 ``[K, d]``, finite for any input.
+    """Run Lloyd's algorithm on all ``points [N, d]``; return K centres, float32 ``[K, d]``, finite for any input.
 
-    No more distinct points than centres: these points, and copies of them moved by a thousandth of their spread.
+    Where there are no more distinct points than centres, the centres are these points, and copies of them with noise of
+    a thousandth of their standard deviation.
     """
     points = np.ascontiguousarray(points, dtype=np.float32)
     distinct = _few_distinct(points, k)
@@ -74,15 +72,18 @@ def kmeans(points: np.ndarray, k: int, seed: int) -> np.ndarray:
 
 
 def balanced(centres: np.ndarray, points: np.ndarray, seed: int) -> np.ndarray:
-    """Centres ``[K, d]`` moved by Lloyd's rounds in which the plan of Eq. 6 maps points to centres, not the distance.
+    """Balance centres ``[K, d]``: Lloyd's algorithm with points mapped by the plan of Eq. 6 instead of the distance.
 
-    K-means spends many centres on few far points and leaves crowds on the others. With equal shares the levels below
-    have less left to quantize, and fewer items end on the same codes. A centre that no point is mapped to stays.
+    K-means spends many centres on a few outliers and leaves the other centres crowded. With equal shares the levels
+    below have less left to quantize, and fewer items end up with equal codes. A centre without points does not move.
 
     Args:
         centres: float32 ``[K, d]``.
-        points: float32 ``[N, d]``; of more than 16,384 as many are drawn.
-        seed: of that draw.
+        points: float32 ``[N, d]``; at most 16,384 of them are sampled.
+        seed: seed of the sample.
+
+    Returns:
+        float32 ``[K, d]``.
     """
     drawn = np.random.default_rng(seed).permutation(len(points))[:_EVEN_POINTS]
     sample, moved = torch.from_numpy(points[np.sort(drawn)]), torch.from_numpy(centres)
@@ -96,7 +97,7 @@ def balanced(centres: np.ndarray, points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _few_distinct(points: np.ndarray, limit: int) -> np.ndarray | None:
-    """The distinct rows ``[n, d]`` in the order they first come, or None when there are more than ``limit``."""
+    """Distinct rows ``[n, d]`` in order of first occurrence, or None where there are more than ``limit``."""
     distinct = points[:0]
     for start in range(0, len(points), 4 * limit):
         seen = np.concatenate([distinct, points[start : start + 4 * limit]])
@@ -106,8 +107,8 @@ def _few_distinct(points: np.ndarray, limit: int) -> np.ndarray | None:
     return distinct
 
 
-def _left_over(points: np.ndarray, centres: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Points ``[N, d]`` less their nearest centres, in chunks, written to ``out``."""
+def _subtract_nearest(points: np.ndarray, centres: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Subtract each point's nearest centre from ``points [N, d]``, in chunks; written to ``out``."""
     index = faiss.IndexFlatL2(centres.shape[1])
     index.add(centres)
     for start in range(0, len(points), _CHUNK):

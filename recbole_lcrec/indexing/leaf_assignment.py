@@ -1,10 +1,10 @@
-"""Who gets which leaf: items to free leaves at the least total squared distance (Eq. 6, one item per code).
+"""Assignment of items to free leaves at the least total squared distance (Eq. 6, one item per code).
 
-Knows latent vectors, codebooks and a tree of leaves. Exact wherever the whole problem fits a linear assignment; beyond
-that, exact assignments of some hundred items at a time. Refuses to know which items must move. Deterministic.
+Exact wherever the whole problem fits one linear assignment; beyond that, exact assignments of a few hundred items at a
+time. Deterministic.
 
-A squared distance to a leaf is a sum of one term per level and one that no item changes, so that thousands of leaves
-cost as much as a few codes in d dimensions.
+The squared distance to a leaf is a sum of one term per level and one term that does not depend on the item, so the
+distances to thousands of leaves cost little more than those to the codes of each level.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from recbole_lcrec.indexing.leaf_tree import LeafTree, by_node, free_leaves
 
 __all__ = ["LeafAssignment"]
 
-_REGION_LEAVES = 2**16  # below the root of a region; leaves are listed one by one only in regions and prefixes
-_CELLS = 2**20  # of a distance matrix that is only looked through, so that it stays in the cache
-_HELD_CELLS = 2**24  # of one that is assigned by
-_EXACT_STEPS = 2**26  # n n m, what a joint assignment of n items to m leaves may take
-_WAVE = 256  # items of one exact assignment where the joint one would take too long
-_WIDE = 2**13  # items beyond which a node's children share them out first
+_REGION_LEAVES = 2**16  # most leaves of a region; leaves are enumerated only within regions and prefixes
+_SCAN_CELLS = 2**20  # size of a distance matrix that is scanned once, so that it stays in the cache
+_HELD_CELLS = 2**24  # size of a distance matrix that is kept for an assignment
+_EXACT_STEPS = 2**26  # n * n * m, largest joint assignment of n items to m leaves
+_WAVE = 256  # items per exact assignment where the joint one would take too long
+_WIDE = 2**13  # items beyond which a node first distributes them among its children
 
 
 class LeafAssignment:
-    """Squared distances of latent vectors to leaves, and assignments by them.
+    """Squared distances of latent vectors to leaves, and assignments that minimise them.
 
-    Latents are read a group at a time, in float64 and divided by a power of two, so that no square overflows.
+    Latents are read in chunks, in float64 and divided by a power of two, so that no square overflows.
 
     Args:
         tree: the leaves; all levels have K codes.
@@ -51,12 +51,12 @@ class LeafAssignment:
 
     @staticmethod
     def region_depth(levels: int, size: int) -> int:
-        """Depth of the highest nodes whose leaves can be listed."""
+        """Return the depth of the highest nodes whose leaves can be enumerated."""
         return min(levels - 1, next(depth for depth in range(levels + 1) if size ** (levels - depth) <= _REGION_LEAVES))
 
     @functools.cached_property
     def region(self) -> int:
-        """``region_depth`` of the tree."""
+        """Depth of the tree's regions."""
         return self.region_depth(len(self.tree.sizes), self.tree.sizes[0])
 
     def squared_error(self, rows: np.ndarray, leaves: np.ndarray) -> np.ndarray:
@@ -71,18 +71,21 @@ class LeafAssignment:
         return error
 
     def settle(self, rows: np.ndarray, homes: np.ndarray, depth: int, node: int, taken: np.ndarray) -> np.ndarray:
-        """Leaves ``[n]`` below one node for items of it, -1 for those beyond its room.
+        """Assign the items of a node to free leaves below it, -1 for items that do not fit.
 
-        Free leaves of an item's own prefix come first: an item leaves its prefix only if others fill it. A prefix below
-        a region settles all of its items or, where they are more than its free leaves, none: then the region settles
-        those together with the items of its other overfull prefixes, which are the only ones it is to be given.
+        An item leaves its own prefix only if other items fill it. A prefix inside a region assigns all of its items, or
+        none where they outnumber its free leaves: the region then assigns them together with the items of its other
+        overfull prefixes, so it must be called with items of overfull prefixes alone.
 
         Args:
             rows: ``[n]``.
             homes: ``[n]``, the number of each item's prefix.
-            depth: of the node.
-            node: its number.
-            taken: ascending leaves that others hold.
+            depth: depth of the node.
+            node: number of the node.
+            taken: leaves of other items, ascending.
+
+        Returns:
+            int64 ``[n]``.
         """
         span = self.tree.span(depth)
         start = node * span
@@ -114,7 +117,7 @@ class LeafAssignment:
         return targets
 
     def _jointly(self, rows: np.ndarray, homes: np.ndarray, depth: int, start: int, free: np.ndarray) -> np.ndarray:
-        """The optimum over all free leaves among those that keep as many items as possible in their own prefix."""
+        """Assign rows to free leaves jointly, keeping as many items as possible in their own prefix."""
         cost = self._distances(self._residuals(rows, depth, start), depth, free - start)
         at_home = homes[:, None] == free // self.tree.sizes[-1]
         if not at_home.all():
@@ -122,7 +125,7 @@ class LeafAssignment:
         return free[linear_sum_assignment(cost)[1]]
 
     def _nearest(self, rows: np.ndarray, depth: int, start: int, free: np.ndarray) -> np.ndarray:
-        """Distinct free leaves for rows that are no more than these; in one prefix of moderate size the optimum."""
+        """Assign rows to distinct free leaves, at least as many as rows; optimal in a prefix of moderate size."""
         if depth == len(self.tree.sizes) - 1 and len(rows) * len(free) <= _HELD_CELLS:
             cost = self._distances(self._residuals(rows, depth, start), depth, free - start)
             return free[linear_sum_assignment(cost)[1]]
@@ -131,7 +134,7 @@ class LeafAssignment:
     def _keep(
         self, rows: np.ndarray, home: int, free: np.ndarray, elsewhere: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Fills a prefix with those of more rows that would lose most elsewhere: their positions, and their leaves."""
+        """Fill a prefix with the rows that would lose most elsewhere; return their positions and their leaves."""
         depth, start = len(self.tree.sizes) - 1, home * self.tree.sizes[-1]
         if len(free) > _WIDE:
             return np.arange(len(free)), self._nearest(rows[: len(free)], depth, start, free)
@@ -141,12 +144,12 @@ class LeafAssignment:
         return kept, free[columns]
 
     def _survey(
-        self, rows: np.ndarray, depth: int, start: int, free: np.ndarray, wanted: int
+        self, rows: np.ndarray, depth: int, start: int, free: np.ndarray, limit: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Each row's squared distance to its nearest free leaf, and the free leaves that are worth a closer look.
+        """Return each row's squared distance to its nearest free leaf, and the most promising free leaves.
 
-        Those are the ``wanted`` leaves that come nearest to being some row's nearest. More than ``_WIDE`` rows are not
-        surveyed.
+        Those are the ``limit`` leaves with the least excess over some row's nearest distance. With more than ``_WIDE``
+        rows nothing is measured, and all free leaves are returned.
         """
         nearest = np.zeros(len(rows))
         if len(rows) > _WIDE or not len(free):
@@ -154,7 +157,7 @@ class LeafAssignment:
         span = self.tree.span(depth)
         extra, closed = np.full(span, np.inf), np.full(span, np.inf)
         closed[free - start] = 0
-        step = max(1, _CELLS // span)
+        step = max(1, _SCAN_CELLS // span)
         for first in range(0, len(rows), step):
             part = slice(first, first + step)
             cost = self._all_distances(self._residuals(rows[part], depth, start), depth)
@@ -163,10 +166,10 @@ class LeafAssignment:
             cost -= nearest[part, None]
             np.minimum(extra, cost.min(axis=0), out=extra)
         extra = extra[free - start]
-        return nearest, free[np.sort(np.argsort(extra, kind="stable")[:wanted])]
+        return nearest, free[np.sort(np.argsort(extra, kind="stable")[:limit])]
 
     def _in_waves(self, rows: np.ndarray, depth: int, start: int, free: np.ndarray) -> np.ndarray:
-        """Exact assignments of ``_WAVE`` rows at a time, each to the twice as many leaves that suit its rows best."""
+        """Assign ``_WAVE`` rows at a time, exactly, to the best twice as many free leaves."""
         targets = np.empty(len(rows), dtype=np.int64)
         step = min(_WAVE, max(1, _HELD_CELLS // max(1, len(free))))
         for first in range(0, len(rows), step):
@@ -180,7 +183,7 @@ class LeafAssignment:
         return targets
 
     def _spread(self, rows: np.ndarray, depth: int, start: int, taken: np.ndarray) -> np.ndarray:
-        """Shares rows out among the children of a node, nearest code first as far as there is room, and so on down."""
+        """Distribute rows among the children of a node by distance and room, then among their children, and so on."""
         span = self.tree.span(depth + 1)
         edges = start + span * np.arange(self.tree.sizes[depth] + 1)
         room = span - np.diff(np.searchsorted(taken, edges))
@@ -188,7 +191,7 @@ class LeafAssignment:
         for first in range(0, len(rows), _WIDE):
             part = slice(first, first + _WIDE)
             residual = self._residuals(rows[part], depth, start)
-            choice[part] = _shared_out(_squared(residual, self._codebooks[depth]), room)
+            choice[part] = _distributed(_squared(residual, self._codebooks[depth]), room)
             room = room - np.bincount(choice[part], minlength=len(room))
         targets = np.empty(len(rows), dtype=np.int64)
         for child, members in by_node(np.arange(len(rows)), choice):
@@ -204,12 +207,12 @@ class LeafAssignment:
         return np.ldexp(self._latents[rows].astype(np.float64), -self.exponent)
 
     def _residuals(self, rows: np.ndarray, depth: int, start: int) -> np.ndarray:
-        """Latents ``[n, d]`` less the vectors of the codes that lead to a node."""
+        """Latents ``[n, d]`` minus the vectors of the codes that lead to a node."""
         above = self.tree.codes(np.array([start]))[0, :depth]
         return self._scaled(rows) - self._codebooks[np.arange(depth), above].sum(axis=0)
 
     def _distances(self, residuals: np.ndarray, depth: int, offsets: np.ndarray) -> np.ndarray:
-        """Squared distances ``[n, m]`` to leaves of a node, which are counted from its first."""
+        """Squared distances ``[n, m]`` to leaves of a node, given as offsets from its first leaf."""
         cost = (residuals**2).sum(axis=1)[:, None] + self._norms(depth)[offsets]
         for level in range(len(self._codebooks) - 1, depth - 1, -1):
             offsets, codes = np.divmod(offsets, self.tree.sizes[level])
@@ -217,7 +220,7 @@ class LeafAssignment:
         return cost
 
     def _all_distances(self, residuals: np.ndarray, depth: int) -> np.ndarray:
-        """The same to every leaf of a node, many times as fast as one by one."""
+        """Squared distances to every leaf of a node; much faster than :meth:`_distances` leaf by leaf."""
         cost = (residuals**2).sum(axis=1)[:, None]
         for codebook in self._codebooks[depth:]:
             cost = (cost[:, :, None] - (2 * residuals @ codebook.T)[:, None, :]).reshape(len(residuals), -1)
@@ -225,43 +228,43 @@ class LeafAssignment:
         return cost
 
     def _norms(self, depth: int) -> np.ndarray:
-        """Squared norms of what the codes below a node of this depth add up to, leaf by leaf."""
+        """Squared norm of the sum of code vectors from this depth on, for every leaf of a node."""
         if depth not in self._cached_norms:
             self._cached_norms[depth] = _squared_norms(self._codebooks[depth:])
         return self._cached_norms[depth]
 
 
-def _shared_out(cost: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Columns ``[n]`` for rows of cost ``[n, K]``, no more in a column than its room, which is enough in all.
+def _distributed(cost: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Choose a column ``[n]`` for each row of cost ``[n, K]`` within the columns' room, which suffices for all rows.
 
-    Each row asks for its cheapest column with room; a column that more ask for than fit takes those that would lose
-    most by their second choice; the others ask again.
+    Each row bids for its cheapest column with room. An oversubscribed column takes the rows that would lose most by
+    their second choice; the others bid again.
     """
-    room, choice, asking = room.copy(), np.empty(len(cost), dtype=np.int64), np.arange(len(cost))
-    while len(asking):
-        open_cost = np.where(room > 0, cost[asking], np.inf)
-        wanted = open_cost.argmin(axis=1)
+    room, choice, bidding = room.copy(), np.empty(len(cost), dtype=np.int64), np.arange(len(cost))
+    while len(bidding):
+        open_cost = np.where(room > 0, cost[bidding], np.inf)
+        cheapest = open_cost.argmin(axis=1)
         if (room > 0).sum() > 1:
             best_two = np.partition(open_cost, 1, axis=1)
             order = np.argsort(best_two[:, 0] - best_two[:, 1], kind="stable")
         else:
-            order = np.arange(len(asking))
+            order = np.arange(len(bidding))
         accepted = []
-        for column, positions in by_node(order, wanted[order]):
+        for column, positions in by_node(order, cheapest[order]):
             accepted.append(positions[: room[column]])
-            choice[asking[accepted[-1]]] = column
+            choice[bidding[accepted[-1]]] = column
             room[column] -= len(accepted[-1])
-        asking = np.delete(asking, np.concatenate(accepted))
+        bidding = np.delete(bidding, np.concatenate(accepted))
     return choice
 
 
 def _squared(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    """Squared distances ``[n, K]``."""
+    """Squared distances ``[n, K]`` of vectors to codes."""
     return (vectors**2).sum(axis=1)[:, None] - 2 * vectors @ codebook.T + (codebook**2).sum(axis=1)
 
 
 def _squared_norms(codebooks: np.ndarray) -> np.ndarray:
-    """Squared norms of all sums of one vector per codebook ``[L, K, d]``, the last codebook's running fastest."""
+    """Squared norms of all sums of one vector per codebook ``[L, K, d]``; the last codebook varies fastest."""
     count, size, _ = codebooks.shape
     codes = np.unravel_index(np.arange(size**count), (size,) * count)
     total = np.zeros(size**count)
@@ -273,7 +276,7 @@ def _squared_norms(codebooks: np.ndarray) -> np.ndarray:
 
 
 def _peak(name: str, vectors: np.ndarray) -> float:
-    """The largest magnitude."""
+    """Largest absolute value."""
     if not vectors.size:
         return 0.0
     peak = max(abs(float(vectors.max())), abs(float(vectors.min())))

@@ -1,7 +1,6 @@
-"""The tree of all indices: every item index is a leaf, every run of first codes a node.
+"""The tree of all indices: a leaf is an index, an inner node a sequence of first codes.
 
-Knows how to number leaves so that the leaves below a node are consecutive, which leaves are free and which items share
-one. Refuses to know distances, and who should get which leaf.
+Leaves are numbered so that those below a node are consecutive.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ __all__ = ["LeafTree", "by_node", "free_leaves", "number_leaves", "sharing", "wi
 
 @dataclass(frozen=True, eq=False)
 class LeafTree:
-    """Leaves as whole numbers that fit int64, however many codes there are.
+    """Leaf numbers that fit int64 for any number of levels and codes.
 
-    Depth t counts the codes of a node: 0 is the root, H - 1 a prefix, H a leaf. Nodes above depth ``trunk`` are never
-    told apart by number: no item needs to leave its node of that depth, because so many leaves are below it.
+    The depth of a node is its number of codes: 0 for the root, H - 1 for a prefix, H for a leaf. Nodes above depth
+    ``trunk`` get no numbers: a node at that depth has enough leaves for all items, so none needs to leave it.
 
     Attributes:
-        sizes: codes per level, H of them.
+        sizes: H numbers, the codes of each level.
         trunk: depth of the highest nodes that have numbers.
         stems: int64 ``[S, trunk]``, the codes of those nodes.
     """
@@ -34,11 +33,11 @@ class LeafTree:
     stems: np.ndarray
 
     def span(self, depth: int) -> int:
-        """Leaves below a node of this depth."""
+        """Number of leaves below a node of this depth."""
         return math.prod(self.sizes[depth:])
 
     def codes(self, leaves: np.ndarray) -> np.ndarray:
-        """Codes int64 ``[n, H]`` of leaves ``[n]``."""
+        """Return the codes int64 ``[n, H]`` of leaves ``[n]``."""
         columns = []
         for size in reversed(self.sizes[self.trunk :]):
             leaves, code = np.divmod(leaves, size)
@@ -49,13 +48,16 @@ class LeafTree:
 def number_leaves(
     codes: np.ndarray, occupied: np.ndarray, sizes: Sequence[int], highest_trunk: int
 ) -> tuple[LeafTree, np.ndarray, np.ndarray]:
-    """The tree, and the leaves ``[N]`` and ``[E]`` of items in it.
+    """Build the tree, and number the leaves of the items in it.
 
     Args:
         codes: int64 ``[N, H]``.
         occupied: int64 ``[E, H]``.
-        sizes: codes per level; N + E of them fit in their product.
-        highest_trunk: the trunk is at this depth or nearer to the root.
+        sizes: H numbers, the codes of each level; their product is at least N + E.
+        highest_trunk: largest depth that the trunk may have.
+
+    Returns:
+        The tree, and the leaves int64 ``[N]`` and ``[E]``.
     """
     sizes, rows = tuple(sizes), np.concatenate([codes, occupied])
     roomy = (depth for depth in range(len(sizes), -1, -1) if math.prod(sizes[depth:]) >= len(rows))
@@ -70,22 +72,25 @@ def number_leaves(
 
 
 def sharing(leaves: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows ``[N]`` do not have a leaf for themselves, and which of those could keep it for being the first there.
+    """Find the rows that share a leaf, and the first row of each shared leaf, which may keep it.
 
     Args:
         leaves: int64 ``[N]``.
-        taken: int64 ``[E]``, leaves that others hold.
+        taken: int64 ``[E]``, leaves of existing items.
+
+    Returns:
+        Two masks bool ``[N]``.
     """
     _, first, inverse, counts = np.unique(leaves, return_index=True, return_inverse=True, return_counts=True)
     held = np.isin(leaves, taken)
-    foremost = np.zeros(len(leaves), dtype=bool)
-    foremost[first] = True
+    first_there = np.zeros(len(leaves), dtype=bool)
+    first_there[first] = True
     shared = (counts[inverse.reshape(-1)] > 1) | held
-    return shared, shared & foremost & ~held
+    return shared, shared & first_there & ~held
 
 
 def by_node(rows: np.ndarray, nodes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Nodes in ascending order, each with its rows in the order given."""
+    """Yield the nodes in ascending order, each with its rows in the given order."""
     order = np.argsort(nodes, kind="stable")
     edges = np.append(np.flatnonzero(np.diff(nodes[order], prepend=-1)), len(rows))
     for start, stop in itertools.pairwise(edges):
@@ -93,13 +98,13 @@ def by_node(rows: np.ndarray, nodes: np.ndarray) -> Iterator[tuple[int, np.ndarr
 
 
 def free_leaves(taken: np.ndarray, start: int, span: int, limit: int) -> np.ndarray:
-    """The first free leaves among ``span`` from ``start`` on, at most ``limit``, in O(limit + taken ones there).
+    """Return the first free leaves below a node, in O(limit + taken leaves below it).
 
     Args:
         taken: int64, ascending.
-        start: the first leaf below a node.
-        span: leaves below it.
-        limit: how many are wanted.
+        start: first leaf below the node.
+        span: number of leaves below it.
+        limit: maximum number of leaves to return.
     """
     inside = taken[np.searchsorted(taken, start) : np.searchsorted(taken, start + span)] - start
     free = np.ones(min(span, limit + len(inside)), dtype=bool)
@@ -108,5 +113,5 @@ def free_leaves(taken: np.ndarray, start: int, span: int, limit: int) -> np.ndar
 
 
 def with_taken(taken: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """Both sets of leaves in ascending order."""
+    """Merge two sets of leaves in ascending order."""
     return np.sort(np.concatenate([taken, more]), kind="stable")

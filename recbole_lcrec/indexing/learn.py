@@ -1,8 +1,7 @@
-"""Learning an item index: training, quantization of the catalogue, conflict resolution, each step an artifact.
+"""Learning an item index: train the method, quantize the catalogue, resolve conflicts.
 
-Knows the order of these steps, their checks and what the log says of them. Refuses to know where embeddings come from
-and what a method does inside. Under torchrun the processes share the quantization through the artifacts alone; training
-is one process's work.
+The trained method and the index are artifacts. Under torchrun one process trains, and all share the quantization
+through the artifact store.
 """
 
 from __future__ import annotations
@@ -39,14 +38,20 @@ from recbole_lcrec.runtime.artifacts import ArtifactStore
 __all__ = ["Learned", "learn_item_index", "require_room"]
 
 _CURVE_FILE = "curve.json"
-_FORM = 1  # to be raised whenever the same inputs give another index
-_ALIKE = 1e-12
+_FORM = 1  # increase whenever the same inputs give another index
+_EQUAL = 1e-12  # variance relative to the mean square below which all embeddings count as equal
 _ITEMS_PER_PART = 4 * ROWS_AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """An index without conflicts, the folder that holds it with all that made it, and whether it was there before."""
+    """A learned index.
+
+    Attributes:
+        index: the index, without conflicts.
+        folder: the artifact with the index, the trained method and the report's numbers.
+        reused: whether it existed before.
+    """
 
     index: ItemIndex
     folder: Path
@@ -63,20 +68,21 @@ def learn_item_index(
     device: torch.device,
     show_progress: bool = True,
 ) -> Learned:
-    """Trains the configured method on the catalogue and builds an index in which no two items are alike.
+    """Train the configured method on the catalogue, and build an index in which all items differ.
 
     Args:
         n_items: N.
         embeddings: ``[N, D]``, finite; None for a method that needs none.
-        settings: the method and its sizes.
-        text: how texts were encoded, kept with the index for items to come; None where they were not.
-        store: takes the artifacts.
-        seed: of weights, batches, codebooks and lots; the same on one machine gives the same index.
+        settings: the method and its hyperparameters; ``auto`` must be resolved.
+        text: how the texts were encoded, stored with the index for new items; None where no texts were encoded.
+        store: holds the artifacts.
+        seed: seed of weights, batches, codebooks and random codes; on one machine equal seeds give equal indices.
         device: where training and quantization run.
-        show_progress: whether to draw a progress bar.
+        show_progress: whether to show a progress bar.
 
     Raises:
-        ValueError: no index can be learned from these embeddings, or there are more items than indices; says why.
+        ValueError: no index can be learned from these embeddings, or there are more items than indices; the message
+            says why.
     """
     kind = index_method(settings.method)
     require_room(n_items, settings)
@@ -108,25 +114,23 @@ def learn_item_index(
 
 
 def require_room(n_items: int, settings: IndexSettings) -> None:
-    """Makes sure that there are as many indices as items, before anything is encoded or trained.
+    """Check that there are at least two items and enough distinct indices, before anything is encoded or trained.
 
     Raises:
-        ValueError: fewer than two items, or N > K^H.
+        ValueError: there are not; the message names the keys to change.
     """
     if n_items < 2:
-        raise ValueError(
-            f"a catalogue of {n_items} item{'s' * (n_items != 1)}: an index needs at least two to tell apart"
-        )
+        raise ValueError(f"a catalogue of {n_items} item{'s' * (n_items != 1)}: an index needs at least two items")
     index_method(settings.method).require_room(n_items, settings)
 
 
 def _without_conflicts(
     method: IndexMethod, assignment: Assignment, embeddings: np.ndarray | None
 ) -> tuple[ItemIndex, dict[str, Any]]:
-    """Parts the items in conflict and counts what that came to.
+    """Resolve the conflicts.
 
     Returns:
-        The index, and its numbers as JSON values.
+        The index, and the report's numbers as JSON values.
     """
     started = perf_counter()
     resolution = method.resolve_conflicts(assignment, embeddings)
@@ -149,9 +153,9 @@ def _without_conflicts(
 
 
 def _index_relevant(settings: IndexSettings) -> dict[str, Any]:
-    """The settings that an index is made of, without those that say where it comes from and how it is reported."""
-    elsewhere = {"file", "embedding_file", "embedding_ids", "label_field", "report"}
-    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in elsewhere}
+    """Return the settings that determine the index, without those of inputs and of the report."""
+    irrelevant = {"file", "embedding_file", "embedding_ids", "label_field", "report"}
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in irrelevant}
 
 
 def _rows(part: int, n_items: int, kind: type[IndexMethod]) -> range:
@@ -195,11 +199,11 @@ def _joined(parts: Sequence[Path]) -> Assignment:
 
 
 def _hint_at_size(n_items: int, settings: IndexSettings) -> None:
-    """With hardly more items than codes the first level names them all, and no prefix is shared."""
+    """Warn where the first level alone could tell nearly all items apart, so that hardly any share a prefix."""
     if n_items < 4 * settings.codebook_size:
         getLogger().warning(
-            f"{n_items:,} items for {settings.codebook_size} codes a level: most items have a first code of their own, "
-            "so that hardly any share a prefix; index_codebook_size near the square root of the items gives a tree"
+            f"{n_items:,} items for {settings.codebook_size} codes per level: few items will share a prefix; for "
+            "a tree of prefixes set index_codebook_size near the square root of the number of items"
         )
 
 
@@ -218,10 +222,10 @@ def _finish(
     if embeddings is not None and assignment.reconstruction_error is not None:
         report["reconstruction_error"] = assignment.reconstruction_error / len(embeddings)
         variance, size = _variance(embeddings)
-        if variance > _ALIKE * size:
+        if variance > _EQUAL * size:
             report["variance_lost"] = report["reconstruction_error"] / variance
         else:
-            getLogger().warning("All items have the same embedding: their indices differ without meaning anything")
+            getLogger().warning("All items have the same embedding, so differences between their indices mean nothing")
     getLogger().info(_summary(index, report))
     np.save(folder / CODES_FILE, index.codes)
     save_method(SavedMethod(method, index.codebook_sizes, text), folder)
@@ -229,14 +233,14 @@ def _finish(
 
 
 def _variance(embeddings: np.ndarray) -> tuple[float, float]:
-    """Mean over the elements of the squared distance to the mean item, and of the square; float64, chunk by chunk."""
+    """Variance around the mean item and mean square, both averaged over all elements; float64, in chunks."""
     mean = embeddings.mean(axis=0, dtype=np.float64)
-    apart = squares = 0.0
+    deviations = squares = 0.0
     for start in range(0, len(embeddings), ROWS_AT_ONCE):
         chunk = embeddings[start : start + ROWS_AT_ONCE].astype(np.float64)
-        apart += float(((chunk - mean) ** 2).sum())
+        deviations += float(((chunk - mean) ** 2).sum())
         squares += float((chunk**2).sum())
-    return apart / embeddings.size, squares / embeddings.size
+    return deviations / embeddings.size, squares / embeddings.size
 
 
 def _checked(embeddings: np.ndarray | None, n_items: int) -> np.ndarray:
@@ -250,12 +254,12 @@ def _checked(embeddings: np.ndarray | None, n_items: int) -> np.ndarray:
     if bad:
         raise ValueError(
             f"embeddings of {len(bad)} items hold NaN or infinity, first in rows {bad[:5]}; "
-            "check the text encoder, or mend the embeddings"
+            "check the text encoder, or correct the embeddings"
         )
     return embeddings
 
 
-def _cost_in_words(report: dict[str, Any]) -> str:
+def _cost_phrase(report: dict[str, Any]) -> str:
     if report["moved_added_distance"] is None:
         return ""
     return (
@@ -265,14 +269,14 @@ def _cost_in_words(report: dict[str, Any]) -> str:
 
 
 def _summary(index: ItemIndex, report: dict[str, Any]) -> str:
-    words = [f"item index by {report['method']}: {index.n_items:,} items, {index.sizes_in_words()}"]
+    phrases = [f"item index by {report['method']}: {index.n_items:,} items, {index.sizes_in_words()}"]
     if "variance_lost" in report:
-        words.append(f"reconstruction loses {report['variance_lost']:.4f} of the variance")
-    words.append(
+        phrases.append(f"reconstruction loses {report['variance_lost']:.4f} of the variance")
+    phrases.append(
         f"conflict rate {report['conflict_rate_before']:.4f} before and {report['conflict_rate_after']:.4f} after "
-        f"reassignment ({report['moved_items']} items moved{_cost_in_words(report)})"
+        f"reassignment ({report['moved_items']} items moved{_cost_phrase(report)})"
     )
-    words.append(f"codes used per level {report['codes_used']}, perplexity {report['perplexity']}")
+    phrases.append(f"codes used per level {report['codes_used']}, perplexity {report['perplexity']}")
     seconds = report["training_seconds"] + report["resolution_seconds"]
-    words.append(f"training and resolution {seconds:.1f} s")
-    return ", ".join(words)
+    phrases.append(f"training and resolution {seconds:.1f} s")
+    return ", ".join(phrases)

@@ -1,8 +1,4 @@
-"""Indices for items that came after training ("extendible", paper III-B): nothing that exists is changed.
-
-Knows a trained method, the index that it made, and the embeddings of items that the index does not hold. Refuses to
-know where the new items and their embeddings come from.
-"""
+"""Indices for items added after training (paper III-B: "extendible"); existing indices do not change."""
 
 from __future__ import annotations
 
@@ -15,23 +11,24 @@ __all__ = ["extend_index"]
 
 
 def extend_index(saved: SavedMethod, index: ItemIndex, embeddings: np.ndarray | None, n_new: int) -> ItemIndex:
-    """Gives new items indices by the trained encoder and codebooks, distinct from each other and from all others.
+    """Give new items indices by the trained method, distinct from each other and from all existing ones.
 
-    The codebooks, and with them the index tokens, stay as they are: the language model knows every token already, so
-    the new items can be recommended as soon as the trie is built anew.
+    The codebooks, and with them the index tokens, do not change. The language model has learned the tokens already, so
+    it can recommend the new items as soon as the trie has been rebuilt.
 
     Args:
         saved: the trained method.
-        index: of the E items that are indexed already.
-        embeddings: ``[n_new, D]`` of the new items, made as those of training; None for a method without embeddings.
-        n_new: how many items are new.
+        index: index of the E existing items.
+        embeddings: ``[n_new, D]`` of the new items, encoded like those of training; None for a method without
+            embeddings.
+        n_new: number of new items.
 
     Returns:
         The index of E + n_new items; its first E rows are those of ``index``.
 
     Raises:
-        ValueError: the method cannot take new items, the embeddings are not of the trained form, or the indices do not
-            suffice.
+        ValueError: the method does not support new items, the embeddings do not match those of training, or there are
+            not enough free indices.
     """
     if embeddings is not None:
         _check(saved, embeddings, n_new)
@@ -46,9 +43,11 @@ def _check(saved: SavedMethod, embeddings: np.ndarray, n_new: int) -> None:
     dim = saved.method.embedding_dim or embeddings.shape[1]
     if embeddings.shape != (n_new, dim):
         raise ValueError(
-            f"embeddings of shape {list(embeddings.shape)} for {n_new} new items: expected [{n_new}, {dim}], as the "
-            "index was learned from; use the same encoder"
+            f"embeddings of shape {list(embeddings.shape)} for {n_new} new items: expected [{n_new}, {dim}], as in "
+            "training; use the same encoder"
         )
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
-        raise ValueError(f"embeddings of {len(bad)} new items hold NaN or infinity, first in rows {bad[:5].tolist()}")
+        raise ValueError(
+            f"embeddings of {len(bad)} new items hold NaN or infinity, first in rows {bad[:5].tolist()}; correct them"
+        )

@@ -1,7 +1,6 @@
-"""The tree that item indices span: prefixes of every depth, how they branch, and who shares one with whom.
+"""The prefix tree of item indices: distinct prefixes per depth, branching, and the items that share a prefix.
 
-Knows codes ``[N, H]`` as an array. Refuses to know how codes were learned and what an item is about. Memory and time
-grow linearly with N (but for one sort); nothing compares all items with all.
+Memory and time grow linearly with N, except for one sort; items are never compared pairwise.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ _CHUNK = 16384
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An item that begins with the same codes as another.
+    """An item that shares a prefix with another item.
 
     Attributes:
-        row: its row.
-        shared: leading codes that the two have in common, at least 1.
-        cosine: of the two embeddings; 0 where one of them is zero, None without embeddings.
+        row: row of the item.
+        shared: number of leading codes in common, at least 1.
+        cosine: cosine similarity of the two embeddings; 0 where one of them is zero, None without embeddings.
     """
 
     row: int
@@ -31,17 +30,17 @@ class Neighbour:
 
 
 def prefix_ids(codes: np.ndarray) -> np.ndarray:
-    """Numbers the distinct prefixes of each depth.
+    """Number the distinct prefixes of each depth.
 
     Args:
         codes: integers ``[N, H]``, N and H at least 1.
 
     Returns:
-        int64 ``[N, H]``; column h numbers the prefixes of h + 1 codes from 0 in lexicographic order, so items of equal
-        number share that prefix.
+        int64 ``[N, H]``; column h numbers the prefixes of h + 1 codes from 0 in lexicographic order. Items with equal
+        numbers share that prefix.
 
     Raises:
-        ValueError: codes of another type or shape.
+        ValueError: the codes have another type or shape.
     """
     codes = np.asarray(codes)
     if codes.ndim != 2 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
@@ -59,13 +58,13 @@ def prefix_ids(codes: np.ndarray) -> np.ndarray:
 
 
 def children_per_node(ids: np.ndarray) -> tuple[np.ndarray, ...]:
-    """How the tree branches.
+    """Count the children of every node.
 
     Args:
-        ids: what ``prefix_ids`` returns.
+        ids: int64 ``[N, H]``, as returned by :func:`prefix_ids`.
 
     Returns:
-        H arrays: the h-th holds, for every prefix of h codes (h = 0 is the root alone), how many codes follow it.
+        H arrays: for h = 0, ..., H - 1 the number of distinct next codes of every prefix of h codes (h = 0: the root).
     """
     above = np.column_stack([np.zeros(len(ids), dtype=np.int64), ids[:, :-1]])
     children = []
@@ -78,15 +77,14 @@ def children_per_node(ids: np.ndarray) -> tuple[np.ndarray, ...]:
 def prefix_neighbours(
     codes: np.ndarray, row: int, count: int, embeddings: np.ndarray | None = None
 ) -> tuple[Neighbour, ...]:
-    """The items that share the longest prefix with one item.
+    """Find the items that share the longest prefix with one item.
 
-    Of those that share equally much the most similar embedding comes first (by cosine), or without embeddings the
-    lowest row.
+    Ties are ordered by the cosine similarity of the embeddings, largest first, or without embeddings by row.
 
     Args:
         codes: integers ``[N, H]``.
-        row: the item.
-        count: at most so many are returned; fewer where fewer share its first code.
+        row: row of the item.
+        count: maximum number of items to return; fewer where fewer share its first code.
         embeddings: ``[N, D]`` or None.
     """
     shared = np.logical_and.accumulate(codes == codes[row], axis=1).sum(axis=1)
@@ -94,12 +92,12 @@ def prefix_neighbours(
     found: list[Neighbour] = []
     for depth in range(codes.shape[1], 0, -1):
         rows = np.flatnonzero(shared == depth)
-        wanted = count - len(found)
+        missing = count - len(found)
         if embeddings is None:
-            found += [Neighbour(int(other), depth, None) for other in rows[:wanted]]
+            found += [Neighbour(int(other), depth, None) for other in rows[:missing]]
         else:
             cosines = _cosines(embeddings, rows, row)
-            nearest = np.argsort(-cosines, kind="stable")[:wanted]
+            nearest = np.argsort(-cosines, kind="stable")[:missing]
             found += [Neighbour(int(rows[i]), depth, float(cosines[i])) for i in nearest]
         if len(found) == count:
             break

@@ -1,8 +1,4 @@
-"""Residual quantization: a vector as a sum of codebook vectors, one per level (paper Eq. 1, 2 and 4).
-
-Knows codebooks, residuals and the uniform semantic mapping of the last level. Refuses to know where vectors come from
-and how codebooks are initialised or optimised.
-"""
+"""Residual quantization: a vector as a sum of codebook vectors, one per level (paper Eq. 1, 2 and 4)."""
 
 from __future__ import annotations
 
@@ -19,21 +15,22 @@ _TOLERANCE = 0.01
 
 
 def squared_distances(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Squared Euclidean distances ``[B, K]`` of ``vectors [B, d]`` to ``codebook [K, d]``, never negative."""
+    """Squared Euclidean distances ``[B, K]`` of ``vectors [B, d]`` to ``codebook [K, d]``, at least 0."""
     cross = vectors @ codebook.T
     return (vectors.square().sum(1, keepdim=True) - 2 * cross + codebook.square().sum(1)).clamp_min(0)
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """What quantizing a batch gives.
+    """A quantized batch.
 
     Attributes:
-        vectors: ``[B, d]``, the sums of code vectors; gradients pass straight through to the input.
+        vectors: ``[B, d]``, the sums of code vectors, with a straight-through gradient to the input.
         codes: int64 ``[B, H]``.
-        loss: scalar of Eq. 4, squared norms summed over levels, mean over the batch.
-        residuals: ``[H, B, d]`` without gradient, what each level was given to quantize.
-        marginal_error: largest relative deviation of a code's share in the plan of Eq. 6 from 1/K; None without it.
+        loss: scalar, Eq. 4: squared norms summed over levels, averaged over the batch.
+        residuals: ``[H, B, d]``, the input of each level, without gradient.
+        marginal_error: largest relative deviation of a code's share in the plan of Eq. 6 from 1/K; None without uniform
+            mapping.
     """
 
     vectors: Tensor
@@ -44,7 +41,7 @@ class Quantized:
 
 
 class ResidualQuantizer(nn.Module):
-    """H codebooks of K vectors; each level quantizes what the levels above left over.
+    """H codebooks of K vectors; each level quantizes the residual of the levels above.
 
     Args:
         levels: H.
@@ -52,7 +49,8 @@ class ResidualQuantizer(nn.Module):
         dim: d.
         beta: weight of the commitment term in Eq. 4.
         sinkhorn_epsilon: entropy weight of the uniform semantic mapping.
-        sinkhorn_iterations: Sinkhorn-Knopp rounds per batch at most; they end when all codes' shares are within 1%.
+        sinkhorn_iterations: maximum Sinkhorn-Knopp iterations per batch; they stop once all codes' shares are within 1%
+            of 1/K.
     """
 
     initialised: Tensor
@@ -75,18 +73,18 @@ class ResidualQuantizer(nn.Module):
 
     @property
     def levels(self) -> int:
-        """H."""
+        """H, the number of levels."""
         return self.codebooks.shape[0]
 
     def forward(self, latents: Tensor, uniform: bool = False) -> Quantized:
-        """Quantizes a batch for training.
+        """Quantize a batch for training.
 
         Args:
             latents: ``[B, d]``.
-            uniform: whether the last level maps through the plan of Eq. 6 (Algorithm 1) and not to the nearest code.
+            uniform: whether the last level maps by the plan of Eq. 6 (Algorithm 1) instead of to the nearest code.
 
         Raises:
-            RuntimeError: the codebooks were never initialised.
+            RuntimeError: the codebooks are not initialised.
         """
         self._require_initialised()
         residual, total = latents, torch.zeros_like(latents)
@@ -113,10 +111,10 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, latents: Tensor) -> Tensor:
-        """The nearest code of each level (Eq. 1): int64 ``[B, H]`` for ``latents [B, d]``.
+        """Return the nearest code of each level (Eq. 1), int64 ``[B, H]`` for ``latents [B, d]``.
 
         Raises:
-            RuntimeError: the codebooks were never initialised.
+            RuntimeError: the codebooks are not initialised.
         """
         self._require_initialised()
         residual, codes = latents, []
@@ -127,7 +125,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """The sum of the code vectors (Eq. 2 summed over levels): ``[B, d]`` for int64 ``codes [B, H]``."""
+        """Return the sum of the code vectors over levels (Eq. 2), ``[B, d]`` for int64 ``codes [B, H]``."""
         levels = torch.arange(self.levels, device=codes.device)
         return self.codebooks[levels, codes].sum(dim=1)
 
@@ -137,4 +135,4 @@ class ResidualQuantizer(nn.Module):
 
     def _require_initialised(self) -> None:
         if not self.initialised:
-            raise RuntimeError("the codebooks are not initialised: run initialise_codebooks or load a state first")
+            raise RuntimeError("the codebooks are not initialised: call initialise_codebooks or load a state first")

@@ -1,8 +1,4 @@
-"""The residual-quantized variational autoencoder (paper III-B2, Eq. 1-5).
-
-Knows the MLPs around the quantizer, the scale of the embeddings it was made for, and the loss. Refuses to know how it
-is trained and what item stands behind an embedding.
-"""
+"""The residual-quantized variational autoencoder, RQ-VAE (paper III-B2, Eq. 1-5): network and loss."""
 
 from __future__ import annotations
 
@@ -18,14 +14,14 @@ from recbole_lcrec.indexing.quantizer import Quantized, ResidualQuantizer
 __all__ = ["ROWS_AT_ONCE", "RQVAE", "RQVAELoss"]
 
 ROWS_AT_ONCE = 16384
-"""Rows of a catalogue that are worked on together wherever all of it is gone through."""
+"""Rows per chunk wherever a whole catalogue is processed."""
 
 _CONSTANT = 1e-12
 
 
 @dataclass(frozen=True)
 class RQVAELoss:
-    """Loss of one batch: total of Eq. 5, its two terms, and the quantized batch that they come from."""
+    """Loss of a batch: the total of Eq. 5, its two terms, and the quantized batch."""
 
     total: Tensor
     reconstruction: Tensor
@@ -34,18 +30,19 @@ class RQVAELoss:
 
 
 class RQVAE(nn.Module):
-    """Encoder and decoder MLPs with ReLU between linear layers, and a residual quantizer in the middle.
+    """Encoder and decoder MLPs with ReLU activations, and a residual quantizer between them.
 
-    Embeddings are centred and divided by one scale for all dimensions (``fit``), which keeps their geometry and
-    makes learning rate and weight decay mean the same for any encoder. The squared norms of Eq. 3 and Eq. 4 are both
-    divided by D, which keeps the weight that Eq. 5 gives them (means over D and over d elements would raise that of
-    Eq. 4 by D/d, and pull like items onto the same codes); the reconstruction loss is the share of the variance lost.
+    Embeddings are centred and divided by one scale for all dimensions (:meth:`fit`). This keeps their geometry and
+    makes learning rate and weight decay independent of the text encoder. The squared norms of Eq. 3 and Eq. 4 are both
+    divided by D, which keeps their weights in Eq. 5. (Averaging them over D and d elements respectively would raise the
+    weight of Eq. 4 by D/d and pull similar items onto the same codes.) The reconstruction loss is thus the share of the
+    variance lost.
 
     Args:
         input_dim: D.
-        hidden_sizes: widths of the encoder's hidden layers; the decoder has them in reverse.
-        quantizer: of dimension d.
-        generator: draws the weights, on the CPU; a module is built there and moved afterwards.
+        hidden_sizes: widths of the encoder's hidden layers; the decoder has them in reverse order.
+        quantizer: a quantizer of dimension d.
+        generator: draws the weights, on the CPU; move the module to a device afterwards.
     """
 
     mean: Tensor
@@ -64,12 +61,13 @@ class RQVAE(nn.Module):
 
     @torch.no_grad()
     def fit(self, embeddings: Tensor) -> None:
-        """Takes mean and scale of ``embeddings [N, D]`` and starts both MLPs at their principal components.
+        """Set mean and scale from ``embeddings [N, D]``, and initialise both MLPs with their principal components.
 
-        Half of 2d units per hidden layer carry the d components, the other half their negatives, so that ReLU loses
-        nothing; all further units keep their random weights and are not listened to yet. Latents then have a root mean
-        square of 1. The start is the best linear autoencoder, where a deep bottleneck needs hundreds of epochs to come;
-        the paper says nothing of its start. Where a hidden layer is narrower than 2d the weights stay random.
+        In every hidden layer d units carry the components and d units their negatives, so that ReLU loses nothing; the
+        other units keep their random weights but get no outgoing weight. Latents then have a root mean square of 1.
+        This starts training at the best linear autoencoder, which a deep bottleneck takes hundreds of epochs to reach;
+        the paper does not describe its initialisation. Where a hidden layer is narrower than 2d, the weights stay
+        random.
         """
         chunks = embeddings.split(ROWS_AT_ONCE)
         mean = torch.stack([self._double(chunk).sum(dim=0) for chunk in chunks]).sum(dim=0) / len(embeddings)
@@ -88,7 +86,7 @@ class RQVAE(nn.Module):
             _start_linear(self.decoder, (components.T * spread).to(self.mean))
 
     def scaled(self, embeddings: Tensor) -> Tensor:
-        """Centred and scaled embeddings ``[B, D]``, what encoder and losses work on."""
+        """Centre and scale embeddings ``[B, D]``; encoder and losses work on the result."""
         return (embeddings - self.mean) / self.scale
 
     def latents(self, embeddings: Tensor) -> Tensor:
@@ -108,7 +106,7 @@ class RQVAE(nn.Module):
 
 
 def _principal_components(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
-    """The d leading eigenvectors ``[d, D]`` of ``[D, D]`` and their eigenvalues ``[d]``; zeros beyond D."""
+    """Leading d eigenvectors ``[d, D]`` of a matrix ``[D, D]`` and their eigenvalues ``[d]``, zero-padded if d > D."""
     values, vectors = torch.linalg.eigh(covariance)
     kept = min(d, len(values))
     components, variances = covariance.new_zeros(d, len(values)), covariance.new_zeros(d)
@@ -118,7 +116,7 @@ def _principal_components(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
 
 
 def _start_linear(mlp: nn.Sequential, matrix: Tensor) -> None:
-    """Sets the MLP's weights so that it computes ``matrix @ x``, if its hidden layers are wide enough."""
+    """Set the MLP's weights so that it computes ``matrix @ x``, if its hidden layers are wide enough."""
     layers = [layer for layer in mlp if isinstance(layer, nn.Linear)]
     if len(layers) == 1:
         layers[0].weight.copy_(matrix)
@@ -137,7 +135,7 @@ def _start_linear(mlp: nn.Sequential, matrix: Tensor) -> None:
 
 
 def _mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
-    """Linear layers with ReLU between them; Kaiming weights, as ReLU wants them, and biases of zero."""
+    """Build linear layers with ReLU between them; Kaiming-normal weights, zero biases."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
         linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)

@@ -1,7 +1,6 @@
-"""A learned index on disk: the index itself, what made it, and the numbers of its making.
+"""Files of a learned index: codes, the trained method, and the numbers of its training.
 
-Knows file names and forms. Refuses to know how an index is learned and when a folder is reused. The folder of a saved
-run holds the same files, so that new items can be indexed from it alone.
+Artifacts and saved runs hold the same files, so that new items can be indexed from a saved run alone.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ PAGE_FILE = "index_report.html"
 
 @dataclass(frozen=True, eq=False)
 class SavedMethod:
-    """A trained method with what it was made for.
+    """A trained method and what is needed to apply it to new items.
 
     Attributes:
         method: the trained method.
-        codebook_sizes: codes of each level of the index that it made.
-        text: how its item texts were encoded; None when embeddings came from a file or were not needed.
+        codebook_sizes: codes of each level of its index.
+        text: how the item texts were encoded; None where embeddings came from a file or were not needed.
     """
 
     method: IndexMethod
@@ -64,7 +63,7 @@ class SavedMethod:
 
 
 def save_method(saved: SavedMethod, folder: Path) -> None:
-    """Writes ``indexer.json`` and, where something was learned, ``indexer.safetensors`` into an existing folder."""
+    """Write ``indexer.json`` and, for a method with learned tensors, ``indexer.safetensors`` to an existing folder."""
     content = {
         "method": saved.method.settings.method,
         "seed": saved.method.seed,
@@ -79,10 +78,11 @@ def save_method(saved: SavedMethod, folder: Path) -> None:
 
 
 def load_method(folder: Path, device: torch.device) -> SavedMethod:
-    """Reads what ``save_method`` wrote.
+    """Load what :func:`save_method` wrote.
 
     Raises:
-        ValueError: a file is missing, damaged, or of other shapes than its settings say.
+        ValueError: a file is missing or damaged, tensors do not match the settings, or the method's class cannot be
+            imported.
     """
     content = _content(folder / METHOD_FILE)
     path = folder / STATE_FILE
@@ -105,25 +105,25 @@ def load_method(folder: Path, device: torch.device) -> SavedMethod:
 
 
 def saved_codebook_sizes(folder: Path) -> tuple[int, ...] | None:
-    """Codes of each level of the index that was saved in a folder; None where it was not learned."""
+    """Return the codes of each level of the index in a folder; None where the index was given, not learned."""
     path = folder / METHOD_FILE
     return tuple(_content(path)["codebook_sizes"]) if path.is_file() else None
 
 
 def read_index(folder: Path) -> ItemIndex:
-    """Reads the index of an artifact's folder."""
+    """Read the index of an artifact."""
     sizes = tuple(_content(folder / METHOD_FILE)["codebook_sizes"])
     return ItemIndex(np.load(folder / CODES_FILE, allow_pickle=False), sizes)
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """The numbers of an index's making, ``curve`` (one mapping an epoch) among them; empty where none were saved."""
+    """Read the numbers of an index's training, with ``curve`` (one mapping per epoch); empty where there are none."""
     path = folder / REPORT_FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def add_to_report(folder: Path, numbers: Mapping[str, int]) -> None:
-    """Brings the saved numbers of a folder up to date, where there are any; ``items_indexed_later`` adds up."""
+    """Update the numbers saved in a folder, if any; ``items_indexed_later`` is added to the saved value."""
     report = read_report(folder)
     if report:
         later = report.get("items_indexed_later", 0) + numbers["items_indexed_later"]
@@ -136,17 +136,17 @@ def _content(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as err:
         raise ValueError(
-            f"{path} does not exist: the index there was given, not learned, so there is nothing to index items with; "
-            "learn one with index_method=rqvae"
+            f"{path} does not exist: the index there was given, not learned, so no method is saved that could index "
+            "new items; learn one with index_method=rqvae"
         ) from err
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
         raise ValueError(f"{path} is damaged ({err}); restore the folder") from err
     if not isinstance(content, dict) or "codebook_sizes" not in content:
-        raise ValueError(f"{path} holds no description of an index; restore the folder")
+        raise ValueError(f"{path} does not describe an index; restore the folder")
     return content
 
 
 def _keyed(kind: type[IndexSettings] | type[TextSettings], saved: dict[str, Any]) -> dict[str, Any]:
-    """Saved settings under their keys; today's defaults for keys that the version which saved them did not have."""
-    defaults = read_yaml(properties_dir() / "model" / "LCRec.yaml")
+    """Return saved settings by key; keys that the saving version did not have get their present defaults."""
+    defaults = read_yaml(properties_dir() / str(kind.default_file))
     return {key: saved.get(name, defaults[key]) for name, key in kind.keys().items()}

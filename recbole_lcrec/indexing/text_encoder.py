@@ -1,8 +1,4 @@
-"""From item texts to embeddings [N, D] with a language model (paper III-B1).
-
-Knows that an item has two texts, how they make one embedding, and how texts of like length share a batch. Refuses to
-know how a model makes a vector, what the embeddings are used for, and where they are kept.
-"""
+"""Item texts to embeddings ``[N, D]`` by a text encoder (paper III-B1)."""
 
 from __future__ import annotations
 
@@ -20,13 +16,13 @@ __all__ = ["EncodedItems", "encode_items"]
 
 @dataclass(frozen=True, eq=False)
 class EncodedItems:
-    """Embeddings of N items, and what happened to their texts.
+    """Embeddings of N items, and statistics of their texts.
 
     Attributes:
         embeddings: float32 ``[N, D]``.
-        texts: distinct texts that were encoded.
-        cut: how many of them were longer than the encoder's ``max_length``.
-        blank: items without any text.
+        texts: number of distinct texts that were encoded.
+        cut: number of them that were truncated to the encoder's ``max_length``.
+        blank: number of items without any text.
     """
 
     embeddings: np.ndarray
@@ -38,20 +34,19 @@ class EncodedItems:
 def encode_items(
     texts: ItemTexts, model: TextModel, batch_size: int, advance: Callable[[float], object] = lambda share: None
 ) -> EncodedItems:
-    """Embeds N items: title and description apart, then averaged (paper III-B1).
+    """Embed N items: the mean of the title's and the description's embedding (paper III-B1).
 
-    Only fields that are not empty count; an item without any text gets the embedding of the empty text. Equal texts
-    are encoded once. Batches hold texts of like length, so that little is padded; which texts share a batch changes
-    nothing but the rounding.
+    Empty fields are left out; an item without any text gets the embedding of the empty text. Equal texts are encoded
+    once. Batches hold texts of similar length to save padding; the batching affects nothing but rounding.
 
     Args:
-        texts: N items, at least one.
+        texts: texts of N items, at least one.
         model: a loaded encoder.
-        batch_size: texts at once.
-        advance: told after each batch which share of the work it was.
+        batch_size: texts per batch.
+        advance: called after each batch with its share of the work, for a progress bar.
 
     Raises:
-        ValueError: the encoder gives values that are not finite.
+        ValueError: the encoder returns values that are not finite.
     """
     rows = list(zip(texts.titles, texts.descriptions, strict=True))
     row_of: dict[str, int] = {}
@@ -62,7 +57,7 @@ def encode_items(
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
         raise ValueError(
-            f"the text encoder gives {len(bad)} of {len(rows)} embeddings that are not finite, first that of item "
+            f"the text encoder returns {len(bad)} of {len(rows)} embeddings that are not finite, first that of item "
             f"{texts.item_ids[bad[0]]!r}; use another text_encoder, or text_precision = fp32"
         )
     blank = sum(not title and not description for title, description in rows)
@@ -72,7 +67,7 @@ def encode_items(
 def _encode(
     texts: list[str], model: TextModel, batch_size: int, advance: Callable[[float], object]
 ) -> tuple[np.ndarray, int]:
-    """Vectors ``[T, D]`` of T texts, in their order, and how many were cut; the longest texts go first."""
+    """Vectors ``[T, D]`` of T texts, in order, and the number of truncated ones; the longest are encoded first."""
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     vectors, cut = np.empty((0, 0), dtype=np.float32), 0
     with torch.inference_mode():

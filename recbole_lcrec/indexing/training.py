@@ -1,8 +1,4 @@
-"""Training the RQ-VAE on the embeddings of a whole catalogue.
-
-Knows the k-means start of the codebooks, the optimiser's loop, the revival of dead codes and what each epoch is
-measured by. Refuses to know how conflicts are resolved afterwards and where anything is saved.
-"""
+"""Training of the RQ-VAE: k-means initialisation, the training loop, revival of dead codes, and metrics per epoch."""
 
 from __future__ import annotations
 
@@ -32,17 +28,18 @@ _MEASURED = 15
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch came to.
+    """Metrics of one epoch.
 
     Attributes:
-        epoch: from 1.
-        reconstruction_loss: mean over the epoch's items, per element of the scaled embeddings.
-        quantization_loss: likewise, as it enters Eq. 5.
-        conflict_rate: of the whole catalogue after the epoch, every level to its nearest code; None where not measured.
-        codes_used: codes per level that some item of the epoch was mapped to.
-        perplexity: per level, exp of the entropy (nats) of the codes that the epoch's items were mapped to.
-        marginal_error: of the epoch's uniform mappings, the mean over batches of the largest relative deviation of a
-            code's share from 1/K; None without uniform mapping.
+        epoch: number of the epoch, from 1.
+        reconstruction_loss: Eq. 3, per element of the scaled embeddings, averaged over the epoch's items.
+        quantization_loss: the second term of Eq. 5, averaged over the epoch's items.
+        conflict_rate: conflict rate of the whole catalogue after the epoch, with every level mapped to its nearest
+            code; None where not measured.
+        codes_used: per level, the number of codes that items were mapped to.
+        perplexity: per level, exp of the entropy (in nats) of the codes that items were mapped to.
+        marginal_error: largest relative deviation of a code's share from 1/K in the uniform mapping, averaged over
+            batches; None without uniform mapping.
     """
 
     epoch: int
@@ -62,24 +59,24 @@ def train_rqvae(
     show_progress: bool = True,
     uniform: bool = True,
 ) -> list[EpochReport]:
-    """Trains in place by AdamW with a short warm-up and a cosine decay (Algorithm 1 is the step; Eq. 5 the loss).
+    """Train in place by AdamW with a short warm-up and cosine decay (Algorithm 1 per step, Eq. 5 as the loss).
 
-    The MLPs start at the principal components and even k-means starts the codebooks from the whole catalogue's latents
-    (the paper: k-means on the first batch's). After each epoch codes that no item of it used are put on random
-    residuals. An epoch's batches differ by one item at most: a small last batch would be mapped to more codes than it
-    has items. The last epoch is kept: the decay makes it the best reconstruction, and choosing an epoch by its conflict
-    rate would trade the meaning of codes for a number that the reassignment mends anyway.
+    The MLPs start at the principal components, and the codebooks at balanced k-means centres of the whole catalogue's
+    latents (the paper: k-means on the first batch). After each epoch, codes that no item was mapped to are set to
+    random residuals. Batch sizes differ by at most one item, because a small last batch would be mapped to more codes
+    than it has items. The last epoch is kept: thanks to the decay it has the best reconstruction, and selecting an
+    epoch by its conflict rate would trade the meaning of codes for conflicts that are resolved afterwards anyway.
 
     Args:
         model: on any device; batches are moved to it.
-        embeddings: float32 ``[N, D]``, may lie in a memory map; only batches of it are copied.
+        embeddings: float32 ``[N, D]``, may be memory-mapped; only batches of it are copied.
         settings: epochs, batch size, learning rate, weight decay.
-        generator: on the CPU; orders the batches and draws revived codes.
-        show_progress: whether to draw a progress bar.
-        uniform: whether the last level maps uniformly in training (Eq. 6); else to the nearest code ("w/o USM").
+        generator: on the CPU; shuffles the items and draws revived codes.
+        show_progress: whether to show a progress bar.
+        uniform: whether the last level maps uniformly in training (Eq. 6), or to the nearest code ("w/o USM").
 
     Returns:
-        One report per epoch; some fifteen of them, evenly spread and the last one included, know the conflict rate and
+        One report per epoch. About fifteen of them, evenly spaced and including the last, have the conflict rate and
         are logged.
     """
     model.fit(embeddings)
@@ -94,18 +91,18 @@ def train_rqvae(
     model.train()
     epochs = range(1, n_epochs + 1)
     for epoch in _shown(epochs, show_progress):
-        tally = _Tally(model)
+        sums = _EpochSums(model)
         for rows in torch.randperm(len(embeddings), generator=generator).tensor_split(batches):
             loss = model.loss(embeddings[rows].to(model.mean.device), uniform=uniform)
             optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
             optimizer.step()
             schedule.step()
-            tally.add(loss)
-        _revive(model.quantizer, tally.counts, loss.quantized.residuals, generator)
+            sums.add(loss)
+        _revive(model.quantizer, sums.counts, loss.quantized.residuals, generator)
         measured = (n_epochs - epoch) % every == 0
         conflicts = conflict_rate(encode_catalogue(model, embeddings).cpu().numpy()) if measured else None
-        reports.append(tally.report(epoch, conflicts))
+        reports.append(sums.report(epoch, conflicts))
         if measured:
             _log(reports[-1])
     model.eval()
@@ -113,7 +110,7 @@ def train_rqvae(
 
 
 def initialise_codebooks(quantizer: ResidualQuantizer, latents: Tensor, generator: torch.Generator) -> None:
-    """Starts each level's codebook at the even k-means centres of what the levels above leave of ``latents [N, d]``."""
+    """Initialise each level's codebook with balanced k-means centres of the residuals of ``latents [N, d]``."""
     levels, size, _ = quantizer.codebooks.shape
     books = residual_codebooks(latents.detach().float().cpu().numpy(), levels, size, generator, even=True)
     with torch.no_grad():
@@ -123,10 +120,10 @@ def initialise_codebooks(quantizer: ResidualQuantizer, latents: Tensor, generato
 
 @torch.no_grad()
 def encode_catalogue(model: RQVAE, embeddings: Tensor) -> Tensor:
-    """Nearest codes of every item, int64 ``[N, H]``, by chunks of ``ROWS_AT_ONCE`` rows.
+    """Return the nearest codes of every item, int64 ``[N, H]``, in chunks of ``ROWS_AT_ONCE`` rows.
 
-    Rows [a, b) encoded by themselves, with a (and b, if not the end) a multiple of the chunk, go through the same
-    matrix products as among all rows, so a catalogue may be split over processes.
+    Any run of whole chunks gives the same codes alone as within the catalogue, because it goes through the same matrix
+    products; a catalogue can thus be split over processes.
     """
     device = model.mean.device
     return torch.cat(
@@ -134,8 +131,8 @@ def encode_catalogue(model: RQVAE, embeddings: Tensor) -> Tensor:
     )
 
 
-class _Tally:
-    """Running sums of one epoch, kept on the model's device so that no batch waits for them."""
+class _EpochSums:
+    """Sums over the batches of one epoch, kept on the model's device to avoid synchronisation per batch."""
 
     def __init__(self, model: RQVAE) -> None:
         codebooks = model.quantizer.codebooks
@@ -161,7 +158,7 @@ class _Tally:
 
 
 def _shown(epochs: range, show_progress: bool) -> Iterator[int]:
-    """The epochs under a progress bar that log lines do not break."""
+    """Iterate over the epochs with a progress bar that log lines do not break."""
     if not show_progress:
         yield from epochs
         return
@@ -170,18 +167,18 @@ def _shown(epochs: range, show_progress: bool) -> Iterator[int]:
 
 
 def _affordable_epochs(settings: IndexSettings, batches: int) -> int:
-    """``index_epochs``, or as many as ``index_max_steps`` allows; at least one."""
+    """Return ``index_epochs``, or as many as ``index_max_steps`` allows; at least one."""
     affordable = max(1, settings.max_steps // batches)
     if affordable < settings.epochs:
         getLogger().info(
-            f"item index: {affordable} of {settings.epochs} epochs, for {batches:,} steps an epoch and "
-            f"index_max_steps = {settings.max_steps:,}"
+            f"item index: {affordable} of {settings.epochs} epochs, limited by index_max_steps = "
+            f"{settings.max_steps:,} at {batches:,} steps per epoch"
         )
     return min(settings.epochs, affordable)
 
 
 def _log(report: EpochReport) -> None:
-    marginals = "" if report.marginal_error is None else f", marginals off by {report.marginal_error:.1e}"
+    marginals = "" if report.marginal_error is None else f", marginal error {report.marginal_error:.1e}"
     getLogger().info(
         f"item index, epoch {report.epoch}: reconstruction loss {report.reconstruction_loss:.4f}, quantization loss "
         f"{report.quantization_loss:.4f}, conflict rate {report.conflict_rate:.4f}, codes used "
@@ -190,10 +187,10 @@ def _log(report: EpochReport) -> None:
 
 
 def _optimizer(model: RQVAE, settings: IndexSettings) -> torch.optim.AdamW:
-    """Codebooks learn at a twentieth of the MLPs' rate and without weight decay, which would pull them off residuals.
+    """Build AdamW; codebooks get 1/20 of the learning rate and no weight decay, which would pull codes off residuals.
 
-    The paper names one rate for all. The faster codes move, the sooner they lose the even use that they start with. At
-    a fifth of the MLPs' rate, product texts kept a fifth more items in conflict, at a reconstruction loss 5% lower.
+    The paper gives one learning rate for all. The faster codes move, the sooner they lose the even use that they start
+    with: with 1/5 of the rate, a fifth more items of product texts were in conflict, at a 5% lower reconstruction loss.
     """
     codebooks = [model.quantizer.codebooks]
     networks = [*model.encoder.parameters(), *model.decoder.parameters()]
@@ -205,13 +202,13 @@ def _optimizer(model: RQVAE, settings: IndexSettings) -> torch.optim.AdamW:
 
 
 def _rate(step: int, total: int) -> float:
-    """The share of the learning rate at a step: linear over the first 5% of them, times half a cosine to zero."""
+    """Learning rate factor of a step: linear warm-up over the first 5% of the steps, times cosine decay to zero."""
     return min(1.0, (step + 1) / (_WARM_UP * total + 1)) * 0.5 * (1 + math.cos(math.pi * step / total))
 
 
 @torch.no_grad()
 def _revive(quantizer: ResidualQuantizer, counts: Tensor, residuals: Tensor, generator: torch.Generator) -> None:
-    """Puts codes that were not used (``counts [H, K]`` is 0) on random ones of ``residuals [H, B, d]``."""
+    """Set unused codes (``counts [H, K]`` is 0) to random rows of ``residuals [H, B, d]``."""
     for level, count in enumerate(counts):
         dead = torch.nonzero(count == 0).flatten()
         if len(dead):

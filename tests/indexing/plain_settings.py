@@ -1,4 +1,4 @@
-"""Small index settings that tests share."""
+"""Small index settings for tests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SMALL = {
 
 
 def index_settings(**changes: Any) -> IndexSettings:
-    """The package's defaults, made small, with some fields changed."""
-    defaults = read_yaml(properties_dir() / "model" / "LCRec.yaml")
+    """Return the package's defaults, made small, with some fields changed."""
+    defaults = read_yaml(properties_dir() / str(IndexSettings.default_file))
     values = {name: defaults[key] for name, key in IndexSettings.keys().items()}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return IndexSettings(**{**values, **SMALL, **changes})

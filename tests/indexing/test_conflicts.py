@@ -1,4 +1,4 @@
-"""Conflict resolution against brute force, and its guarantee over hostile inputs."""
+"""Conflict resolution against brute force, and its guarantees on adversarial inputs."""
 
 import itertools
 
@@ -38,7 +38,7 @@ def every_leaf(levels, size):
 
 
 def greedily(codes, latents, codebooks):
-    """A plain yardstick: prefixes that suffice by exact assignment, so the stay of others, the rest in row order."""
+    """A greedy baseline: exact assignment within prefixes; items that do not fit move in row order."""
     rows_of = {}
     for row, leaf in enumerate(map(tuple, codes.tolist())):
         rows_of.setdefault(leaf, []).append(row)
@@ -68,7 +68,7 @@ def greedily(codes, latents, codebooks):
 
 @st.composite
 def catalogues(draw, most_leaves=1296, most_items=200):
-    """Sizes up to full occupancy; duplicates, and all items on one index, under one prefix or of equal latents."""
+    """Catalogues up to full occupancy: duplicates, all items on one index or prefix, equal latents."""
     levels, size = draw(st.sampled_from([1, 2, 3, 4])), draw(st.sampled_from([2, 3, 4, 5, 6]))
     leaves = size**levels
     assume(leaves <= most_leaves)
@@ -96,7 +96,7 @@ def catalogues(draw, most_leaves=1296, most_items=200):
 LIMITS = [
     {},
     {"_EXACT_STEPS": 0},
-    {"_EXACT_STEPS": 0, "_WAVE": 3, "_CELLS": 64},
+    {"_EXACT_STEPS": 0, "_WAVE": 3, "_SCAN_CELLS": 64},
     {"_EXACT_STEPS": 0, "_WIDE": 5},
     {"_REGION_LEAVES": 7, "_WAVE": 4},
     {"_REGION_LEAVES": 37, "_EXACT_STEPS": 300, "_HELD_CELLS": 20, "_WIDE": 11},
@@ -105,13 +105,13 @@ LIMITS = [
 
 @pytest.fixture(params=LIMITS, ids=str)
 def limits(request, monkeypatch):
-    """Small limits lead small catalogues along the ways of large ones."""
+    """Lower the limits, so that small catalogues take the code paths of large ones."""
     for name, value in request.param.items():
         monkeypatch.setattr(leaf_assignment, name, value)
     return request.param
 
 
-def test_always_distinct_deterministic_and_leaves_others_alone(limits):
+def test_distinct_deterministic_and_others_unchanged(limits):
     @settings(max_examples=40, deadline=None, derandomize=True)
     @given(catalogues())
     def check(catalogue):
@@ -134,7 +134,7 @@ def test_always_distinct_deterministic_and_leaves_others_alone(limits):
     check()
 
 
-def test_prefixes_are_left_only_when_full_and_never_at_more_than_a_greedy_way_adds(limits):
+def test_items_leave_full_prefixes_only_and_beat_greedy(limits):
     @settings(max_examples=40, deadline=None, derandomize=True)
     @given(catalogues(most_leaves=81, most_items=40))
     def check(catalogue):
@@ -153,7 +153,7 @@ def test_prefixes_are_left_only_when_full_and_never_at_more_than_a_greedy_way_ad
 
 @settings(max_examples=60, deadline=None)
 @given(catalogues(), st.integers(0, 2**20), st.floats(0, 1))
-def test_new_items_keep_clear_of_occupied_indices(catalogue, seed, share):
+def test_new_items_avoid_occupied_indices(catalogue, seed, share):
     codes, latents, codebooks = catalogue
     levels, size, _ = codebooks.shape
     leaves = every_leaf(levels, size)
@@ -172,7 +172,7 @@ def test_new_items_keep_clear_of_occupied_indices(catalogue, seed, share):
     np.testing.assert_array_equal(occupied, before)
 
 
-def test_assignment_within_a_prefix_is_the_cheapest_of_all():
+def test_assignment_within_a_prefix_is_optimal():
     rng = np.random.default_rng(3)
     codebooks = rng.normal(size=(2, 6, 2))
     latents = np.repeat(codebooks[0][2][None] + codebooks[1][1], 5, axis=0) + 0.05 * rng.normal(size=(5, 2))
@@ -199,7 +199,7 @@ def test_surplus_goes_to_the_nearest_prefix_with_room():
     np.testing.assert_array_equal(resolved[5:], codes[5:])
 
 
-def test_surplus_that_loses_least_elsewhere_is_the_one_to_leave():
+def test_surplus_items_are_those_that_lose_least():
     codebooks = np.array([[[0.0, 0.0], [5.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]])
     latents = np.array([[0.0, 0.0], [2.4, 0.0], [0.0, 0.1]])
     codes = np.zeros((3, 2), dtype=np.int64)
@@ -208,8 +208,8 @@ def test_surplus_that_loses_least_elsewhere_is_the_one_to_leave():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_overfull_prefixes_share_the_cheapest_of_all_ways(seed):
-    """Every way to give six conflicting items leaves such that both prefixes stay full, tried one by one."""
+def test_overfull_prefixes_are_resolved_jointly(seed):
+    """Compare with all assignments of six conflicting items that keep both prefixes full."""
     rng = np.random.default_rng(seed)
     codebooks = rng.normal(size=(2, 3, 2)) * np.array([1.0, 0.7])[:, None, None]
     codes = np.array([[0, 1]] * 4 + [[2, 0], [2, 0], [2, 1], [2, 2]])
@@ -291,14 +291,14 @@ def test_no_items_are_no_conflict():
         (lambda: resolve_conflicts(np.zeros((5, 2), dtype=int), np.zeros((5, 1)), np.zeros((2, 2, 1))), r"5 items"),
         (
             lambda: resolve_without_embeddings(np.zeros((3, 1), dtype=int), [4], occupied=np.array([[1], [2]])),
-            r"3 items beside 2 existing ones cannot .* make 4; learn the whole index anew",
+            r"3 items and 2 existing ones cannot .* make 4; learn the whole index again",
         ),
         (lambda: resolve_without_embeddings(np.array([[0]]), [4], occupied=np.array([[1], [1]])), r"occupied .* twice"),
         (lambda: resolve_without_embeddings(np.array([[0]]), [4], occupied=np.array([[4]])), r"occupied span"),
         (lambda: resolve_conflicts(np.array([[0]]), np.array([[np.nan]]), np.zeros((1, 2, 1))), r"latents hold NaN"),
         (lambda: resolve_conflicts(np.array([[0]]), np.zeros((1, 1)), np.full((1, 2, 1), np.inf)), r"codebooks hold"),
         (lambda: resolve_without_embeddings(np.full((1, 2), 2), [2, 2]), r"outside codebooks"),
-        (lambda: resolve_without_embeddings(np.zeros((1, 3), dtype=int), [2, 2]), r"do not fit 2 codebooks"),
+        (lambda: resolve_without_embeddings(np.zeros((1, 3), dtype=int), [2, 2]), r"do not match 2 codebooks"),
         (lambda: resolve_conflicts(np.zeros((2, 1), dtype=int), np.zeros((3, 1)), np.zeros((1, 2, 1))), r"latents"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Conflict resolution by codes alone, against its own words followed item by item."""
+"""Conflict resolution by codes alone, against its rule applied item by item."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from recbole_lcrec.indexing.conflicts import resolve_without_embeddings
 
 
 def by_codes_alone(codes, sizes, occupied):
-    """What the docstring says, item by item."""
+    """Apply the documented rule item by item."""
     taken, result, movers = {tuple(row) for row in occupied}, [tuple(row) for row in codes], []
     for row, leaf in enumerate(result):
         if leaf in taken:
@@ -32,7 +32,7 @@ def by_codes_alone(codes, sizes, occupied):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_without_embeddings_as_told_item_by_item(data):
+def test_without_embeddings_equals_the_rule(data):
     sizes = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
     n = data.draw(st.integers(1, min(int(np.prod(sizes)), 60)))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**20)))
@@ -40,8 +40,8 @@ def test_without_embeddings_as_told_item_by_item(data):
     leaves = np.array(list(itertools.product(*map(range, sizes))))
     occupied = rng.permutation(leaves)[: data.draw(st.integers(0, len(leaves) - n))]
     resolved, moved = resolve_without_embeddings(codes, sizes, occupied=occupied)
-    told = by_codes_alone([tuple(row) for row in codes.tolist()], sizes, occupied.tolist())
-    assert [tuple(row) for row in resolved.tolist()] == told
+    expected = by_codes_alone([tuple(row) for row in codes.tolist()], sizes, occupied.tolist())
+    assert [tuple(row) for row in resolved.tolist()] == expected
     assert moved == (resolved != codes).any(axis=1).sum()
 
 

@@ -1,4 +1,4 @@
-"""The user's embeddings: rows by their ids, whatever their order and format; a mistake is told with its remedy."""
+"""The user's embeddings: rows by item id in any order and float format, and an error for each kind of bad file."""
 
 import logging
 
@@ -33,17 +33,17 @@ def files(tmp_path):
         np.asfortranarray(TABLE.astype(np.float32)),
     ],
 )
-@pytest.mark.parametrize("wanted", [IDS, ["b c", "7"], ["y", "x", "b c", "007", "7"]])
+@pytest.mark.parametrize("catalogue", [IDS, ["b c", "7"], ["y", "x", "b c", "007", "7"]])
 @pytest.mark.parametrize("rows_at_once", [1, 2, 100])
-def test_rows_in_catalogue_order(files, table, wanted, rows_at_once, monkeypatch):
+def test_rows_in_catalogue_order(files, table, catalogue, rows_at_once, monkeypatch):
     monkeypatch.setattr(embedding_file, "_ROWS_AT_ONCE", rows_at_once)
     path, ids = files(table)
-    found = load_embedding_file(path, ids, wanted)
-    assert found.dtype == np.float32 and found.shape == (len(wanted), 2)
-    np.testing.assert_array_equal(found, [TABLE[IDS.index(item)] for item in wanted])
+    found = load_embedding_file(path, ids, catalogue)
+    assert found.dtype == np.float32 and found.shape == (len(catalogue), 2)
+    np.testing.assert_array_equal(found, [TABLE[IDS.index(item)] for item in catalogue])
 
 
-def test_own_rows_are_mapped_and_writing_leaves_the_file(files):
+def test_exact_rows_are_mapped_copy_on_write(files):
     path, ids = files(TABLE.astype(np.float32))
     found = load_embedding_file(path, ids, IDS)
     assert isinstance(found, np.memmap)
@@ -51,14 +51,14 @@ def test_own_rows_are_mapped_and_writing_leaves_the_file(files):
     np.testing.assert_array_equal(np.load(path), TABLE)
 
 
-def test_ids_lie_beside_the_embeddings_and_rows_left_out_are_counted(files, caplog, tmp_path):
+def test_default_ids_file_and_count_of_skipped_rows(files, caplog, tmp_path):
     path, ids = files()
-    ids.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(IDS).encode())  # as an editor on Windows saves it
+    ids.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(IDS).encode())  # as saved by an editor on Windows
     check_embedding_file(path)
     with caplog.at_level(logging.INFO):
         found = load_embedding_file(path, None, ["x", "7"])
     np.testing.assert_array_equal(found, TABLE[[3, 0]])
-    assert "5 rows -> [2, 2]; 3 rows of items outside the catalogue left out" in caplog.text
+    assert "5 rows -> [2, 2]; 3 rows of items outside the catalogue skipped" in caplog.text
     other = tmp_path / "elsewhere.txt"
     ids.rename(other)
     np.testing.assert_array_equal(load_embedding_file(path, other, ["x"]), TABLE[[3]])
@@ -79,7 +79,7 @@ def test_missing_files(files, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (np.array([["a", None]], dtype=object), "not a whole .npy file of numbers"),
+        (np.array([["a", None]], dtype=object), "not a complete .npy file of numbers"),
         (np.zeros((5, 2), dtype=np.int64), "holds int64, not float16, float32 or float64"),
         (np.zeros((5, 2), dtype=np.longdouble), "not float16, float32 or float64"),
         (np.zeros(5), r"has shape \[5\], not \[rows, D\]"),
@@ -88,19 +88,19 @@ def test_missing_files(files, tmp_path):
         (np.zeros((0, 2)), r"has shape \[0, 2\]"),
     ],
 )
-def test_what_is_no_table_of_numbers(files, table, message):
+def test_arrays_that_are_no_float_matrix(files, table, message):
     path, ids = files(table)
     for call in (lambda: check_embedding_file(path, ids), lambda: load_embedding_file(path, ids, IDS)):
         with pytest.raises(ValueError, match=f"index_embedding_file = .*{message}.*numpy.save"):
             call()
 
 
-def test_files_of_another_kind(files):
+def test_files_that_are_no_npy_file(files):
     path, ids = files()
     whole = path.read_bytes()
     for content in (whole[:-1], whole[:20], b"", b"1,2\n3,4\n"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="not a whole"):
+        with pytest.raises(ValueError, match="not a complete"):
             check_embedding_file(path, ids)
     with path.open("wb") as stream:
         np.savez(stream, TABLE)
@@ -113,7 +113,7 @@ def test_files_of_another_kind(files):
     [
         (IDS[:-1], r"has 4 lines, but .*shop.npy has 5 rows"),
         ([*IDS, "z"], r"has 6 lines, but .* has 5 rows"),
-        (["7", "007", "7", "x", "y"], r"'7' stands in lines 1 and 3; keep one"),
+        (["7", "007", "7", "x", "y"], r"'7' occurs in lines 1 and 3; keep one"),
         (["7", "007", " ", "x", "y"], r"line 3 is empty"),
         (["7", "007", "b c", "x", "yy"], r"no row for 1 of 5 items of the catalogue, first 'y'; add"),
         (["1", "2", "3", "4", "5"], r"no row for 5 of 5 items"),
@@ -125,10 +125,10 @@ def test_ids_that_do_not_match(files, names, message):
         load_embedding_file(path, ids, IDS)
 
 
-def test_ids_that_are_no_text(files):
+def test_ids_that_are_not_text(files):
     path, ids = files()
     ids.write_bytes(b"\xff\xfe7\x00")
-    with pytest.raises(ValueError, match="no UTF-8 text"):
+    with pytest.raises(ValueError, match="not UTF-8 text"):
         load_embedding_file(path, ids, IDS)
 
 
@@ -137,6 +137,6 @@ def test_rows_that_are_not_finite_are_named(files, value):
     table = TABLE.copy()
     table[1, 1] = table[3, 0] = value
     path, ids = files(table)
-    with pytest.raises(ValueError, match=r"rows of 2 items, first 'x', '007'; mend"):
+    with pytest.raises(ValueError, match=r"rows of 2 items, first 'x', '007'; correct"):
         load_embedding_file(path, ids, ["x", "7", "007"])
     np.testing.assert_array_equal(load_embedding_file(path, ids, ["7", "y"]), TABLE[[0, 4]])

@@ -1,4 +1,4 @@
-"""The catalogue's embeddings: from a file, or encoded in parts, whose number and makers change nothing."""
+"""Embeddings of a catalogue: from a file, or encoded in parts by one or several processes with equal results."""
 
 import logging
 import multiprocessing
@@ -42,7 +42,7 @@ def text_settings(encoder, **changes):
 
 
 class _Given:
-    """The two keys that matter here, of settings that have many more."""
+    """The two fields of the index settings that matter here."""
 
     def __init__(self, embedding_file=None, embedding_ids=None):
         self.embedding_file, self.embedding_ids = embedding_file, embedding_ids
@@ -60,7 +60,7 @@ def embed(root, encoder, texts=TEXTS, **changes):
 
 
 def at_once(encoder):
-    """All texts in one go, without parts or store."""
+    """Encode all texts at once, without parts or store."""
     return encode_items(TEXTS, load_text_model(encoder, 8, "fp32", CPU), 64).embeddings
 
 
@@ -68,7 +68,7 @@ def refuse(*_):
     raise AssertionError("an encoder was loaded although its work was there")
 
 
-def test_encodes_in_parts_and_finds_it_again(encoder, tmp_path, caplog, monkeypatch):
+def test_encoded_in_parts_and_reused(encoder, tmp_path, caplog, monkeypatch):
     with caplog.at_level(logging.INFO):
         made = embed(tmp_path, encoder)
     assert not made.reused and made.folder.parent == tmp_path
@@ -86,7 +86,7 @@ def test_encodes_in_parts_and_finds_it_again(encoder, tmp_path, caplog, monkeypa
     np.testing.assert_array_equal(again.vectors, made.vectors)
 
 
-def test_torch_takes_the_vectors_and_the_artifact_stays(encoder, tmp_path, recwarn):
+def test_writing_to_the_vectors_keeps_the_artifact(encoder, tmp_path, recwarn):
     made = embed(tmp_path, encoder)
     kept = made.vectors.copy()
     torch.from_numpy(made.vectors).zero_()
@@ -96,7 +96,7 @@ def test_torch_takes_the_vectors_and_the_artifact_stays(encoder, tmp_path, recwa
     np.testing.assert_array_equal(again.vectors, kept)
 
 
-def test_what_the_vectors_depend_on_makes_others(encoder, tmp_path):
+def test_changed_inputs_give_another_artifact(encoder, tmp_path):
     other_encoder = tiny_encoders.llama(tmp_path / "llama")
     swapped = ItemTexts(IDS, TEXTS.descriptions, TEXTS.titles)
     folders = {
@@ -112,7 +112,7 @@ def test_what_the_vectors_depend_on_makes_others(encoder, tmp_path):
     assert embed(tmp_path, encoder, precision="auto").reused  # fp32 on a CPU
 
 
-def test_an_interrupted_encoding_goes_on(encoder, tmp_path, monkeypatch):
+def test_an_interrupted_encoding_is_resumed(encoder, tmp_path, monkeypatch):
     encoded = []
 
     def until(limit):
@@ -147,7 +147,7 @@ def _embed_as(rank, root, encoder, results, together):
     results.put((parts, np.array(embed(root, encoder).vectors)))
 
 
-def test_two_processes_share_the_work_and_get_what_one_gets(encoder, tmp_path):
+def test_two_processes_share_the_encoding(encoder, tmp_path):
     context = multiprocessing.get_context("fork")
     results, together = context.Queue(), context.Barrier(2)
     arguments = (tmp_path / "two", encoder, results, together)
@@ -174,8 +174,8 @@ def test_a_given_file_needs_neither_texts_nor_encoder(tmp_path):
     assert found.folder is None and found.reused and not (tmp_path / "store").exists()
 
 
-def test_mistakes_are_told_before_any_work(encoder, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"index_embedding_ids = 'x.ids' names the rows of no file"):
+def test_mistakes_are_reported_before_any_encoding(encoder, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"index_embedding_ids = 'x.ids' has no effect without index_embedding_file"):
         check_embedding_inputs(text_settings(encoder), index_settings(None, "x.ids"))
     with pytest.raises(ValueError, match=r"index_embedding_file = 'none.npy': there is no such file"):
         check_embedding_inputs(text_settings(encoder), index_settings("none.npy"))
@@ -188,17 +188,17 @@ def test_mistakes_are_told_before_any_work(encoder, tmp_path, monkeypatch):
         embed(tmp_path, encoder, ItemTexts((), (), ()))
     store = ArtifactStore(tmp_path)
     for texts in (TEXTS, None):
-        with pytest.raises(ValueError, match="not those of the items"):
+        with pytest.raises(ValueError, match="do not belong to the items"):
             item_embeddings(texts, IDS[::-1], text_settings(encoder), index_settings(), store, CPU, False)
 
 
-def test_texts_are_read_when_they_are_needed(encoder, tmp_path):
+def test_texts_are_read_only_when_needed(encoder, tmp_path):
     store, settings = ArtifactStore(tmp_path), text_settings(encoder)
     found = item_embeddings(lambda: TEXTS, list(IDS), settings, index_settings(), store, CPU, False)
     np.testing.assert_allclose(found.vectors, at_once(encoder), rtol=1e-4, atol=1e-6)
 
 
-def test_identity_follows_content_and_not_place_or_time(tmp_path, monkeypatch):
+def test_identity_depends_on_content_alone(tmp_path, monkeypatch):
     def folder(name: str, **files: bytes) -> str:
         (tmp_path / name).mkdir()
         for file, content in files.items():

@@ -1,4 +1,4 @@
-"""Item index: tokens, round trip through the published form, and one clear error for each way a file can be wrong."""
+"""Item index: tokens, round trip through the published form, and an error for each kind of bad file."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_levels_may_differ_in_size():
 def test_conflict_rate_and_perplexity_by_hand():
     codes = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
     assert conflict_rate(codes) == 0.5
-    assert conflict_rate(np.repeat(codes, 13, axis=1) * 250) == 0.5  # too large for one number a row
+    assert conflict_rate(np.repeat(codes, 13, axis=1) * 250) == 0.5  # too large for one number per row
     assert perplexities(codes) == pytest.approx([2.0, 1.0])
     assert perplexities(np.array([[0], [0], [0], [1]])) == pytest.approx([4 / 3**0.75])
 
@@ -114,12 +114,12 @@ def test_codebook_size_is_the_next_power_of_two(tmp_path, largest, size):
         ('{"1": ["<a_1>"], "2": ["a_1"]}', r"item '2' has 'a_1' at level 0"),
         ('{"1": ["<a_1>"], "2": ["<a_01>"]}', r"item '2' has '<a_01>'"),
         ('{"1": ["<a_1>"], "2": [1]}', r"item '2' has 1 at level 0"),
-        ('{"1": ["<a_1>"], "2": "<a_1>"}', r"item '2' has '<a_1>' where a list"),
-        ('{"1": ["<a_1>"], "2": []}', r"item '2' has \[\] where a list"),
+        ('{"1": ["<a_1>"], "2": "<a_1>"}', r"item '2' has '<a_1>' instead of a list"),
+        ('{"1": ["<a_1>"], "2": []}', r"item '2' has \[\] instead of a list"),
         ('{"1": ["<a_1>"], "1": ["<a_2>"], "2": ["<a_3>"]}', "item '1' appears twice"),
     ],
 )
-def test_bad_files_are_named_with_item_and_remedy(tmp_path, content, message):
+def test_bad_files(tmp_path, content, message):
     path = tmp_path / "bad.index.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=message) as caught:

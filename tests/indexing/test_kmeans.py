@@ -1,4 +1,4 @@
-"""K-means against known clusters, on hostile inputs, and against plain residual k-means where evenness is asked for."""
+"""K-means: known clusters, degenerate inputs, and balanced centres against plain residual k-means."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def nearest(points, centres):
 
 
 def lopsided(n=600, seed=0):
-    """A crowd, and a few points far from it and from each other."""
+    """A dense cluster and a few outliers."""
     rng = np.random.default_rng(seed)
     return np.concatenate([rng.normal(size=(n, 4)), 12 * rng.normal(size=(n // 30, 4))]).astype(np.float32)
 
@@ -33,7 +33,7 @@ def test_finds_the_centres_of_separate_clusters():
 
 
 def test_every_point_counts():
-    """Points beyond faiss's own sample of 256 a centre: the mean of all is found, not of a sample."""
+    """With more than 256 points per centre, faiss would cluster a sample by default; the mean must be that of all."""
     points = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)
     np.testing.assert_allclose(kmeans(points, 1, seed=0), points.mean(axis=0, keepdims=True), atol=1e-5)
 
@@ -52,7 +52,7 @@ def test_few_points_and_duplicates(n, spread):
         assert len(np.unique(centres, axis=0)) == 8
 
 
-def test_residual_codebooks_are_centres_of_what_is_left():
+def test_residual_codebooks_are_centres_of_residuals():
     points = lopsided()
     books = residual_codebooks(points, 3, 8, torch.Generator().manual_seed(0))
     assert books.shape == (3, 8, 4) and books.dtype == np.float32
@@ -67,14 +67,14 @@ def test_residual_codebooks_are_centres_of_what_is_left():
     np.testing.assert_array_equal(points, lopsided())
 
 
-def test_even_centres_are_used_more_alike():
+def test_balanced_centres_are_used_more_evenly():
     points = lopsided()
     plain, even = (residual_codebooks(points, 1, 16, torch.Generator().manual_seed(0), even) for even in (False, True))
     assert perplexity(nearest(points, plain[0])) < perplexity(nearest(points, even[0]))
     assert len(np.unique(nearest(points, even[0]))) == 16
 
 
-def test_a_read_only_memory_map_is_left_as_it_is(tmp_path):
+def test_a_read_only_memory_map_is_not_changed(tmp_path):
     np.save(tmp_path / "points.npy", lopsided())
     mapped = np.load(tmp_path / "points.npy", mmap_mode="r")
     books = residual_codebooks(mapped, 2, 8, torch.Generator().manual_seed(0), even=True)

@@ -1,4 +1,4 @@
-"""From embeddings to an index without conflicts, by each method and whatever the embeddings; nothing half written."""
+"""Learning an index: no conflicts for any method and any embeddings, reuse, and clean interruption."""
 
 import json
 import logging
@@ -70,7 +70,7 @@ def test_distinct_rows_equal_items(tmp_path, method, embeddings, changes, caplog
     assert f"item index by {method}" in caplog.text and "and 0.0000 after reassignment" in caplog.text
 
 
-def test_supplement_tells_items_of_one_index_apart_by_a_further_level(tmp_path):
+def test_supplement_separates_conflicts_by_one_more_level(tmp_path):
     embeddings = random_embeddings(n=120)
     embeddings[:40] = embeddings[0]
     learned = learn(tmp_path, embeddings, method="supplement")
@@ -85,7 +85,7 @@ def test_supplement_tells_items_of_one_index_apart_by_a_further_level(tmp_path):
     np.testing.assert_array_equal(codes[:, :3], plain)
 
 
-def test_vanilla_is_one_token_an_item_and_needs_no_embeddings(tmp_path):
+def test_vanilla_is_one_token_per_item(tmp_path):
     learned = learn(tmp_path, None, n_items=300, method="vanilla")
     assert learned.index.codes.tolist() == [[n] for n in range(300)]
     assert learned.index.codebook_sizes == (300,)
@@ -136,7 +136,7 @@ def test_the_trained_codebook_size_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["rqvae", "rqkmeans"])
-def test_same_seed_same_index_whatever_the_global_seed(tmp_path, method):
+def test_the_index_depends_on_its_seed_alone(tmp_path, method):
     embeddings = random_embeddings()
     torch.manual_seed(1)
     first = learn(tmp_path / "1", embeddings, seed=4, method=method)
@@ -146,14 +146,14 @@ def test_same_seed_same_index_whatever_the_global_seed(tmp_path, method):
     assert (first.index.codes != learn(tmp_path / "3", embeddings, seed=5, method=method).index.codes).any()
 
 
-def test_every_named_method_is_there(tmp_path):
+def test_every_method_learns_an_index(tmp_path):
     rows = {name: learn(tmp_path, random_embeddings(n=40), method=name).index.codes.shape for name in METHODS}
     assert rows == {
         "rqvae": (40, 3), "rqkmeans": (40, 3), "vanilla": (40, 1), "random": (40, 3), "supplement": (40, 4)
     }  # fmt: skip
 
 
-def test_an_interrupted_training_leaves_no_half_artifact(tmp_path, monkeypatch):
+def test_an_interruption_leaves_no_partial_artifact(tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -166,18 +166,18 @@ def test_an_interrupted_training_leaves_no_half_artifact(tmp_path, monkeypatch):
     assert learn(tmp_path, random_embeddings()).reused
 
 
-def test_parts_give_the_index_of_the_whole(tmp_path, monkeypatch):
-    """Quantization cut into parts, and shared by two processes, ends in the same codes."""
+def test_parts_give_the_same_index_as_the_whole(tmp_path, monkeypatch):
+    """Quantization split into parts, and shared by two processes, gives the same codes."""
     embeddings = random_embeddings(n=300)
     whole = learn(tmp_path / "whole", embeddings).index.codes
     monkeypatch.setattr("recbole_lcrec.indexing.learn._ITEMS_PER_PART", 64)
     np.testing.assert_array_equal(learn(tmp_path / "parts", embeddings).index.codes, whole)
     script = (
         "import numpy as np\n"
-        "import recbole_lcrec.indexing.learn as room\n"
+        "import recbole_lcrec.indexing.learn as learn_module\n"
         "from pathlib import Path\n"
         "from tests.indexing.test_learn import learn, random_embeddings\n"
-        "room._ITEMS_PER_PART = 64\n"
+        "learn_module._ITEMS_PER_PART = 64\n"
         f"print(learn(Path({str(tmp_path / 'shared')!r}), random_embeddings(n=300)).index.codes.tolist())\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -217,18 +217,18 @@ def test_bad_embeddings(tmp_path, embeddings, changes, message):
     assert not list(tmp_path.glob("index*"))
 
 
-def test_a_supplement_beyond_the_last_letter(tmp_path):
+def test_supplement_needs_a_free_level(tmp_path):
     with pytest.raises(ValueError, match=r"index_levels = 26: .*'supplement' adds a level"):
         learn(tmp_path, random_embeddings(n=10), method="supplement", levels=26)
     assert not list(tmp_path.iterdir())
 
 
-def test_equal_embeddings_are_told_and_give_no_share_of_nothing(tmp_path, caplog):
+def test_equal_embeddings_are_logged(tmp_path, caplog):
     learned = learn(tmp_path, np.full((50, 6), 3.0, dtype=np.float32))
     assert "variance_lost" not in report_of(learned) and "All items have the same embedding" in caplog.text
 
 
-def test_an_index_of_other_code_is_not_reused(tmp_path, monkeypatch):
+def test_an_index_of_another_code_version_is_not_reused(tmp_path, monkeypatch):
     learn(tmp_path, random_embeddings())
     monkeypatch.setattr("recbole_lcrec.indexing.learn._FORM", 10**6)
     assert not learn(tmp_path, random_embeddings()).reused

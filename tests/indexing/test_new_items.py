@@ -1,4 +1,4 @@
-"""Items that came later: distinct indices of their own, and no old index changes."""
+"""New items after training: distinct indices, and no existing index changes."""
 
 import numpy as np
 import pytest
@@ -24,9 +24,9 @@ def embeddings_of(n, seed):
 
 
 @pytest.mark.parametrize("method", ["rqvae", "rqkmeans", "supplement", "random"])
-def test_new_items_get_free_indices_and_old_ones_stay(tmp_path, method):
+def test_new_items_get_free_indices(tmp_path, method):
     old, new = embeddings_of(150, 0), embeddings_of(100, 1)
-    new[:30] = old[:30]  # the very items that are there: every one of these is in conflict
+    new[:30] = old[:30]  # copies of existing items: each of these is in conflict
     new[30:40] = new[30]
     made = learned(tmp_path, old, method=method)
     saved = load_method(made.folder, CPU)
@@ -49,16 +49,16 @@ def test_an_item_without_conflict_has_its_nearest_codes(tmp_path, method):
     np.testing.assert_array_equal(extended[alone], nearest[alone])
 
 
-def test_the_last_free_index_is_found_and_then_there_is_none(tmp_path):
+def test_the_last_free_index_is_used_before_the_error(tmp_path):
     made = learned(tmp_path, embeddings_of(60, 0), levels=2, codebook_size=8)
     saved = load_method(made.folder, CPU)
     extended = extend_index(saved, made.index, embeddings_of(4, 1), 4)
     assert len({tuple(row) for row in extended.codes.tolist()}) == 64
-    with pytest.raises(ValueError, match=r"1 items beside 64 existing ones cannot have distinct indices"):
+    with pytest.raises(ValueError, match=r"1 items and 64 existing ones cannot have distinct indices"):
         extend_index(saved, extended, embeddings_of(1, 2), 1)
 
 
-def test_vanilla_says_that_it_cannot(tmp_path):
+def test_vanilla_rejects_new_items(tmp_path):
     made = learned(tmp_path, embeddings_of(20, 0), method="vanilla")
     with pytest.raises(ValueError, match=r"vanilla.* cannot take new items"):
         extend_index(load_method(made.folder, CPU), made.index, None, 5)

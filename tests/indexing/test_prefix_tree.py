@@ -1,4 +1,4 @@
-"""The tree of prefixes against dictionaries of tuples."""
+"""The prefix tree against dictionaries of tuples."""
 
 from collections import defaultdict
 
@@ -34,7 +34,7 @@ def test_children_of_every_prefix(seed):
         assert counted[depth].tolist() == [len(followers[prefix]) for prefix in sorted(followers)]
 
 
-def test_neighbours_share_the_longest_prefix_then_the_likest_embedding():
+def test_neighbours_by_prefix_then_by_embedding():
     codes = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 2, 0], [1, 0, 0], [0, 0, 2]])
     embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [2.0, 0.0], [1.0, 0.0], [3.0, 4.0]])
     found = prefix_neighbours(codes, 0, 10, embeddings)
@@ -53,6 +53,6 @@ def test_neighbours_of_a_zero_embedding_and_of_a_twin():
 
 
 @pytest.mark.parametrize("codes", [np.zeros((0, 2), int), np.zeros(3, int), np.zeros((2, 2))])
-def test_other_shapes_are_errors(codes):
+def test_bad_shapes(codes):
     with pytest.raises(ValueError, match="codes must be integers"):
         prefix_ids(codes)

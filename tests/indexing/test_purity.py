@@ -1,4 +1,4 @@
-"""Purity against plain loops, by hand, and against every possible dealing of the labels."""
+"""Purity against plain loops, by hand, and against all permutations of the labels."""
 
 from collections import Counter, defaultdict
 from itertools import permutations
@@ -10,7 +10,7 @@ from recbole_lcrec.indexing.purity import PrefixPurity, prefix_purity
 
 
 def labels_of(*words):
-    """One set per word: its letters, none for '-'."""
+    """Return one set of letters per word; empty for '-'."""
     return [frozenset(word) - {"-"} for word in words]
 
 
@@ -44,18 +44,18 @@ def test_by_hand():
     codes = np.array([[0, 0], [0, 0], [0, 1], [0, 1], [1, 0], [1, 1], [2, 0]])
     labels = labels_of("a", "ab", "c", "-", "b", "b", "a")
     one, two = prefix_purity(codes, labels)
-    # depth 1: prefix 0 holds a, ab, c (2 of 3 carry a), prefix 1 holds b, b; prefix 2 has one item only
+    # depth 1: prefix 0 holds a, ab, c (2 of 3 have a), prefix 1 holds b, b; prefix 2 has one item only
     assert (one.prefixes, one.items, one.labelled, one.purity) == (2, 5, 6, pytest.approx(4 / 5))
-    # depth 2: only (0, 0) has two labelled items, and both carry a
+    # depth 2: only (0, 0) has two labelled items, and both have a
     assert (two.prefixes, two.items, two.labelled, two.purity) == (1, 2, 6, 1.0)
 
 
-def test_chance_is_the_mean_over_all_dealings():
+def test_chance_is_the_mean_over_all_permutations():
     codes = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 0], [2, 0]])
     labels = labels_of("a", "b", "a", "ab", "c", "-")
     labelled = codes[:5]
     expected = {
-        depth: np.mean([by_loops(labelled, dealt, depth)[2] for dealt in permutations(labels[:5])]) for depth in (1, 2)
+        depth: np.mean([by_loops(labelled, order, depth)[2] for order in permutations(labels[:5])]) for depth in (1, 2)
     }
     for record in prefix_purity(codes, labels, permutations=3000):
         assert record.chance == pytest.approx(expected[record.depth], abs=0.015)
@@ -84,7 +84,7 @@ def test_no_labels_at_all_and_a_single_item():
     assert prefix_purity(np.zeros((1, 1), int), labels_of("a")) == [PrefixPurity(1, 0, 0, 1, None, None)]
 
 
-def test_the_seed_decides():
+def test_chance_depends_on_the_seed():
     codes = np.random.default_rng(1).integers(0, 4, (40, 1))
     labels = labels_of(*"abcdefgh" * 5)
     assert prefix_purity(codes, labels, seed=3) == prefix_purity(codes, labels, seed=np.random.default_rng(3))

@@ -1,4 +1,4 @@
-"""Residual quantization: round trip, losses by hand, gradients, and a state that survives a reload."""
+"""Residual quantization: round trip, losses by hand, gradients, and reloading of the state."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_loss_by_hand():
     torch.testing.assert_close(quantized.residuals, torch.tensor([[[5.5], [0.2]], [[1.5], [0.2]]]))
 
 
-def test_gradients_pass_straight_through_and_reach_used_codes_only():
+def test_straight_through_gradients_and_used_codes():
     quantizer, latents = made(), inputs().requires_grad_()
     quantized = quantizer(latents)
     quantized.vectors.sum().backward()
@@ -65,7 +65,7 @@ def test_gradients_pass_straight_through_and_reach_used_codes_only():
         assert set(torch.nonzero(touched).flatten().tolist()) == set(codes.tolist())
 
 
-def test_uniform_mapping_spreads_the_last_level_alone():
+def test_uniform_mapping_affects_the_last_level_alone():
     quantizer, latents = made(levels=2, size=4, dim=4, sinkhorn_epsilon=0.003, sinkhorn_iterations=2000), inputs(40)
     with torch.no_grad():
         quantizer.codebooks[1] += torch.tensor([[0.0], [9.0], [9.0], [9.0]])

@@ -1,4 +1,4 @@
-"""The report is read back: its tables, figures and cards hold what plain computations give, and no title is code."""
+"""The report read back: tables, figures and cards agree with plain computations, and texts are escaped."""
 
 import base64
 import json
@@ -140,7 +140,7 @@ def epochs(n, **changes):
     ]
 
 
-def test_summary_holds_the_numbers_in_words(tmp_path):
+def test_summary_explains_the_numbers(tmp_path):
     given = {"conflict_rate_before": 0.0469, "moved_items": 1234, "moved_added_distance": 0.01234567, "items": 99}
     page = written(tmp_path, small(numbers={**given, "brand_new": [1, 2.5, None]}))
     found = {row[0]: row[1:] for row in page.parts["summary"].rows}
@@ -218,8 +218,8 @@ def test_branching_bins(tmp_path):
     assert trace["x"] == ["1", "2-3", "4-7"] and numbers(trace["y"]).tolist() == [0.25, 0.5, 0.25]
 
 
-def test_map_keeps_distances_of_plane_points_and_tells_groups(tmp_path):
-    """Points that lie in a plane keep their distances, and groups that are points explain all variance."""
+def test_map_keeps_planar_distances_and_groups(tmp_path):
+    """Points in a plane keep their distances, and groups of equal points explain all variance."""
     rng = np.random.default_rng(1)
     basis = np.linalg.qr(rng.normal(size=(6, 2)))[0].T
     codes = np.array([[row % 4, row // 4] for row in range(40)])
@@ -232,7 +232,7 @@ def test_map_keeps_distances_of_plane_points_and_tells_groups(tmp_path):
     drawn = np.column_stack([numbers(trace["x"]), numbers(trace["y"])]).astype(float)
     distances = np.linalg.norm(drawn[:, None] - drawn[None], axis=-1)
     np.testing.assert_allclose(distances, np.linalg.norm(flat[:, None] - flat[None], axis=-1), atol=1e-5)
-    assert "explains 100.0% of these items' variance" in part.text and "random would explain 7.7%" in part.text
+    assert "explains 100.0% of these items' variance" in part.text and "random codes would explain 7.7%" in part.text
     assert len(set(trace["marker"]["color"])) == 4
     assert [trace["name"] for trace in highlighted["data"]] == [f"&lt;a_{code}&gt;" for code in range(4)]
     assert trace["hovertext"][5] == "Title 5  &lt;a_1&gt;&lt;b_1&gt;"
@@ -247,7 +247,7 @@ def test_explained_variance_by_loops(tmp_path):
     assert f"explains {explained:.1%} of" in part.text
 
 
-def test_the_map_draws_a_sample_of_many_items(tmp_path):
+def test_map_samples_a_large_catalogue(tmp_path):
     n = 9000
     codes = np.stack([np.arange(n) % 90, np.arange(n) // 90], axis=1)
     report = small(index=ItemIndex(codes, (90, 100)), **rows_of(n))
@@ -256,7 +256,7 @@ def test_the_map_draws_a_sample_of_many_items(tmp_path):
     assert [len(numbers(trace["x"])) for trace in coloured["data"]] == [4000]
     assert sum(len(numbers(trace["x"])) for trace in highlighted["data"]) == 4000
     assert len(highlighted["data"]) == 13 and highlighted["data"][0]["name"] == "other codes"
-    assert "Drawn: 4,000 of 9,000 items" in page.parts["map"].text
+    assert "Shown: 4,000 of 9,000 items" in page.parts["map"].text
     assert len(page.text) < 7_000_000
 
 
@@ -280,8 +280,8 @@ def test_neighbours_by_exhaustive_comparison(tmp_path):
         assert found == sorted(others, key=lambda other: (-shared(other), -cosine(other)))[:5]
         for other in found:
             assert f"Title {other}\n" in card and f"cosine {cosine(other):.2f}" in card
-            spelt = [f"<{'abc'[h]}_{code}>" for h, code in enumerate(codes[other])]
-            assert next(marks) == "".join(spelt[: shared(other)])
+            tokens = [f"<{'abc'[h]}_{code}>" for h, code in enumerate(codes[other])]
+            assert next(marks) == "".join(tokens[: shared(other)])
     assert next(marks, None) is None
 
 
@@ -299,11 +299,11 @@ def test_purity_table_and_bars(tmp_path):
     assert bars == {"purity": [0.5, None], "chance": [0.125, None], "random index": [0.2, 0.5]}
 
 
-def test_what_is_missing_is_said(tmp_path):
+def test_missing_data_are_reported(tmp_path):
     page = written(tmp_path, small(titles=None, embeddings=None))
     missing = {key: part.missing for key, part in page.parts.items() if part.missing}
     assert set(missing) == {"training", "map", "purity"}
-    assert "not trained epoch by epoch" in missing["training"]
+    assert "not trained in epochs" in missing["training"]
     assert "no embeddings" in missing["map"] and "index_label_field" in missing["purity"]
     assert "no titles, so item ids are shown" in page.parts["neighbours"].text
     assert not page.parts["map"].figures and "cosine" not in "".join(page.parts["neighbours"].cards)
@@ -332,7 +332,7 @@ def test_very_small_catalogues(tmp_path, n, dimensions):
 
 
 @pytest.mark.parametrize("embeddings", [np.full((40, 3), 0.1), np.zeros((40, 3))], ids=["constant", "zero"])
-def test_embeddings_that_are_all_alike_have_no_map(tmp_path, embeddings):
+def test_equal_embeddings_have_no_map(tmp_path, embeddings):
     assert written(tmp_path, small(embeddings=embeddings)).parts["map"].missing
 
 
@@ -346,7 +346,7 @@ def test_embeddings_of_one_dimension_lie_on_a_line(tmp_path):
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)> <b>$a$</b> %{x} {{ 7 * 7 }} \u2028'
 
 
-def test_texts_of_a_shop_are_never_code(tmp_path):
+def test_hostile_texts_are_escaped(tmp_path):
     hostile = {"titles": [HOSTILE] * 40, "item_ids": [HOSTILE + str(row) for row in range(40)]}
     labels = {HOSTILE: [PrefixPurity(1, 5, 90, 100, 0.5, 0.125)]}
     page = written(
@@ -359,7 +359,7 @@ def test_texts_of_a_shop_are_never_code(tmp_path):
     assert "<" not in hover and hover.startswith('&lt;/script&gt;&lt;script&gt;alert("x")&lt;/script&gt;')
 
 
-def test_the_page_asks_nothing_of_the_network_and_is_reproducible(tmp_path):
+def test_the_page_is_self_contained_and_reproducible(tmp_path):
     page = written(tmp_path, small(curve=epochs(3)))
     assert page.links and all(link.startswith("#") for link in page.links)
     assert page.tags["script"] == 2 + sum(len(part.figures) for part in page.parts.values())

@@ -1,4 +1,4 @@
-"""The RQ-VAE: its start against an independent PCA, its loss by hand, its scale in the saved state."""
+"""The RQ-VAE: its initialisation against an independent PCA, its loss by hand, its scale in the state."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_loss_by_hand():
     torch.testing.assert_close(loss.total, reconstruction + quantization)
 
 
-def test_weights_follow_the_generator_alone():
+def test_weights_depend_on_the_generator_alone():
     torch.manual_seed(1)
     first = made()
     torch.manual_seed(2)

@@ -1,4 +1,4 @@
-"""A trained method on disk: back again unchanged, and one clear error for each way a folder can be wrong."""
+"""A trained method on disk: round trip, and an error for each kind of damaged folder."""
 
 import json
 
@@ -58,7 +58,7 @@ def change(folder, **tensors):
         (lambda f: (f / STATE_FILE).write_bytes(b"12345678torn"), "damaged"),
         (lambda f: (f / STATE_FILE).unlink(), "no residual k-means"),
         (lambda f: (f / METHOD_FILE).write_text("{"), "damaged"),
-        (lambda f: (f / METHOD_FILE).write_text(json.dumps({"method": "x"})), "no description"),
+        (lambda f: (f / METHOD_FILE).write_text(json.dumps({"method": "x"})), "does not describe"),
         (lambda f: (f / METHOD_FILE).unlink(), "given, not learned"),
     ],
 )
@@ -68,7 +68,7 @@ def test_a_wrong_folder(folder, damage, message):
         load_method(folder, CPU)
 
 
-def test_settings_of_an_older_version_get_the_defaults_of_today(folder):
+def test_settings_of_an_older_version_get_defaults(folder):
     content = json.loads((folder / METHOD_FILE).read_text())
     before = load_method(folder, CPU).method.settings
     del content["settings"]["report"]

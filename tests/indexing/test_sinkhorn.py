@@ -1,4 +1,4 @@
-"""Sinkhorn against the textbook loop, its marginals, and the order of normalisation."""
+"""Sinkhorn against the textbook algorithm, its marginals, and the order of normalisation."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkho
 
 
 def textbook(cost, epsilon, iterations):
-    """Alternating normalisation of the kernel itself; fine as long as nothing underflows."""
+    """Normalise the kernel alternately; valid while nothing underflows."""
     plan = torch.exp(-cost.double() / epsilon)
     for _ in range(iterations):
         plan = plan / plan.sum(dim=0, keepdim=True) / plan.shape[1]
@@ -22,7 +22,7 @@ def random_cost(rows, columns, seed=0):
 @pytest.mark.parametrize("epsilon", [0.02, 0.1, 1.0, 10.0])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (40, 8), (8, 40)])
 @pytest.mark.parametrize("iterations", [1, 2, 30])
-def test_equals_the_textbook(epsilon, shape, iterations):
+def test_equals_the_textbook_algorithm(epsilon, shape, iterations):
     cost = random_cost(*shape)
     torch.testing.assert_close(
         sinkhorn(cost, epsilon, iterations), textbook(cost, epsilon, iterations), rtol=1e-9, atol=0
@@ -48,7 +48,7 @@ def test_finite_with_exact_rows_at_every_scale_of_cost(scale, epsilon):
 
 
 def catalogues():
-    """Costs of 1024 items and 256 codes: by lot, skewed, and distances in clusters, to sampled and to crowded codes."""
+    """Costs of 1024 items and 256 codes: random, skewed, and distances to clustered and to crowded codes."""
     generator = torch.Generator().manual_seed(3)
     uniform = torch.rand(1024, 256, generator=generator)
     centres = torch.randn(10, 32, generator=generator)
@@ -60,13 +60,13 @@ def catalogues():
 
 
 @pytest.mark.parametrize("kind", range(4))
-def test_both_marginals_within_five_hundred_rounds(kind):
+def test_both_marginals_within_five_hundred_iterations(kind):
     plan = sinkhorn(scaled_cost(catalogues()[kind]), 0.05, 500)
     torch.testing.assert_close(plan.sum(dim=0), torch.full((256,), 1 / 256, dtype=torch.float64), rtol=1e-3, atol=0)
     torch.testing.assert_close(plan.sum(dim=1), torch.full((1024,), 1 / 1024, dtype=torch.float64), rtol=1e-3, atol=0)
 
 
-def test_a_round_normalises_columns_first_and_rows_last():
+def test_columns_are_normalised_before_rows():
     """By hand, epsilon 1: the kernel [[1, 1/2], [1, 1]] has column sums 2 and 3/2.
 
     Columns to 1/2: [[1/4, 1/6], [1/4, 1/3]], with row sums 5/12 and 7/12. Rows to 1/2: [[3/10, 1/5], [3/14, 2/7]].
@@ -85,7 +85,7 @@ def test_marginal_errors_by_hand():
     assert rows.item() == pytest.approx(0) and columns.item() == pytest.approx(0.2)
 
 
-def test_a_tolerance_ends_the_rounds_early():
+def test_a_tolerance_stops_early():
     cost = scaled_cost(catalogues()[2])
     early, late = sinkhorn(cost, 0.05, 500, tolerance=0.01), sinkhorn(cost, 0.05, 500)
     assert marginal_errors(late)[1] < marginal_errors(early)[1] <= 0.01
@@ -93,7 +93,7 @@ def test_a_tolerance_ends_the_rounds_early():
     assert torch.equal(sinkhorn(cost, 0.05, 3, tolerance=0.01), sinkhorn(cost, 0.05, 3))
 
 
-def test_small_epsilon_spreads_items_evenly_where_nearest_would_crowd():
+def test_small_epsilon_spreads_items_evenly():
     cost = scaled_cost(torch.tensor([[0.0, 5.0], [0.1, 4.0], [0.2, 2.0], [0.3, 1.0]]))
     assert cost.argmin(dim=1).tolist() == [0, 0, 0, 0]
     assert sinkhorn(cost, 0.01, 500).argmax(dim=1).tolist() == [0, 0, 1, 1]
@@ -111,9 +111,9 @@ def test_scaled_cost():
     [
         (torch.zeros(2, 2), 0.0, 1, "epsilon = 0.0"),
         (torch.zeros(2, 2), 1.0, 0, "iterations = 0"),
-        (torch.zeros(2), 1.0, 1, "finite matrix"),
-        (torch.zeros(0, 2), 1.0, 1, "finite matrix"),
-        (torch.tensor([[float("nan")]]), 1.0, 1, "finite matrix"),
+        (torch.zeros(2), 1.0, 1, "must be a finite"),
+        (torch.zeros(0, 2), 1.0, 1, "must be a finite"),
+        (torch.tensor([[float("nan")]]), 1.0, 1, "must be a finite"),
     ],
 )
 def test_bad_input(cost, epsilon, iterations, message):
@@ -123,7 +123,7 @@ def test_bad_input(cost, epsilon, iterations, message):
 
 @pytest.mark.parametrize("spread", [0.05, 0.3])
 def test_tight_clusters_converge_too(spread):
-    """Ten clusters with codes drawn from the items: scaling alone is off by 4e-3 after 500 rounds."""
+    """Ten clusters with codes sampled from the items: scaling alone has an error of 4e-3 after 500 iterations."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(10, 32, generator=generator)
     items = centres[torch.randint(10, (1024,), generator=generator)]
@@ -133,7 +133,7 @@ def test_tight_clusters_converge_too(spread):
     plan = sinkhorn(cost, 0.05, 500)
     rows, columns = marginal_errors(plan)
     assert rows < 1e-12 and columns < 1e-3
-    # the optimum: plan = exp(-cost / epsilon) scaled by rows and columns, so this matrix has no interaction left
+    # the optimum: plan = exp(-cost / epsilon) scaled by rows and columns, so this matrix has no interaction term left
     log_scales = plan.log() + cost / 0.05
     apart = log_scales - log_scales.mean(dim=0) - log_scales.mean(dim=1, keepdim=True) + log_scales.mean()
     assert apart.abs().max() < 1e-6

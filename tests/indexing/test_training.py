@@ -1,4 +1,4 @@
-"""Training: revival of dead codes, determinism, what the reports say, and a loss that falls."""
+"""Training: revival of dead codes, determinism, reports, and a decreasing loss."""
 
 import logging
 
@@ -37,7 +37,7 @@ def trained(data, seed=0, uniform=True, **changes):
     return model, train_rqvae(model, data, settings, torch.Generator().manual_seed(seed), False, uniform)
 
 
-def test_codebooks_start_from_the_residuals_of_the_levels_above():
+def test_codebooks_start_at_centres_of_residuals():
     quantizer, latents = ResidualQuantizer(3, 8, 4), clusters(dim=4)
     initialise_codebooks(quantizer, latents, torch.Generator().manual_seed(0))
     assert bool(quantizer.initialised)
@@ -61,7 +61,7 @@ def test_training_lowers_the_loss_and_uses_every_code():
     assert reports[-1].conflict_rate == pytest.approx(1 - distinct / len(codes))
 
 
-def test_steps_are_capped_and_the_log_says_so(caplog):
+def test_max_steps_limits_the_epochs(caplog):
     data = clusters()
     with caplog.at_level(logging.INFO):
         _, reports = trained(data, epochs=40, batch_size=len(data), max_steps=5)
@@ -91,7 +91,7 @@ def test_same_seed_same_model():
     assert not torch.equal(first.quantizer.codebooks, other.quantizer.codebooks)
 
 
-def test_reports_measure_conflicts_on_some_epochs_and_log_those(caplog):
+def test_conflict_rate_is_measured_and_logged_sparsely(caplog):
     with caplog.at_level(logging.INFO):
         _, reports = trained(clusters(), epochs=40)
     measured = [report.epoch for report in reports if report.conflict_rate is not None]
@@ -100,11 +100,11 @@ def test_reports_measure_conflicts_on_some_epochs_and_log_those(caplog):
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("item index, epoch")]
     assert len(lines) == len(measured)
     assert "conflict rate" in lines[-1] and "codes used" in lines[-1] and "perplexity" in lines[-1]
-    assert "marginals off by" in lines[-1]
+    assert "marginal error" in lines[-1]
 
 
 def test_reports_of_an_epoch_by_hand():
-    """One batch at a rate of nearly 0, so that the epoch saw the codebooks that it left."""
+    """One batch at a learning rate near 0, so that the codebooks do not change during the epoch."""
     data = clusters()
     for uniform in (True, False):
         model, (report,) = trained(data, uniform=uniform, epochs=1, batch_size=len(data), learning_rate=1e-12)
@@ -126,7 +126,7 @@ def test_reports_of_an_epoch_by_hand():
             assert perplexity == pytest.approx(np.prod(shares**-shares), rel=1e-5)
 
 
-def test_parts_of_a_catalogue_have_the_codes_of_the_whole():
+def test_chunks_have_the_codes_of_the_whole():
     data = clusters(n=2 * ROWS_AT_ONCE + 77)
     model, _ = trained(data[:500], epochs=1)
     whole = encode_catalogue(model, data)

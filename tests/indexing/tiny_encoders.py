@@ -1,4 +1,4 @@
-"""Tiny encoders on disk, with random weights, in the forms in which people save models."""
+"""Tiny encoders on disk with random weights, saved in the usual formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "
 
 
 def tokenizer(special: bool, **arguments: Any) -> FastTokenizer:
-    """One word, one token; with ``special`` as BERT has it, else nothing around the text."""
+    """A word-level tokenizer, with BERT's special tokens if ``special``."""
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     if special:

@@ -23,7 +23,7 @@ __all__ = ["RQKMeansMethod"]
 class RQKMeansMethod(IndexMethod):
     """Residual k-means.
 
-    Embeddings are centered and divided by a power of two near their largest element, which changes no digit and keeps
+    Embeddings are centred and divided by a power of two near their largest element, which changes no digit and keeps
     squares finite. Conflicts are resolved as for the RQ-VAE.
 
     Attributes:
@@ -42,7 +42,7 @@ class RQKMeansMethod(IndexMethod):
 
     @classmethod
     def train(cls, embeddings: np.ndarray | None, training: Training) -> tuple[Self, list[EpochReport]]:
-        """Cluster the centered embeddings, then the residuals of each level."""
+        """Cluster the centred embeddings, then the residuals of each level."""
         settings, given = training.settings, require_array(embeddings)
         generator = torch.Generator().manual_seed(training.seed)
         mean = given.mean(axis=0, dtype=np.float64).astype(np.float32)

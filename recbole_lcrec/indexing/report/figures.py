@@ -1,8 +1,7 @@
-"""Figures of the index report, as plotly's JSON: what is plotly_json, in which colour, with which words on the axes.
+"""Figures of the index report, as Plotly JSON.
 
-Knows arrays and plotly. Refuses to know the page around the figures (which sets the colours of text and grid, so that
-they suit light and dark browsers) and where the numbers come from. Every figure holds a bounded number of points,
-whatever the size of the catalogue. Hover texts are escaped here: plotly reads some HTML in them.
+Every figure has a bounded number of points, whatever the size of the catalogue. The page sets the colours of text and
+grid, to suit light and dark themes. Hover texts are escaped here, because Plotly interprets some HTML in them.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _HEIGHT = 320
 
 
 def level_name(level: int) -> str:
-    """Names a level by the letter of its index tokens: ``level a`` is the first."""
+    """Return a level's name by the letter of its index tokens; the first is ``level a``."""
     return f"level {chr(ord('a') + level)}"
 
 
@@ -37,11 +36,11 @@ def curves(
     log: bool = False,
     percent: bool = False,
 ) -> dict[str, Any]:
-    """Lines over training epochs.
+    """Draw lines over training epochs.
 
     Args:
         series: name -> (epochs, values), of equal length.
-        y_title: of the axis.
+        y_title: title of the vertical axis.
         log: whether the axis is logarithmic.
         percent: whether values are shares, shown in per cent.
     """
@@ -63,7 +62,7 @@ def curves(
 
 
 def code_usage(counts: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Items per code of each level, the most used code first.
+    """Draw the items per code of each level, most used code first.
 
     Args:
         counts: per level, int64 ``[K of that level]``.
@@ -79,7 +78,7 @@ def code_usage(counts: Sequence[np.ndarray]) -> dict[str, Any]:
             line={"color": _COLOURS[level % len(_COLOURS)], "width": 2},
         )
     figure.update_yaxes(rangemode="tozero")
-    return plotly_json(figure, "codes of the level, the most used first", "items that have the code", _HEIGHT)
+    return plotly_json(figure, "codes of the level, most used first", "items with the code", _HEIGHT)
 
 
 def bars(
@@ -91,16 +90,16 @@ def bars(
     percent: bool = False,
     grey: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Groups of bars.
+    """Draw groups of bars.
 
     Args:
         labels: one per group.
         series: name -> one value per group, None where there is none.
-        y_title: of the axis.
-        x_title: of the axis.
-        log: whether the axis is logarithmic.
+        y_title: title of the vertical axis.
+        x_title: title of the horizontal axis.
+        log: whether the vertical axis is logarithmic.
         percent: whether values are shares, shown in per cent.
-        grey: names of the series that the others are measured against.
+        grey: names of the reference series, drawn in grey.
     """
     figure = _empty()
     for number, (name, values) in enumerate(series.items()):
@@ -118,10 +117,10 @@ def bars(
 
 
 def branching(children: Sequence[np.ndarray]) -> dict[str, Any]:
-    """How many children the prefixes of each depth have, binned by powers of two.
+    """Draw the distribution of the number of children per prefix, binned by powers of two.
 
     Args:
-        children: per depth 1, 2, ..., the number of codes that follow each prefix of that depth.
+        children: per depth 1, 2, ..., the number of distinct next codes of each prefix of that depth.
     """
     top = max(int(of_depth.max()) for of_depth in children).bit_length()
     names = [f"{1 << b}" if b == 0 else f"{1 << b}-{(2 << b) - 1}" for b in range(top)]
@@ -129,21 +128,21 @@ def branching(children: Sequence[np.ndarray]) -> dict[str, Any]:
     for depth, of_depth in enumerate(children, start=1):
         binned = np.bincount(np.floor(np.log2(of_depth)).astype(np.int64), minlength=top)
         series[f"after {depth} code{'s' * (depth > 1)}"] = (binned / len(of_depth)).tolist()
-    return bars(names, series, "share of the prefixes", "codes that follow the prefix", percent=True)
+    return bars(names, series, "share of the prefixes", "distinct next codes", percent=True)
 
 
 def item_map(
     points: np.ndarray, first_codes: np.ndarray, texts: Sequence[str], shares: tuple[float, float], highlight: bool
 ) -> dict[str, Any]:
-    """Items as points in the plane, coloured by the first code of their index.
+    """Draw items as points in the plane, coloured by the first code of their index.
 
     Args:
         points: float ``[n, 2]``.
         first_codes: int64 ``[n]``.
         texts: n hover texts, plain; they are escaped here.
-        shares: of the variance that the two axes show.
-        highlight: whether the commonest codes get a strong colour and a name each and the others are grey, or every
-            code a colour of its own and no name.
+        shares: shares of the variance that the two axes explain.
+        highlight: whether the most common codes get a colour and a legend entry each and the others are grey; otherwise
+            every code has its own colour, without a legend.
     """
     figure = _empty()
     codes, counts = np.unique(first_codes, return_counts=True)
@@ -183,12 +182,12 @@ def _add_points(
 
 
 def _hue(number: int) -> str:
-    """Colours far apart for consecutive numbers: steps of the golden angle, in two lightnesses."""
+    """Return distinct colours for consecutive numbers: steps of the golden angle, alternating in lightness."""
     return f"hsl({number * 137.508 % 360:.0f}, 65%, {42 + 14 * (number % 2)}%)"
 
 
 def _thinned(n: int) -> np.ndarray:
-    """At most ``_POINTS`` of the positions 0 to n - 1, evenly spread, first and last among them."""
+    """Return at most ``_POINTS`` of the positions 0 to n - 1, evenly spaced, including the first and the last."""
     return np.unique(np.linspace(0, n - 1, min(n, _POINTS)).round().astype(np.int64))
 
 
@@ -197,7 +196,7 @@ def _empty() -> go.Figure:
 
 
 def _log_axis(figure: go.Figure, values: Sequence[float]) -> None:
-    """Labels in full: every digit within one decade, 1, 2 and 5 within two, only powers of ten where there are more."""
+    """Set a log axis with plain tick labels: all digits within one decade, 1-2-5 within two, else powers of ten."""
     decades = math.log10(max(values) / min(values)) if values else 0.0
     ticks = "D1" if decades <= 1 else "D2" if decades <= 2 else math.ceil(decades / 6)
     figure.update_yaxes(type="log", dtick=ticks, tickformat=",~g")

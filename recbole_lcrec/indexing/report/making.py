@@ -40,7 +40,7 @@ def make_report(
         embeddings: ``[N, D]``, or None.
         labels: N sets of labels of ``settings.label_field``, or None.
         settings: names the label field.
-        text: tells whether the label field is part of the encoded texts.
+        text: shows whether the label field is part of the encoded texts.
         seed: of the random index that purity is compared with, and of drawn examples.
     """
     numbers = read_report(folder) if folder else {}

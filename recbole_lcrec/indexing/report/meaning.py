@@ -1,7 +1,6 @@
-"""Sections on the meaning of an index: do items with a common prefix have like texts, titles and labels?
+"""Report sections on the meaning of an index: do items with a common prefix have similar texts, titles and labels?
 
-Knows codes beside embeddings, titles and measured purity, and the words that explain them. Refuses to know how codes
-were learned, HTML and files: texts stay plain, whoever makes a page escapes them.
+Texts stay plain; the page escapes them.
 """
 
 from __future__ import annotations
@@ -33,44 +32,44 @@ def map_section(
     names: Sequence[str],
     seed: int,
 ) -> Section:
-    """Embeddings in the plane of their two principal components, coloured by first code; a seeded sample of items."""
+    """Embeddings of a seeded sample of items in the plane of their first two principal components, by first code."""
     title = "Map of the items"
-    lead = "Each dot is an item, placed by its text embedding: items of like texts lie near one another."
+    lead = "Each dot is an item, placed by its text embedding: items with similar texts are close together."
     if embeddings is None:
         return Section("map", title, lead, "No map: there are no embeddings of the items.")
     rows = _drawn(len(codes), _DRAWN, seed)
     points = np.asarray(embeddings[rows], dtype=np.float64)
     total = float(((points - points.mean(axis=0)) ** 2).sum())
     if len(rows) < 3 or total <= 1e-12 * float((points**2).sum()):
-        return Section("map", title, lead, "No map: it takes at least three items whose embeddings differ.")
+        return Section("map", title, lead, "No map: it needs at least three items with different embeddings.")
     plane, shares = _plane(points)
     first = codes[rows, 0]
-    texts = [f"{_short(names[row])}  {_quoted(codes[row])}" for row in rows]
-    lead += f" Drawn: {len(rows):,} of {len(codes):,} items, in the plane of the two principal components."
+    texts = [f"{_short(names[row])}  {_token_text(codes[row])}" for row in rows]
+    lead += f" Shown: {len(rows):,} of {len(codes):,} items, in the plane of the first two principal components."
     coloured = Figure(
         "All first codes",
-        "Every first code has a colour; with many codes colours repeat nearly, so look for patches.",
+        "Every first code has a colour; with many codes some colours are nearly equal, so look for clusters.",
         figures.item_map(plane, first, texts, shares, highlight=False),
     )
     n_groups = len(np.unique(first))
     if n_groups == len(rows):
-        lead += " Each has a first code of its own, so the colours show no groups."
+        lead += " All of them have different first codes, so the colours show no groups."
         return Section("map", title, lead, figures=(coloured,))
     lead += (
-        " If the first code means something, dots of one colour lie together. Knowing the first code explains "
-        f"{_explained(points, first):.1%} of these items' variance in all dimensions; codes dealt at random would "
-        f"explain {(n_groups - 1) / (len(rows) - 1):.1%}."
+        " If the first code is meaningful, dots of one colour cluster. The first code explains "
+        f"{_explained(points, first):.1%} of these items' variance over all dimensions; random codes would explain "
+        f"{(n_groups - 1) / (len(rows) - 1):.1%}."
     )
     highlighted = Figure(
-        "The commonest first codes",
-        "The twelve first codes with the most items have a colour each; the items of all others are grey.",
+        "The most common first codes",
+        "The twelve first codes with the most items have a colour each; all other items are grey.",
         figures.item_map(plane, first, texts, shares, highlight=True),
     )
     return Section("map", title, lead, figures=(highlighted, coloured))
 
 
 def _plane(points: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Two principal components ``[n, 2]`` and their shares of the variance; one dimension lies on the first axis."""
+    """First two principal components ``[n, 2]`` and their shares of the variance; zeros where there is only one."""
     pca = PCA(min(2, points.shape[1]), svd_solver="full").fit(points)
     missing = 2 - pca.n_components_
     plane = np.pad(pca.transform(points), ((0, 0), (0, missing)))
@@ -79,7 +78,7 @@ def _plane(points: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
 
 
 def _explained(points: np.ndarray, codes: np.ndarray) -> float:
-    """Share of the points' variance that lies between the groups of equal code, not within them."""
+    """Share of the points' variance that lies between groups of equal codes, not within them."""
     centred = points - points.mean(axis=0)
     _, groups, sizes = np.unique(codes, return_inverse=True, return_counts=True)
     sums = np.zeros((len(sizes), points.shape[1]))
@@ -94,13 +93,13 @@ def neighbours_section(
     titles: Sequence[str] | None,
     seed: int,
 ) -> Section:
-    """Random items, seeded, and the items that share the longest prefix with each."""
-    title = "Does the prefix mean something?"
-    order = "the most similar embedding first" if embeddings is not None else "in the catalogue's order"
+    """A seeded random sample of items, each with the items that share its longest prefixes."""
+    title = "Are prefixes meaningful?"
+    order = "most similar embedding first" if embeddings is not None else "in the order of the catalogue"
     lead = (
-        f"Items drawn at random, each with the items that share the longest prefix of its index; those that share "
-        f"equally much stand {order}. Shared codes are marked. Where the index means something, neighbours are alike, "
-        "and the more so the more codes they share."
+        f"Randomly sampled items, each with the items that share the longest prefix with it; ties are shown {order}. "
+        "Shared codes are highlighted. In a meaningful index these items are similar, and the more so the more codes "
+        "they share."
     )
     if titles is None:
         lead += " The data set has no titles, so item ids are shown."
@@ -124,13 +123,13 @@ def neighbours_section(
 def purity_section(
     purity: Mapping[str, Sequence[PrefixPurity]], random_purity: Mapping[str, Sequence[PrefixPurity]]
 ) -> Section:
-    """Purity of labels per prefix depth, beside chance and beside the ``random`` method where it was measured."""
+    """Purity of labels per prefix depth, compared with chance and, where measured, with a random index."""
     title = "Purity of prefixes"
     lead = (
-        "Labels are an outside witness where they are no part of the encoded texts. Purity is the share of items that "
-        "carry the commonest label among the items of their prefix; prefixes that only one labelled item has are not "
-        "counted. Chance is the same in the same tree with the labels dealt at random: small groups look pure by "
-        "chance, so compare purity with chance at the same depth, not one depth with another."
+        "Labels that are not part of the encoded texts are an independent test. Purity is the share of items that have "
+        "the most common label of their prefix; prefixes with only one labelled item are not counted. Chance is the "
+        "purity in the same tree with randomly permuted labels. Small groups look pure by chance, so compare purity "
+        "with chance at the same depth, not between depths."
     )
     if not purity:
         return Section("purity", title, lead, "Not measured: no label field is set (index_label_field).")
@@ -143,14 +142,14 @@ def purity_section(
         }
         rows = [("this index", record) for record in records]
         caption = (
-            "No bar: no two labelled items share a prefix of that depth. A bar that rests on few items says little; "
-            "the table has their number."
+            "No bar: no two labelled items share a prefix of that depth. Bars based on few items say little; the table "
+            "gives their number."
         )
         if field in random_purity:
             by_depth = {record.depth: record.purity for record in random_purity[field]}
             series["random index"] = [by_depth.get(record.depth) for record in records]
             rows += [("random index", record) for record in random_purity[field]]
-            caption += " The random index has a tree of its own; its chance is in the table."
+            caption += " The random index has a different tree; its chance level is in the table."
         if any(value is not None for values in series.values() for value in values):
             plot = figures.bars(depths, series, "purity", percent=True, grey=("chance",))
             drawn.append(Figure(f"Purity of {field}", caption, plot))
@@ -169,7 +168,7 @@ def _purity_row(name: str, record: PrefixPurity) -> tuple[str, ...]:
 
 
 def _drawn(n: int, count: int, seed: int) -> np.ndarray:
-    """Rows of a seeded sample without replacement; all rows where there are no more."""
+    """Draw rows without replacement, seeded; all rows where there are no more than ``count``."""
     return np.sort(np.random.default_rng(seed).choice(n, min(n, count), replace=False))
 
 
@@ -177,5 +176,5 @@ def _short(text: str) -> str:
     return text if len(text) <= _TITLE else f"{text[: _TITLE - 1].rstrip()}…"
 
 
-def _quoted(codes: np.ndarray) -> str:
+def _token_text(codes: np.ndarray) -> str:
     return "".join(index_token(level, int(code)) for level, code in enumerate(codes))

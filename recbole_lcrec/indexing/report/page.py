@@ -1,7 +1,4 @@
-"""The page of the index report: sections of plain values in, one HTML text out.
-
-Knows what a section may hold. Refuses to know what the sections say, how a page is drawn and where it is written.
-"""
+"""Rendering of the index report: sections of plain values to one HTML page."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _TEMPLATE = Path(__file__).parent / "page.html.jinja"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of finished texts under their column names."""
+    """A table of formatted texts with column names."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -26,7 +23,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Row:
-    """An item on the page: its index tokens, parted into those it shares with the card's item and the rest."""
+    """An item on the page; its index tokens are split into those shared with the card's item and the rest."""
 
     title: str
     item_id: str
@@ -45,7 +42,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; ``missing`` says why there is nothing to show."""
+    """A section of the page; ``missing`` says why there is nothing to show."""
 
     key: str
     title: str
@@ -57,12 +54,12 @@ class Section:
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """Makes the page, self-contained: figures are drawn by plotly.js, which is part of it.
+    """Render a self-contained page; figures are drawn by plotly.js, which is embedded.
 
     The same sections give the same text.
 
     Args:
-        title: of the page, plain text like all texts of the sections.
-        sections: in the order of the page.
+        title: title of the page, plain text like all texts of the sections.
+        sections: sections in the order of the page.
     """
     return render_page(_TEMPLATE, title=title, sections=sections)

@@ -1,7 +1,4 @@
-"""Sections on the shape of an index: how it was trained, how evenly codes are used, how the tree of prefixes branches.
-
-Knows codes and training curves, and the words that explain them. Refuses to know what items are about, HTML and files.
-"""
+"""Report sections on the shape of an index: training curves, use of codes, and the prefix tree."""
 
 from __future__ import annotations
 
@@ -21,14 +18,14 @@ __all__ = ["codes_section", "training_section", "tree_section"]
 
 
 def training_section(curve: Sequence[Mapping[str, Any]], codebook_sizes: Sequence[int]) -> Section:
-    """Losses, conflicts and use of codes over the epochs; a number that is None in every epoch has no figure."""
+    """Losses, conflict rate and use of codes over the epochs; a value that is None in every epoch has no figure."""
     lead = (
-        "Reconstruction should fall and flatten; quantization may rise as the latent vectors spread. Codes used and "
-        "perplexity should stay high on every level: a level whose codes fall out of use (collapse) tells fewer items "
-        "apart, and conflicts rise."
+        "The reconstruction loss should fall and level off; the quantization loss may rise as the latent vectors "
+        "spread out. Codes used and perplexity should stay high on every level: when codes fall out of use (codebook "
+        "collapse), the level separates fewer items and conflicts increase."
     )
     if not curve:
-        return Section("training", "Training", lead, "No training curve: this index was not trained epoch by epoch.")
+        return Section("training", "Training", lead, "No training curve: this index was not trained in epochs.")
     epochs = [epoch["epoch"] for epoch in curve]
 
     def line(key: str) -> tuple[list[float], list[float]]:
@@ -47,31 +44,30 @@ def training_section(curve: Sequence[Mapping[str, Any]], codebook_sizes: Sequenc
     drawn = [
         Figure(
             "Losses",
-            "Reconstruction: what the codes fail to keep of the embeddings, squared, per element. Quantization: how "
-            "far latent vectors lie from the codes that stand for them. Logarithmic axis.",
+            "Reconstruction: mean squared error of the embeddings decoded from the codes. Quantization: squared "
+            "distance between latent vectors and their codes. Logarithmic axis.",
             figures.curves(losses, "loss", log=True),
         ),
         Figure(
             "Conflict rate",
-            "Share of items without an index of their own if every item took its nearest codes: (items - distinct "
-            "indices) / items, before conflicts are resolved.",
+            "(items - distinct indices) / items, with every item at its nearest codes, before conflicts are resolved.",
             figures.curves({"conflict rate": line("conflict_rate")}, "share of items", percent=True),
         ),
         Figure(
             "Codes used",
-            "Share of each level's codes that at least one item was mapped to in the epoch.",
+            "Share of each level's codes that at least one item was mapped to during the epoch.",
             figures.curves(levels("codes_used", codebook_sizes[:trained]), "share of the level's codes", percent=True),
         ),
         Figure(
             "Perplexity",
-            "The number of codes that, used evenly, would be as varied as the level is: its number of codes when all "
-            "are used alike, 1 when all items share one.",
+            "Effective number of codes of the level (exp of the entropy): all codes if they are used evenly, 1 if all "
+            "items have the same code.",
             figures.curves(levels("perplexity", [1] * trained), "codes"),
         ),
         Figure(
             "Uniform mapping",
-            "How far the Sinkhorn mapping of the last level is from giving every code an equal share of a batch: the "
-            "largest relative deviation. Logarithmic axis.",
+            "Largest relative deviation of a code's share from an equal share in the Sinkhorn mapping of the last "
+            "level. Logarithmic axis.",
             figures.curves({"marginal error": line("marginal_error")}, "relative deviation", log=True),
         ),
     ]
@@ -80,7 +76,7 @@ def training_section(curve: Sequence[Mapping[str, Any]], codebook_sizes: Sequenc
 
 
 def codes_section(codes: np.ndarray, codebook_sizes: Sequence[int]) -> Section:
-    """How evenly the codes of each level are used by the finished index."""
+    """Evenness of code use on each level of the finished index."""
     counts = [np.bincount(codes[:, level], minlength=size) for level, size in enumerate(codebook_sizes)]
     rows = []
     for level, (of_codes, perplexity) in enumerate(zip(counts, perplexities(codes), strict=True)):
@@ -96,15 +92,15 @@ def codes_section(codes: np.ndarray, codebook_sizes: Sequence[int]) -> Section:
                 f"{len(codes) / len(of_codes):,.1f}",
             )
         )
-    columns = ("level", "codes", "used", "share used", "perplexity", "items of the most used", "items if all even")
+    columns = ("level", "codes", "used", "share used", "perplexity", "items of the most used", "items if even")
     caption = (
-        "A flat line is even use; a steep one means that a few codes hold most items. Where it is 0, codes lie idle."
+        "A flat line means even use; a steep one means that a few codes have most of the items. At 0, codes are unused."
     )
     return Section(
         "codes",
         "Use of codes",
-        "Each level has its own codes. The more evenly they are used, the more one code says about an item. Perplexity "
-        "is the number of evenly used codes that would be as varied.",
+        "Each level has its own codes. The more evenly they are used, the more information a code carries about an "
+        "item. Perplexity is the effective number of codes: the number of evenly used codes with the same entropy.",
         figures=(Figure("Items per code", caption, figures.code_usage(counts)),),
         tables=(Table(columns, tuple(rows)),),
     )
@@ -139,8 +135,9 @@ def tree_section(codes: np.ndarray, codebook_sizes: Sequence[int]) -> Section:
     drawn = [
         Figure(
             "Distinct prefixes per depth",
-            "Depth 1 counts first codes, depth 2 pairs of first and second code, and so on; the last depth counts "
-            "whole indices. At most: the lesser of all combinations and the number of items. Logarithmic axis.",
+            "Depth 1 counts first codes, depth 2 pairs of first and second codes, and so on; the last depth counts "
+            "complete indices. At most: the number of combinations or of items, whichever is smaller. Logarithmic "
+            "axis.",
             figures.bars(depths, {"distinct": distinct, "at most": room}, "prefixes", log=True, grey=("at most",)),
         )
     ]
@@ -148,16 +145,16 @@ def tree_section(codes: np.ndarray, codebook_sizes: Sequence[int]) -> Section:
         drawn.append(
             Figure(
                 "How prefixes branch",
-                "Of all prefixes of a depth, the share with so many different next codes. One next code only: the "
-                "prefix already decides what follows, and the next code adds nothing.",
+                "Share of the prefixes of a depth by their number of distinct next codes. With one next code, the "
+                "prefix determines what follows, and the next code adds no information.",
                 figures.branching(children[1:]),
             )
         )
     lead = (
-        "Indices form a tree: a first code, below it the second codes that follow it, down to the items. The "
-        "recommender walks down this tree, one choice per level."
+        "Indices form a tree: below each first code are the second codes that follow it, down to the items. The "
+        "recommender descends this tree, choosing one code per level."
     )
-    return Section("tree", "The tree of prefixes", lead, figures=tuple(drawn), tables=(Table(columns, tuple(rows)),))
+    return Section("tree", "The prefix tree", lead, figures=tuple(drawn), tables=(Table(columns, tuple(rows)),))
 
 
 def _next_codes(children: np.ndarray | None) -> tuple[str, ...]:

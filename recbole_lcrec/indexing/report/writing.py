@@ -1,7 +1,6 @@
-"""Writing the index report: what it is made from, its summary, and one file that is whole or absent.
+"""Content of the index report, its summary, and writing it to one HTML file.
 
-Knows the inputs and their checks. Refuses to know what made them: embeddings, curves and labels come from elsewhere,
-and what is missing leaves its section out with a sentence.
+A section whose data are missing says so in a sentence.
 """
 
 from __future__ import annotations
@@ -29,25 +28,25 @@ _EXPLAINED = {
     ),
     "conflict_rate_after": (
         "conflict rate after resolution",
-        "the same of the finished index; 0 means that every item has an index of its own",
+        "the same for the finished index; 0 means that all indices are distinct",
     ),
-    "moved_items": ("items moved", "items that got other codes so that no two share an index"),
-    "moved_out_of_prefix": ("moved out of their prefix", "those of them whose prefix had more items than codes"),
-    "items_indexed_later": ("items indexed later", "new items that were given indices after training"),
+    "moved_items": ("items moved", "items that got other codes so that all indices are distinct"),
+    "moved_out_of_prefix": ("moved out of their prefix", "moved items whose prefix had more items than codes"),
+    "items_indexed_later": ("items indexed later", "items that were added after training"),
     "moved_added_distance": (
         "added distance of moved items",
-        "mean growth of the squared distance between latent vector and codes, the price of being distinct",
+        "mean increase of the squared distance between latent vector and codes, the cost of distinct indices",
     ),
     "reconstruction_error": (
         "reconstruction error",
-        "mean squared error of what the codes give back, per element of the embeddings",
+        "mean squared error of the embeddings decoded from the codes, per element",
     ),
     "variance_lost": (
         "variance lost",
-        "that error as a share of the embeddings' variance; 0% keeps all, 100% nothing",
+        "the error as a share of the embeddings' variance; 0% is lossless",
     ),
-    "training_seconds": ("seconds of training", "wall clock"),
-    "resolution_seconds": ("seconds of conflict resolution", "wall clock"),
+    "training_seconds": ("training time in seconds", "wall clock"),
+    "resolution_seconds": ("conflict resolution time in seconds", "wall clock"),
 }
 _SHARES = {"conflict_rate_before", "conflict_rate_after", "variance_lost"}
 _SHOWN_ELSEWHERE = {"method", "items", "levels", "codebook_sizes", "codes_used", "perplexity"}
@@ -55,25 +54,25 @@ _SHOWN_ELSEWHERE = {"method", "items", "levels", "codebook_sizes", "codes_used",
 
 @dataclass(frozen=True, eq=False)
 class IndexReport:
-    """What the report is made from.
+    """Content of the report.
 
     Attributes:
         dataset: name of the data set.
-        method: name of the method that made the index, such as ``rqvae``.
+        method: index method, such as ``rqvae``.
         item_ids: N original item ids, in row order.
         index: the finished index of the N items.
         titles: N titles, or None where the data set has none.
-        numbers: name -> number, text, None or list of these; known names get an explanation, others stand as they are.
-        curve: one mapping per epoch, in order, of ``epoch``, ``reconstruction_loss``, ``quantization_loss``,
+        numbers: name -> number, text, None or list of these; known names are explained, others shown as they are.
+        curve: one mapping per epoch, in order, with ``epoch``, ``reconstruction_loss``, ``quantization_loss``,
             ``codes_used`` and ``perplexity`` (per trained level), ``conflict_rate`` and ``marginal_error`` (None where
-            not measured); empty where nothing was trained by epochs.
+            not measured); empty for a method without epochs.
         embeddings: ``[N, D]``, finite, or None.
-        purity: label field -> records of ``prefix_purity`` for this index; empty where no labels were named.
-        random_purity: likewise for an index by the method ``random``, for any of the same fields.
-        seed: of the items that are drawn as examples and onto the map.
+        purity: label field -> records of ``prefix_purity`` for this index; empty where no label field is set.
+        random_purity: label field -> the same for a random index; fields may be missing.
+        seed: seed of the sampled examples and of the map's items.
 
     Raises:
-        ValueError: rows that do not fit one another, or numbers that are not flat.
+        ValueError: the numbers of rows differ, or ``numbers`` is nested.
     """
 
     dataset: str
@@ -90,7 +89,7 @@ class IndexReport:
 
     def __post_init__(self) -> None:
         if not self.index.n_items:
-            raise ValueError("an index of no items: there is nothing to report")
+            raise ValueError("the index has no items: there is nothing to report")
         for name, rows in (("item_ids", self.item_ids), ("titles", self.titles), ("embeddings", self.embeddings)):
             if rows is not None and len(rows) != self.index.n_items:
                 raise ValueError(f"{name} has {len(rows)} rows for {self.index.n_items} items; give one per item")
@@ -98,18 +97,18 @@ class IndexReport:
             raise ValueError(f"embeddings must be [N, D], got shape {list(self.embeddings.shape)}")
         nested = [name for name, value in self.numbers.items() if not _flat(value)]
         if nested:
-            raise ValueError(f"numbers must be flat, but {nested} hold mappings or lists of lists; take them out")
+            raise ValueError(f"numbers must be flat, but {nested} hold mappings or lists of lists; remove them")
 
 
 def write_report(path: Path, data: IndexReport) -> None:
-    """Writes one self-contained HTML file, atomically; the same data give the same bytes.
+    """Write one self-contained HTML file, atomically; the same content gives the same bytes.
 
     Args:
-        path: the file, in an existing folder; replaced if it is there.
-        data: what it shows.
+        path: the file, in an existing folder; an existing file is replaced.
+        data: content of the report.
 
     Raises:
-        OSError: the file cannot be written; nothing half written is left behind.
+        OSError: the file cannot be written; no partial file is left.
     """
     codes, sizes = data.index.codes, data.index.codebook_sizes
     names = data.titles if data.titles is not None else data.item_ids
@@ -133,16 +132,20 @@ def _summary(data: IndexReport) -> Section:
     example = "".join(index_token(level, int(code)) for level, code in enumerate(index.codes[0]))
     rows = [
         ("method", data.method, "how the index was made (index_method)"),
-        ("items", f"{index.n_items:,}", "items that have an index"),
+        ("items", f"{index.n_items:,}", "number of items"),
         ("levels", str(index.levels), "codes per index"),
-        ("codes per level", codes, "from which each level chooses"),
-        ("distinct indices", f"{index.n_items - index.n_conflicts():,}", "as many as items when no two share one"),
+        ("codes per level", codes, "size of each level's codebook"),
+        (
+            "distinct indices",
+            f"{index.n_items - index.n_conflicts():,}",
+            "equals the number of items if there are no conflicts",
+        ),
         *(_number(name, value) for name, value in data.numbers.items() if name not in _SHOWN_ELSEWHERE),
     ]
     lead = (
-        f"An item index names an item by a short sequence of codes, one per level, such as {example}. A good index "
-        "gives every item a sequence of its own, uses its codes evenly, and lets items of like content share their "
-        "first codes (a prefix). This page shows how far that is so."
+        f"An item index identifies an item by a short sequence of codes, one per level, such as {example}. In a good "
+        "index all sequences are distinct, codes are used evenly, and items with similar content share their first "
+        "codes (a prefix). This page shows to what extent that holds."
     )
     return Section("summary", "Summary", lead, tables=(Table(("", "value", "meaning"), tuple(rows)),))
 
@@ -151,12 +154,12 @@ def _number(name: str, value: Any) -> tuple[str, str, str]:
     label, meaning = _EXPLAINED.get(name, (name.replace("_", " "), ""))
     if name in _SHARES and value is not None:
         return label, f"{value:.2%}", meaning
-    return label, _quoted(value), meaning
+    return label, _formatted(value), meaning
 
 
-def _quoted(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_quoted, value))
+        return ", ".join(map(_formatted, value))
     if value is None:
         return "-"
     if isinstance(value, (bool, str)):
