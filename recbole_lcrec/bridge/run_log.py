@@ -1,7 +1,4 @@
-"""The log of a run: RecBole's, to the screen and to a file.
-
-Knows RecBole's logger and the processes of a run. Refuses to know what is logged.
-"""
+"""The log of a run: RecBole's, to the screen and to a file."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from recbole.utils import init_logger
 
 from recbole_lcrec.runtime.processes import process_rank
 
-__all__ = ["run_log"]
+__all__ = ["run_log", "warnings_alone"]
 
 
 @contextmanager
@@ -35,4 +32,16 @@ def run_log(config: Any) -> Iterator[None]:
         for handler in [handler for handler in root.handlers if handler not in before]:
             root.removeHandler(handler)
             handler.close()
+        root.setLevel(level)
+
+
+@contextmanager
+def warnings_alone() -> Iterator[None]:
+    """Log warnings and errors alone, inside the context."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
         root.setLevel(level)

@@ -1,7 +1,6 @@
 """Recommendations from a saved run: the command ``python -m recbole_lcrec.recommend``.
 
-Knows its flags, a table for one user, and files of many users in bits that an interruption leaves whole. Refuses to
-know how items are found. Loads PyTorch only when the flags are right, so that ``--help`` answers at once.
+PyTorch is loaded only when the flags are right, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _NO_MATTER = ("decoding_max_tokens",)
 """Settings that change no answer."""
 
 _PROGRAM = "python -m recbole_lcrec.recommend"
-_DESCRIPTION = "Recommend items by a saved run of LC-Rec; its data set is not needed."
+_DESCRIPTION = "Recommend items by a saved run. A run of LC-Rec needs no data set; other models need theirs."
 _EPILOG = f"""\
 Flags of the form --decoding_key=value beat the run's own settings; properties/model/LCRec.yaml says what each means.
 A line of FILE.jsonl is {{"user": ..., "history": [ID, ...]}}, with "intention": TEXT if there is one; a line of the
@@ -52,7 +51,7 @@ examples:
   torchrun --nproc_per_node=8 -m recbole_lcrec.recommend -- --run=FOLDER --input=users.jsonl --output=items.jsonl
 """
 _FLAGS = {
-    "run": ("FOLDER", "the saved run"),
+    "run": ("FOLDER", "the saved run, or the .pth file of a model of RecBole"),
     "history": ("IDS", "item ids of one user, oldest first, with commas between them"),
     "intention": ("TEXT", "what that user wants, in words; the history may then be left out"),
     "input": ("FILE", "JSON lines, one user each, in the place of --history"),
@@ -155,16 +154,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         allowed = _allowed(command)
         if not command.input:
             return lambda: _answer_one(command, allowed)
-        from recbole_lcrec.runs.saved import run_items
         from recbole_lcrec.serving.user_lines import AnswerFile, read_user_lines
 
-        known = set(run_items(Path(command.run)))
+        known, recommender = _known_items(command)
         users = read_user_lines(Path(command.input), known, command.unknown_items == "drop")
         if Path(command.output).resolve() == Path(command.input).resolve():
             raise ValueError(f"--output={command.output} is the input; name another file")
         answers = AnswerFile(Path(command.output), _asked(command))
         n_done = answers.n_done([user.user for user in users])
-        return lambda: _answer_many(command, users, allowed, answers, n_done)
+        return lambda: _answer_many(command, users, allowed, answers, n_done, recommender)
 
     return run_command(prepare, flags)
 
@@ -175,6 +173,16 @@ def _allowed(command: RecommendCommand) -> list[str] | None:
     from recbole_lcrec.data.item_choice import read_allowed
 
     return list(read_allowed(Path(command.allowed_items)))
+
+
+def _known_items(command: RecommendCommand) -> tuple[set[str], Recommender | None]:
+    """Return the items of the run, and the run where it had to be opened for them: a ``.pth`` file lists none."""
+    from recbole_lcrec.runs.saved import run_items
+
+    if Path(command.run).is_file():
+        recommender = _load(command)
+        return set(recommender.item_ids), recommender
+    return set(run_items(Path(command.run))), None
 
 
 def _load(command: RecommendCommand) -> Recommender:
@@ -202,9 +210,10 @@ def _answer_one(command: RecommendCommand, allowed: list[str] | None) -> None:
 
     user = UserLine("", command.history, command.intention)
     (items,) = _ask(_load(command), command, [user], allowed)
-    rows = [[place, each.item, each.title or "-", f"{each.log_prob:.4f}"] for place, each in enumerate(items, start=1)]
+    rows = [[place, each.item, each.title or "-", f"{each.score:.4f}"] for place, each in enumerate(items, start=1)]
     if process_rank() == 0:
-        names, sides = ["rank", "item", "title", "log-prob"], ["right", "left", "left", "right"]
+        score = "score" if items[0].log_prob is None else "log-prob"
+        names, sides = ["rank", "item", "title", score], ["right", "left", "left", "right"]
         table = tabulate(rows, names, tablefmt="github", disable_numparse=True, colalign=sides)
         sys.stdout.write(table + "\n")
 
@@ -215,13 +224,14 @@ def _answer_many(
     allowed: list[str] | None,
     answers: AnswerFile,
     n_done: int,
+    recommender: Recommender | None,
 ) -> None:
-    """Answers the users that have no answer yet; every process ranks, the first writes."""
+    """Answer the users that have no answer yet; every process ranks, the first writes."""
     if n_done:
         logging.getLogger().info(f"{answers.path}: {n_done:,} of {len(users):,} users have their answers already")
     if n_done == len(users):
         return
-    recommender, first = _load(command), process_rank() == 0
+    recommender, first = recommender or _load(command), process_rank() == 0
     # Processes share out the batches of one call. On a GPU a batch holds more than a hundred users, so a chunk that did
     # not grow with the processes would have too few batches for all of them.
     chunk = _CHUNK * process_count()
@@ -242,6 +252,20 @@ def _answer_many(
             progress.update(len(part))
 
 
+def _run_files(run: Path) -> tuple[dict[str, Any], str | None]:
+    """Return what tells a run's files from those of another, and its list of allowed items."""
+    from recbole_lcrec.runs.saved import allowed_file
+    from recbole_lcrec.runtime.fingerprints import file_digest
+
+    if run.is_file():
+        return {run.name: file_digest(run)}, None
+    small = [path for path in run.iterdir() if path.name.endswith((".yaml", ".index.json", ".titles.json"))]
+    weights = [path for path in run.iterdir() if path.suffix == ".safetensors"]
+    digests: dict[str, Any] = {path.name: file_digest(path) for path in sorted(small)}
+    digests |= {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(weights)}
+    return digests, allowed_file(run, read_yaml(run / "config.yaml").get("decoding_allowed_items"))
+
+
 def _line(user: UserLine, items: Sequence[Recommendation]) -> str:
     named = [dataclasses.asdict(each) for each in items]
     for each in named:
@@ -252,19 +276,14 @@ def _line(user: UserLine, items: Sequence[Recommendation]) -> str:
 
 
 def _asked(command: RecommendCommand) -> dict[str, Any]:
-    """All that answers depend on: flags, and what the files that they name hold."""
-    from recbole_lcrec.runs.saved import allowed_file
+    """Return all that answers depend on: flags, and what the files that they name hold."""
     from recbole_lcrec.runtime.fingerprints import file_digest
 
-    run = Path(command.run)
-    own = allowed_file(run, read_yaml(run / "config.yaml").get("decoding_allowed_items"))
+    files, own = _run_files(Path(command.run))
     allowed = command.allowed_items or command.decoding.get("decoding_allowed_items", own)
-    small = [path for path in run.iterdir() if path.name.endswith((".yaml", ".index.json", ".titles.json"))]
-    weights = [path for path in run.iterdir() if path.suffix == ".safetensors"]
     return {
-        "run": str(run.resolve()),
-        "run_files": {path.name: file_digest(path) for path in sorted(small)}
-        | {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(weights)},
+        "run": str(Path(command.run).resolve()),
+        "run_files": files,
         "input": file_digest(Path(command.input)),
         "k": command.k,
         "allowed_items": file_digest(Path(allowed)) if allowed and Path(allowed).is_file() else allowed or None,

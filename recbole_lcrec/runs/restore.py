@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from recbole_lcrec.bridge.building import BuiltRun, build_run, require_inputs
-from recbole_lcrec.bridge.run_log import run_log
+from recbole_lcrec.bridge.run_log import run_log, warnings_alone
 from recbole_lcrec.config.configurator import Config
 from recbole_lcrec.config.model_spec import ModelSpec
 from recbole_lcrec.config.registry import spec_of
@@ -22,12 +22,13 @@ __all__ = ["load_folder", "load_pickle", "load_run", "spec_of_folder"]
 Restore = Callable[[Any], None]
 
 
-def load_run(model_file: str | Path) -> tuple[Config, BuiltRun]:
+def load_run(model_file: str | Path, logged: bool = True) -> tuple[Config, BuiltRun]:
     """Load what a run saved, ready to be evaluated again.
 
     Args:
         model_file: a folder, or a ``.pth`` file that RecBole's trainer saved. A ``.pth`` file is a pickle, which can
             run any code when it is read: load only files that you trust.
+        logged: whether RecBole's log tells of configuration, data and model, as at the beginning of a run.
 
     Raises:
         ValueError: nothing is there, a file of the folder is missing, or the model is not installed.
@@ -37,7 +38,7 @@ def load_run(model_file: str | Path) -> tuple[Config, BuiltRun]:
         raise ValueError(f"model_file = {str(path)!r} does not exist; give a folder or .pth file that a run saved")
     config, restore = load_folder(path) if path.is_dir() else load_pickle(path)
     require_inputs(config)
-    with run_log(config):
+    with run_log(config) if logged else warnings_alone():
         run = build_run(config)
         restore(run.model)
         run.model.eval()

@@ -172,7 +172,7 @@ def load_answering(
     """
     if base_model is not None:
         raise ValueError(f"base_model = {base_model!r}: {path} holds a whole model, no adapter; leave it out")
-    config, run = load_run(path)
+    config, run = load_run(path, logged=False)
     place = place_of(config, device)
     if not config.spec.full_ranking:
         raise ValueError(f"{path}: {config.label} scores given candidates alone and cannot recommend from a catalogue")

@@ -117,7 +117,7 @@ def test_an_adapter_and_its_merged_model_answer_alike(tmp_path: Path) -> None:
     _, model, *_ = load_data_and_model(adapter)
     assert model.llm.dtype == Recommender.load(adapter).answering.ranker.reader._model.dtype  # type: ignore[attr-defined]
     moved = shutil.move(base, tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="say by base_model where that model is now"):
+    with pytest.raises(ValueError, match="set base_model to where that model is now"):
         Recommender.load(adapter)
     again = Recommender.load(adapter, base_model=str(moved), decoding_beam_size=N_ITEMS)
     assert again.recommend(HISTORIES, N_ITEMS) == found
