@@ -1,5 +1,1 @@
-"""The language model: loading it, teaching its tokenizer the item indices, and tuning it.
-
-Knows Hugging Face models and tokenizers, and instructions as text. Refuses to know data sets, how item indices came
-about, and RecBole.
-"""
+"""The language model: loading it, adding item indices to its vocabulary, and fine-tuning it on instructions."""

@@ -1,7 +1,4 @@
-"""The causal language model that is tuned: loaded by name or path, or initialised small, with or without LoRA.
-
-Knows Hugging Face models and the folders that runs save. Refuses to know instructions and training.
-"""
+"""The causal language model to tune: loaded by name or path, or initialised small, with or without LoRA."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ from recbole_lcrec.llm.adapters import (
     is_adapter_folder,
     load_adapter_weights,
 )
-from recbole_lcrec.llm.loading import load_model, load_part
+from recbole_lcrec.llm.loading import load_model, load_pretrained
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
 from recbole_lcrec.runtime.causal_models import causal_lm_error
@@ -45,15 +42,15 @@ __all__ = [
     "load_backbone",
     "load_saved",
     "merge_adapter_folder",
-    "quiet",
+    "without_progress_bars",
 ]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A causal language model and the tokenizer that goes with it, index tokens included.
+    """A causal language model and its tokenizer, index tokens included.
 
-    Under LoRA the model is a :class:`peft.PeftModel`, which is called, decoded and moved as the model within.
+    Under LoRA the model is a :class:`peft.PeftModel`, which is used in the same way as a plain model.
     """
 
     model: PreTrainedModel
@@ -69,13 +66,13 @@ def is_partitioned(model: torch.nn.Module) -> bool:
 
 
 def check_base_model(name: str) -> None:
-    """Makes sure, before any long work, that ``base_model`` can be loaded and is a causal language model.
+    """Check, before any long computation, that ``base_model`` can be loaded and is a causal language model.
 
     Args:
         name: ``scratch``, a folder, or a model's name on the Hugging Face hub.
 
     Raises:
-        ValueError: there is no such model, or it is no causal language model.
+        ValueError: there is no such model, or it is not a causal language model.
     """
     if name == SCRATCH:
         return
@@ -85,14 +82,14 @@ def check_base_model(name: str) -> None:
     if is_adapter_folder(Path(name)):
         raise ValueError(
             f"base_model = {name!r} holds an adapter, not a whole model; tune that run with lora_merge=True, or merge "
-            "the adapter, and name the merged model"
+            "the adapter, and use the merged model"
         )
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as err:
         raise ValueError(
-            f"base_model = {name!r} is neither a folder with a Hugging Face model nor a model that can be fetched "
-            f"from the hub; use {SCRATCH!r} to train a small model from nothing ({first_line(err)})"
+            f"base_model = {name!r} is neither a folder with a Hugging Face model nor a model that can be downloaded "
+            f"from the hub; use {SCRATCH!r} to train a small model from scratch ({first_line(err)})"
         ) from err
     problem = causal_lm_error(config)
     if problem:
@@ -100,17 +97,19 @@ def check_base_model(name: str) -> None:
 
 
 def _pretrained(name: str, attention: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    tokenizer = load_part(AutoTokenizer, name)
+    tokenizer = load_pretrained(AutoTokenizer, name)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
-            raise ValueError(f"the tokenizer of base_model = {name!r} has neither a padding nor an end token")
+            raise ValueError(
+                f"the tokenizer of base_model = {name!r} has neither a padding nor an end token; use another one"
+            )
         tokenizer.pad_token = tokenizer.eos_token
     return load_model(name, attention, dtype), tokenizer
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars: a small model is read and written in an instant, after every epoch."""
+def without_progress_bars() -> Iterator[None]:
+    """Hide transformers' progress bars; small models are loaded and saved often, and quickly."""
     shown = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()
     try:
@@ -120,8 +119,8 @@ def quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _grow(model: PreTrainedModel, rows: int, **options: Any) -> range:
-    """Gives the vocabulary as many rows as the tokenizer has tokens, never fewer than it has.
+def _extend_vocabulary(model: PreTrainedModel, rows: int, **options: Any) -> range:
+    """Extend the vocabulary matrices to as many rows as the tokenizer has tokens; they are never cut.
 
     Returns:
         The new rows.
@@ -133,71 +132,71 @@ def _grow(model: PreTrainedModel, rows: int, **options: Any) -> range:
     return range(before, max(rows, before))
 
 
-def _adapted(folder: Path, attention: str, base_model: str | None, dtype: torch.dtype | None) -> Any:
-    """The base model of a saved adapter with the adapter on it."""
+def _load_adapted(folder: Path, attention: str, base_model: str | None, dtype: torch.dtype | None) -> Any:
+    """Load the base model of a saved adapter and attach the adapter."""
     name = base_model or adapter_base(folder)
     own = adapter_dtype(folder)
     try:
         model = load_model(name, attention, dtype or own)
     except ValueError as err:
         raise ValueError(
-            f"{folder} holds an adapter tuned on {adapter_base(folder)!r}, and {name!r} cannot be loaded; say by "
-            f"base_model where that model is now ({err})"
+            f"{folder} holds an adapter tuned on {adapter_base(folder)!r}, and {name!r} cannot be loaded; set "
+            f"base_model to where that model is now ({err})"
         ) from err
-    with torch.random.fork_rng():  # what the new rows start with does not matter: the adapter fills them
-        _grow(model, len(load_part(AutoTokenizer, str(folder), saved=True)), mean_resizing=False)
+    with torch.random.fork_rng():  # initial values of the new rows do not matter: the adapter overwrites them
+        _extend_vocabulary(model, len(load_pretrained(AutoTokenizer, str(folder), saved=True)), mean_resizing=False)
     adapted = attach_adapter(model, folder)
-    load_adapter_weights(adapted, folder)  # peft only warns of what the file lacks
+    load_adapter_weights(adapted, folder)  # peft itself only warns about missing weights
     return adapted
 
 
 def load_saved(
     folder: Path, attention: str, base_model: str | None = None, dtype: torch.dtype | None = None
 ) -> PreTrainedModel:
-    """The model in a folder that a run has saved.
+    """Load the model that a run has saved.
 
     Args:
-        folder: a whole model, or an adapter with its tokenizer.
-        attention: implementation, as transformers names it.
-        base_model: where the adapter's base model is now; None: where it was. A whole model needs none.
-        dtype: number format of an adapter's base model; None: that of the adapter's weights, which are float32 beside
-            a base model in half precision. A whole model keeps its own.
+        folder: folder of a whole model, or of an adapter with its tokenizer.
+        attention: name of the attention implementation in transformers.
+        base_model: where the adapter's base model is now; None: where it was. Ignored for a whole model.
+        dtype: dtype of an adapter's base model; None: that of the adapter's weights, which is float32 even for a
+            half-precision base model. A whole model keeps its own dtype.
 
     Returns:
-        A plain model, or a :class:`peft.PeftModel` that is not set to train.
+        A plain model, or a :class:`peft.PeftModel` that is not trainable.
 
     Raises:
-        ValueError: the folder holds no causal language model, its weights are damaged or not exactly those of its
+        ValueError: the folder holds no causal language model, its weights are damaged or do not match its
             ``config.json``, or the adapter's base model cannot be loaded.
     """
-    with quiet():
+    with without_progress_bars():
         if is_adapter_folder(folder):
-            return _adapted(folder, attention, base_model, dtype)
+            return _load_adapted(folder, attention, base_model, dtype)
         return load_model(str(folder), attention, "auto", saved=True)
 
 
 def merge_adapter_folder(
     folder: Path, into: Path, base_model: str | None = None, dtype: torch.dtype | None = None
 ) -> None:
-    """Writes a plain model and its tokenizer from a saved adapter; nothing that is in memory is touched.
+    """Merge a saved adapter into its base model and write the plain model and its tokenizer.
 
-    The base model is read once more, so both must fit in memory for as long as it takes.
+    The base model is loaded again, so it must fit in memory beside models that are already loaded.
 
     Args:
-        folder: an adapter with its tokenizer.
-        into: folder of the merged model; made if it is not there.
+        folder: folder of an adapter with its tokenizer.
+        into: folder of the merged model; created if needed.
         base_model: where the adapter's base model is now; None: where it was.
-        dtype: number format of the merged model; None: that of the adapter.
+        dtype: dtype of the merged model; None: that of the adapter.
 
     Raises:
         ValueError: the folder holds no adapter, or its base model cannot be loaded.
     """
     if not is_adapter_folder(folder):
-        raise ValueError(f"{folder} holds no adapter that could be merged")
-    with quiet():
-        merged = _adapted(folder, "eager", base_model, dtype).merge_and_unload(safe_merge=True)
+        raise ValueError(f"{folder} holds no adapter to merge; give the folder of a run with lora_r")
+    with without_progress_bars():
+        merged = _load_adapted(folder, "eager", base_model, dtype).merge_and_unload(safe_merge=True)
         merged.save_pretrained(into)
-        load_part(AutoTokenizer, str(folder), saved=True).save_pretrained(into)
+        load_pretrained(AutoTokenizer, str(folder), saved=True).save_pretrained(into)
 
 
 def load_backbone(
@@ -209,23 +208,23 @@ def load_backbone(
     dtype: torch.dtype = torch.float32,
     lora: LoraSettings | None = None,
 ) -> Backbone:
-    """Loads or initialises the model, appends the index tokens to its vocabulary and adds LoRA where it is asked for.
+    """Load or initialise the model, add the index tokens to its vocabulary, and add LoRA if configured.
 
-    Under LoRA the rows of all index tokens train, also where the base model has them already, and those of any other
-    token that the base model lacked a row for.
+    Under LoRA the rows of all index tokens are trained, even if the base model already has them, and the rows of any
+    other token that the base model had no row for.
 
     Args:
-        settings: which model.
-        scratch: its sizes, if it is initialised.
+        settings: which model to load.
+        scratch: sizes of a model that is initialised at random.
         index_tokens: every index token of every level.
-        texts: gives what a tokenizer from scratch learns from; called only then.
-        seed: of the initial weights.
-        dtype: number format that a pretrained model is held in.
-        lora: low-rank adaptation; None or without ``r``: all weights train.
+        texts: returns the training texts of a tokenizer from scratch; called only if there is one.
+        seed: seeds the initial weights.
+        dtype: dtype of a pretrained model.
+        lora: LoRA settings; None or without ``r``: all weights are trained.
 
     Raises:
-        ValueError: the model cannot be loaded, lacks weights, or does not have what LoRA is to reach.
-        RunAborted: memory does not suffice to load it.
+        ValueError: the model cannot be loaded, lacks weights, or lacks a target of LoRA.
+        RunAborted: the model does not fit in memory.
     """
     if lora is not None and settings.base_model == SCRATCH:
         check_lora(lora, SCRATCH)
@@ -240,13 +239,14 @@ def load_backbone(
         else:
             model, tokenizer = _pretrained(settings.base_model, settings.attention, dtype)
             added = add_index_tokens(tokenizer, index_tokens)
-            new, origin = _grow(model, len(tokenizer)), f"loaded from {settings.base_model}, {added} index tokens new"
+            new = _extend_vocabulary(model, len(tokenizer))
+            origin = f"loaded from {settings.base_model}, {added} new index tokens"
         if lora is not None and lora.r is not None:
             vocabulary = tokenizer.get_vocab()
             model = add_lora(model, lora, [*(vocabulary[token] for token in index_tokens), *new])
     name = type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__
     count = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    share = "" if trained == count else f", {trained:,} of them train"
+    share = "" if trained == count else f", {trained:,} trainable"
     getLogger().info(f"Language model: {name}, {count:,} parameters{share}, vocabulary {len(tokenizer):,}, {origin}")
     return Backbone(model, tokenizer)

@@ -1,6 +1,6 @@
-"""Checkpoints of a tuning under way: whole at any moment, and gone on with only by the same run.
+"""Checkpoints of a running tuning: a complete one always exists, and only the same run can resume from it.
 
-Knows folders, their order and what identifies a run. Refuses to know what transformers and DeepSpeed write into them.
+The content of a checkpoint is written by transformers and DeepSpeed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _STEP = re.compile(r"step-(\d+)")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run had come at a checkpoint.
+    """The progress of a run at a checkpoint.
 
     Attributes:
-        folder: of the checkpoint.
-        step: optimizer steps done.
-        sums: what the unfinished epoch has added up so far.
-        caller: what the caller of the tuning wants to find again.
+        folder: folder of the checkpoint.
+        step: number of completed optimizer steps.
+        sums: running sums of the unfinished epoch.
+        caller: state that the caller of the tuning saved.
     """
 
     folder: Path
@@ -40,19 +40,19 @@ class Progress:
 
     @property
     def written(self) -> Path:
-        """What transformers or DeepSpeed wrote into the folder."""
+        """The folder that transformers or DeepSpeed wrote."""
         return self.folder / f"checkpoint-{self.step}"
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a run keeps its checkpoints, and when.
+    """Where and how often a run saves checkpoints.
 
     Attributes:
-        folder: holds one folder ``step-N``, the newest.
-        every: optimizer steps between two; ends of epochs have one in any case.
-        identity: what must be the same for the run to be gone on with, in values that JSON holds.
-        caller: gives the caller's own state, in values that JSON holds.
+        folder: holds one folder ``step-N``, the latest checkpoint.
+        every: optimizer steps between checkpoints; there is always one at the end of an epoch.
+        identity: what must be unchanged for the run to be resumed, in JSON-serialisable values.
+        caller: returns the caller's state, in JSON-serialisable values.
     """
 
     folder: Path
@@ -61,23 +61,23 @@ class Checkpoints:
     caller: Callable[[], dict[str, Any]]
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint is kept after this many steps, apart from ends of epochs."""
+        """Return whether a checkpoint is due after this many steps, apart from ends of epochs."""
         return step % self.every == 0
 
     @contextmanager
     def keep(self, step: int, sums: Mapping[str, float], owner: bool, wait: Callable[[], None]) -> Iterator[Path]:
-        """A folder to write weights and optimizer into; it counts from the moment when it is whole.
+        """Open a folder to write weights and optimizer state to; it becomes a checkpoint when the block ends.
 
-        The older checkpoint goes when the new one is there, so that one whole checkpoint exists at any moment.
+        The previous checkpoint is deleted afterwards, so that a complete checkpoint exists at all times.
 
         Args:
-            step: optimizer steps done.
+            step: number of completed optimizer steps.
             sums: see :class:`Progress`.
-            owner: whether this process makes and renames the folder; all write into it.
-            wait: returns when every process has called it.
+            owner: whether this process creates and renames the folder; all processes write into it.
+            wait: a barrier; returns when every process has called it.
 
         Raises:
-            DiskFullError: there is no space left; the older checkpoint stays.
+            DiskFullError: the disk is full; the previous checkpoint is unchanged.
         """
         final = self.folder / f"step-{step}"
         with whole_folder(final, owner) as partial:
@@ -94,19 +94,19 @@ class Checkpoints:
                     _remove(other)
 
     def remove(self) -> None:
-        """Deletes the checkpoints of a run that has come to its end."""
+        """Delete the checkpoints of a finished run."""
         for checkpoint in _steps(self.folder):
             _remove(checkpoint)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder of :class:`Checkpoints`, or None."""
+    """Return the latest complete checkpoint in a folder of :class:`Checkpoints`, or None."""
     return max(_steps(folder), key=lambda path: int(path.name.removeprefix("step-")), default=None)
 
 
 def _remove(checkpoint: Path) -> None:
-    """Deletes a checkpoint, what makes it count first, so that a kill leaves none that only looks whole."""
+    """Delete a checkpoint, ``progress.json`` first, so that after a kill the rest does not look complete."""
     (checkpoint / _PROGRESS).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -117,25 +117,26 @@ def _steps(folder: Path) -> list[Path]:
 
 
 def read_progress(checkpoint: Path, identity: Mapping[str, Any]) -> Progress:
-    """Reads how far a run had come, after making sure that it is the same run.
+    """Read the progress of a run, and check that the checkpoint belongs to the same run.
 
     Args:
-        checkpoint: of :func:`latest_checkpoint`.
-        identity: of the run that wants to go on.
+        checkpoint: a checkpoint found by :func:`latest_checkpoint`.
+        identity: identity of the run to resume.
 
     Raises:
-        ValueError: the checkpoint is of a run with other settings, another index or another vocabulary; says which.
+        ValueError: the checkpoint belongs to a run with different settings, index or vocabulary; the message lists the
+            differences.
     """
     content = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
-    saved, wanted = content.pop("identity"), json.loads(json.dumps(dict(identity)))
+    saved, current = content.pop("identity"), json.loads(json.dumps(dict(identity)))
     differing = [
-        f"{key} was {saved.get(key)!r} and is {wanted.get(key)!r}"
-        for key in {**saved, **wanted}
-        if saved.get(key) != wanted.get(key)
+        f"{key} was {saved.get(key)!r} and is {current.get(key)!r}"
+        for key in {**saved, **current}
+        if saved.get(key) != current.get(key)
     ]
     if differing:
         raise ValueError(
-            f"resume: the checkpoint {checkpoint} is of another run ({'; '.join(differing)}); run it with its own "
-            "settings, or leave resume out to begin anew"
+            f"resume: the checkpoint {checkpoint} belongs to a different run ({'; '.join(differing)}); use that run's "
+            "settings, or remove resume to start a new run"
         )
     return Progress(checkpoint, **content)

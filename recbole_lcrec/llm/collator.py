@@ -1,7 +1,7 @@
-"""Instructions as token rows without padding, and those rows as padded batches of like length.
+"""Turn instructions into flat batches of token ids, and those into padded forward passes of similar length.
 
-Knows token rows, labels and lengths. Labels are masked by position, so a padding token that is also the end token is
-learned where it ends a response and ignored where it pads. Refuses to know tasks and models.
+Labels are masked by position, so a padding token that is also the end token counts in the loss where it ends a response
+and is ignored where it pads.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from recbole_lcrec.llm.tokens import TokenRow
 __all__ = ["IGNORED", "InstructionCollator", "PlannedInstructions", "flat_batch", "group_rows", "padded_group"]
 
 IGNORED = -100
-"""Label of a position that has no part in the loss, as transformers defines it."""
+"""Label of a token that does not count in the loss, as defined by transformers."""
 
 
 class PlannedInstructions(Dataset[Instruction]):
-    """The instructions of all epochs as a PyTorch data set with (epoch, datum) as its index; holds no state."""
+    """The instructions of all epochs as a PyTorch data set, indexed by (epoch, datum)."""
 
     def __init__(self, source: InstructionSource, sizes: Sequence[int]) -> None:
-        """Wraps a source.
+        """Wrap a source.
 
         Args:
-            source: makes each instruction when it is asked for.
-            sizes: instructions of each epoch.
+            source: creates each instruction on request.
+            sizes: number of instructions of each epoch.
         """
         self.source = source
         self.sizes = tuple(sizes)
@@ -49,11 +49,14 @@ class PlannedInstructions(Dataset[Instruction]):
 
 
 def flat_batch(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
-    """Rows one after another, with labels on the responses alone (Eq. 7).
+    """Concatenate rows, with labels on responses only (Eq. 7).
+
+    Args:
+        rows: token rows; may be empty.
 
     Returns:
-        input_ids and labels, int64 [T], and lengths, int64 [rows], that sum to T. Labels stand at their own token, not
-        at the one before, as transformers wants them. There may be no row.
+        ``input_ids`` and ``labels``, int64 [T], and ``lengths``, int64 [rows], which sum to T. As in transformers, each
+        label is at the position of its own token, not shifted.
     """
     ids = list(chain.from_iterable(part for row in rows for part in (row.prompt, row.response)))
     labels = list(chain.from_iterable(part for row in rows for part in ([IGNORED] * len(row.prompt), row.response)))
@@ -68,11 +71,11 @@ def flat_batch(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
 class InstructionCollator:
     """Turns a list of instructions, which may be empty, into a flat batch.
 
-    It keeps the token ids of what comes again, so one that is used again and again is faster than a new one each time.
+    Token ids of recurring text are cached, so a collator that is reused is faster than a new one.
 
     Attributes:
-        tokenizer: with the index tokens and a padding token.
-        max_length: most tokens of a row; longer ones are an error.
+        tokenizer: a tokenizer with the index tokens and a padding token.
+        max_length: largest number of tokens of a row; longer rows are an error.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -83,51 +86,51 @@ class InstructionCollator:
         object.__setattr__(self, "_tokens", instruction_tokenizer(self.tokenizer))
 
     def __call__(self, instructions: Sequence[Instruction]) -> dict[str, Tensor]:
-        """Tokenizes and labels; see :func:`flat_batch`."""
+        """Tokenize and label instructions; see :func:`flat_batch`."""
         return flat_batch(self._tokens.instructions(instructions, self.max_length) if instructions else [])
 
 
 def group_rows(lengths: np.ndarray, max_rows: int, max_tokens: int, overhead: int) -> list[np.ndarray]:
-    """Parts the rows of a step into forward passes of like length, at the least cost.
+    """Split the rows of a step into forward passes of similar length, at the lowest cost.
 
-    A pass of n rows whose longest has L tokens costs ``n * L + overhead``. Rows are taken in the order of their
-    lengths, where the best parting is found exactly by dynamic programming.
+    A pass of n rows whose longest has L tokens costs ``n * L + overhead``. Rows are sorted by length, and the optimal
+    split of the sorted rows is found by dynamic programming.
 
     Args:
-        lengths: int64 [rows], tokens of each.
-        max_rows: rows of a pass at most.
-        max_tokens: tokens of a pass at most, padding included; a longer row has a pass of its own.
-        overhead: what starting a pass costs, in tokens.
+        lengths: tokens of each row, int64 [rows].
+        max_rows: largest number of rows of a pass.
+        max_tokens: largest number of tokens of a pass, including padding; a longer row gets its own pass.
+        overhead: fixed cost of a pass, in tokens.
 
     Returns:
-        Row numbers of each pass, the passes from long to short; every row is in one of them.
+        Row numbers of each pass, from long to short passes; every row is in exactly one.
     """
     order = np.argsort(-lengths, kind="stable")
     sorted_lengths = lengths[order]
-    best, taken = np.zeros(len(order) + 1, dtype=np.int64), np.zeros(len(order) + 1, dtype=np.int64)
+    best, first_of_last = np.zeros(len(order) + 1, dtype=np.int64), np.zeros(len(order) + 1, dtype=np.int64)
     for end in range(1, len(order) + 1):
         firsts = np.arange(max(0, end - max_rows), end)
         tokens = (end - firsts) * sorted_lengths[firsts]
         allowed = (tokens <= max_tokens) | (firsts == end - 1)
         cost = np.where(allowed, best[firsts] + tokens + overhead, np.iinfo(np.int64).max)
         choice = int(np.argmin(cost))
-        best[end], taken[end] = cost[choice], firsts[choice]
+        best[end], first_of_last[end] = cost[choice], firsts[choice]
     groups, end = [], len(order)
     while end:
-        groups.append(order[taken[end] : end])
-        end = int(taken[end])
+        groups.append(order[first_of_last[end] : end])
+        end = int(first_of_last[end])
     return groups[::-1]
 
 
 def padded_group(batch: dict[str, Tensor], group: np.ndarray, pad_id: int) -> tuple[Tensor, Tensor]:
-    """Some rows of a flat batch, padded on the right to the longest of them.
+    """Return some rows of a flat batch, padded on the right to the longest of them.
 
-    Causal attention keeps right padding from reaching any token, so that no attention mask is needed.
+    Causal attention never sees right padding, so no attention mask is needed.
 
     Args:
-        batch: of :func:`flat_batch`.
-        group: int64 [n], which rows.
-        pad_id: fills up.
+        batch: a batch made by :func:`flat_batch`.
+        group: row numbers, int64 [n].
+        pad_id: id of the padding token.
 
     Returns:
         input_ids and labels, int64 [n, L].

@@ -1,7 +1,4 @@
-"""Hugging Face folders to models and tokenizers, whole or refused.
-
-Knows what transformers tells of a checkpoint and what it keeps to itself. Refuses to know index tokens and adapters.
-"""
+"""Load Hugging Face models and tokenizers; damaged files and missing weights are errors."""
 
 from __future__ import annotations
 
@@ -17,64 +14,63 @@ from recbole_lcrec.config.values import first_line
 from recbole_lcrec.runtime.errors import RunAborted
 from recbole_lcrec.runtime.memory import is_out_of_memory
 
-__all__ = ["load_model", "load_part"]
+__all__ = ["load_model", "load_pretrained"]
 
 _DAMAGE = (KeyError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
 _ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def _not_loaded(name: str, saved: bool, problem: str) -> ValueError:
-    """What to raise, in the words for a saved run or for a base model."""
+    """Return the error for a saved run or for a base model."""
     return ValueError(
         f"{f'the saved run {name}' if saved else f'base_model = {name!r}'} could not be loaded: {problem}"
     )
 
 
-def _whole(saved: bool) -> str:
-    """What to do where files are damaged."""
-    return "put the run's own files back, or tune again" if saved else "fetch or save the whole model, or name another"
+def _remedy_for_damage(saved: bool) -> str:
+    return "restore the run's own files, or tune again" if saved else "download or save the model again, or use another"
 
 
-def load_part(loader: Any, name: str, saved: bool = False, **options: Any) -> Any:
-    """What an Auto class of transformers makes of a folder or of a name on the hub.
+def load_pretrained(loader: Any, name: str, saved: bool = False, **options: Any) -> Any:
+    """Call ``from_pretrained`` of one of transformers' Auto classes.
 
     Args:
         loader: the Auto class.
-        name: of the model, or its folder.
+        name: name of the model on the hub, or its folder.
         saved: whether it is a run's own folder, which decides the wording of errors.
-        options: of the loader.
+        options: options of the loader.
 
     Raises:
         ValueError: it cannot be loaded.
-        RunAborted: memory does not suffice to load it.
+        RunAborted: it does not fit in memory.
     """
     try:
         return loader.from_pretrained(name, **options)
     except _DAMAGE as err:
         if is_out_of_memory(err):
-            raise RunAborted(f"memory does not suffice to load {name}: {first_line(err)}") from err
-        raise _not_loaded(name, saved, f"{first_line(err)}; {_whole(saved)}") from err
-    except (OSError, ValueError, ImportError) as err:  # transformers says itself what can be done
+            raise RunAborted(f"not enough memory to load {name}: {first_line(err)}") from err
+        raise _not_loaded(name, saved, f"{first_line(err)}; {_remedy_for_damage(saved)}") from err
+    except (OSError, ValueError, ImportError) as err:  # transformers' message names the remedy
         raise _not_loaded(name, saved, first_line(err)) from err
 
 
 def load_model(name: str, attention: str, dtype: torch.dtype | str, saved: bool = False) -> PreTrainedModel:
-    """A base model, or the whole model of a saved run, with every weight from the checkpoint.
+    """Load a base model, or the whole model of a saved run, and check that the checkpoint holds every weight.
 
-    What ``generation_config.json`` says is passed over: nothing here samples, and transformers refuses to write some of
-    the values that it reads.
+    ``generation_config.json`` is ignored: this package never samples, and transformers refuses to write some values
+    that it reads.
 
     Args:
-        name: of the model, or its folder.
-        attention: transformers' name of the attention.
-        dtype: of the weights; ``auto``: as saved.
+        name: name of the model on the hub, or its folder.
+        attention: name of the attention implementation in transformers.
+        dtype: dtype of the weights; ``auto``: as saved.
         saved: whether it is a run's own folder.
 
     Raises:
-        ValueError: it cannot be loaded, or its weights are not those of its configuration.
-        RunAborted: memory does not suffice to load it.
+        ValueError: it cannot be loaded, or its weights do not match its configuration.
+        RunAborted: it does not fit in memory.
     """
-    model, report = load_part(
+    model, report = load_pretrained(
         AutoModelForCausalLM,
         name,
         saved,
@@ -82,7 +78,7 @@ def load_model(name: str, attention: str, dtype: torch.dtype | str, saved: bool 
         dtype=dtype,
         generation_config=GenerationConfig(),
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # the report names them, transformers' own error does not
+        ignore_mismatched_sizes=True,  # reported below with their names
     )
     _require_weights(model, report, name, saved)
     model.generation_config = GenerationConfig(**{end: getattr(model.config, end, None) for end in _ENDS})
@@ -90,22 +86,22 @@ def load_model(name: str, attention: str, dtype: torch.dtype | str, saved: bool 
 
 
 def _require_weights(model: PreTrainedModel, report: Mapping[str, Any], name: str, saved: bool) -> None:
-    """Refuses a model with weights that its checkpoint did not give: transformers has drawn them at random.
+    """Check that no weight is missing from the checkpoint; transformers would initialise it at random.
 
-    A checkpoint of others may hold more than the model takes, as buffers of older versions; one of a run holds exactly
-    its model. Tied weights need to be there once: the report does not name the others.
+    A base model's checkpoint may hold more weights than the model, such as buffers of older versions; a run's holds
+    exactly the model's. Of tied weights the report names none if one of them is present.
     """
     missing = report["missing_keys"]
-    shapes = [f"{key} {list(found)}, not {list(wanted)}" for key, found, wanted in report["mismatched_keys"]]
-    strange = report["unexpected_keys"] if saved else ()
-    kinds = {"missing": missing, "of another shape": shapes, "unknown to it": strange}
+    shapes = [f"{key} {list(found)}, not {list(expected)}" for key, found, expected in report["mismatched_keys"]]
+    unexpected = report["unexpected_keys"] if saved else ()
+    kinds = {"missing": missing, "of the wrong shape": shapes, "unexpected": unexpected}
     found = [f"{len(keys)} {kind}, first {sorted(keys)[:3]}" for kind, keys in kinds.items() if keys]
     if not found:
         return
     head = model.get_output_embeddings()
     heads = tuple(f"{place}." for place, module in model.named_modules() if module is head)
-    remedy = _whole(saved)
+    remedy = _remedy_for_damage(saved)
     if not saved and not shapes and all(key.startswith(heads) for key in missing):
-        remedy = "this is a backbone without its output head, which writes no text; name a model saved with its head"
-    problem = f"its weights are not those of the {type(model).__name__} in its config.json ({'; '.join(found)})"
+        remedy = "this model was saved without its output head and cannot generate text; use one saved with its head"
+    problem = f"its weights do not match the {type(model).__name__} in its config.json ({'; '.join(found)})"
     raise _not_loaded(name, saved, f"{problem}; {remedy}")

@@ -1,7 +1,4 @@
-"""The loss of Eq. 7, with logits at the places of response tokens alone.
-
-Knows causal language models with an output head. Refuses to know batches' make-up and optimisation.
-"""
+"""The loss of Eq. 7, with logits computed at response tokens only."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ __all__ = ["response_loss"]
 
 
 @contextmanager
-def _head_sees(head: nn.Module, chosen: Tensor) -> Iterator[None]:
-    """Hands the output head the hidden states of the chosen positions alone: [B, L, D] becomes [n, D]."""
+def _head_input_at(head: nn.Module, chosen: Tensor) -> Iterator[None]:
+    """Restrict the output head's input to the chosen positions: [B, L, D] becomes [n, D]."""
     hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][chosen], *inputs[1:]))
     try:
         yield
@@ -28,30 +25,33 @@ def _head_sees(head: nn.Module, chosen: Tensor) -> Iterator[None]:
 
 
 def response_loss(model: nn.Module, head: nn.Module, ids: Tensor, labels: Tensor, **options: Any) -> Tensor:
-    """Sum of the negative log-likelihoods of the response tokens (Eq. 7).
+    """Return the sum of the negative log-likelihoods of the response tokens (Eq. 7).
 
-    The head, which costs more than the rest of a small model, is computed for n positions, not for B x L.
+    The output head, which costs more than the rest of a small model, is computed for n response tokens instead of all
+    B x L tokens.
 
     Args:
-        model: called with ``input_ids``; may be wrapped by DeepSpeed or peft.
+        model: a causal language model, possibly wrapped by DeepSpeed or peft.
         head: its output head.
-        ids: int64 [B, L], padded on the right.
-        labels: int64 [B, L], :data:`IGNORED` where nothing is asked for.
-        options: further arguments of the call.
+        ids: token ids [B, L], int64, padded on the right.
+        labels: labels [B, L], int64, :data:`IGNORED` outside of responses.
+        options: further arguments of the forward call.
 
     Returns:
-        Scalar in nats, 0 where nothing is asked for; gradients flow all the same, so that processes stay in step.
+        Scalar in nats; 0 without response tokens, still with gradients, so that all processes take part in the
+        backward pass.
 
     Raises:
-        RuntimeError: the model computes logits elsewhere than in its head.
+        RuntimeError: the model does not compute its logits in the output head.
     """
     targets = labels[:, 1:]
     chosen = torch.nn.functional.pad(targets != IGNORED, (0, 1))
-    with _head_sees(head, chosen):
+    with _head_input_at(head, chosen):
         logits = model(input_ids=ids, use_cache=False, **options).logits
-    wanted = targets[chosen[:, :-1]]
-    if logits.shape[:-1] != wanted.shape:
+    responses = targets[chosen[:, :-1]]
+    if logits.shape[:-1] != responses.shape:
         raise RuntimeError(
-            f"{type(model).__name__} gave logits of shape {tuple(logits.shape)} for {len(wanted)} response tokens"
+            f"{type(model).__name__} returned logits of shape {tuple(logits.shape)} for {len(responses)} response "
+            "tokens, so it does not compute them in its output head; use another base_model"
         )
-    return nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+    return nn.functional.cross_entropy(logits.float(), responses, reduction="sum")

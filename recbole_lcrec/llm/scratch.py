@@ -1,7 +1,4 @@
-"""A small language model from nothing: a tokenizer learned from the data's texts, a LLaMA with drawn weights.
-
-Knows the sizes in the settings. Refuses to know index tokens, models that are loaded, and training.
-"""
+"""A small language model from scratch: a tokenizer trained on the data's texts, and a LLaMA with random weights."""
 
 from __future__ import annotations
 
@@ -24,15 +21,15 @@ from recbole_lcrec.config.settings import ScratchSettings
 __all__ = ["CONTEXT", "initialise", "train_tokenizer"]
 
 CONTEXT = 2048
-"""Tokens that a model from scratch can read; rotary positions cost nothing."""
+"""Context length of a model from scratch, in tokens; rotary positions need no parameters."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer learned from texts; it can write any text and puts ``<s>`` before a prompt.
+    """Train a byte-level BPE tokenizer, which can encode any text and begins prompts with ``<s>``.
 
     Args:
-        texts: what to learn from.
-        vocab_size: most tokens, the 256 bytes and 3 special tokens included.
+        texts: the training texts.
+        vocab_size: largest number of tokens, including the 256 bytes and 3 special tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -56,13 +53,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 def initialise(
     tokenizer: PreTrainedTokenizerBase, scratch: ScratchSettings, attention: str, seed: int
 ) -> PreTrainedModel:
-    """A LLaMA of the settings' sizes with weights drawn from the seed.
+    """Initialise a LLaMA with random weights.
 
     Args:
-        tokenizer: with every index token.
-        scratch: sizes, dropout and tying.
-        attention: implementation, as transformers names it.
-        seed: of the weights.
+        tokenizer: a tokenizer with every index token.
+        scratch: sizes, dropout, and whether embedding and head are tied.
+        attention: name of the attention implementation in transformers.
+        seed: seeds the weights.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -86,10 +83,10 @@ def initialise(
 
 
 def _add_dropout(model: Any, rate: float) -> None:
-    """Dropout after the embeddings and on every residual branch, while training.
+    """Add dropout after the embeddings and on every residual branch, in training mode only.
 
-    LLaMA has dropout on attention weights alone, too little for catalogues of a few thousand items. Hooks leave the
-    saved model a plain LLaMA.
+    LLaMA itself applies dropout to attention weights only, which is too little for catalogues of a few thousand items.
+    Dropout is added by hooks, so the saved model is a plain LLaMA.
     """
 
     def drop(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:

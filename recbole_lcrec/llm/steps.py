@@ -1,7 +1,6 @@
-"""Which instructions each optimizer step of a run takes.
+"""Plan which instructions each optimizer step of a run uses.
 
-Knows sizes of epochs, rows per step, seeds and processes. Refuses to know what an instruction is. All is a function of
-its arguments, so that any process and any resumed run sees the same.
+The plan is a function of its arguments, so every process and every resumed run sees the same steps.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ RowKey = tuple[int, int]
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The steps of a whole run: in every epoch each datum once, in an order drawn by the seed.
+    """The steps of a whole run: every epoch uses each datum once, in random order.
 
     Attributes:
-        sizes: instructions of each epoch.
-        rows_per_step: instructions of an optimizer step over all processes; the last step of an epoch may have fewer.
-        seed: of the orders.
+        sizes: number of instructions of each epoch.
+        rows_per_step: instructions per optimizer step over all processes; the last step of an epoch may have fewer.
+        seed: seeds the order of each epoch.
     """
 
     sizes: tuple[int, ...]
@@ -35,32 +34,32 @@ class StepPlan:
 
     @cached_property
     def ends(self) -> np.ndarray:
-        """int64 [epochs]: steps of each epoch and all before."""
+        """The number of steps up to the end of each epoch, int64 [epochs]."""
         return np.cumsum([-(-size // self.rows_per_step) for size in self.sizes])
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def epoch_of(self, step: int) -> int:
-        """The epoch that a step, counted from 0 over the run, belongs to."""
+        """Return the epoch of a step, which is counted from 0 over the run."""
         return int(np.searchsorted(self.ends, step, side="right"))
 
     def first_step(self, epoch: int) -> int:
-        """The epoch's first step, counted from 0 over the run."""
+        """Return the epoch's first step, counted from 0 over the run."""
         return int(self.ends[epoch - 1]) if epoch else 0
 
     def order(self, epoch: int) -> np.ndarray:
-        """int64 [size]: the epoch's data in the order in which they are taken."""
+        """Return the order of the epoch's data, int64 [size]."""
         return np.random.default_rng((self.seed, epoch)).permutation(self.sizes[epoch])
 
     def rows_of(self, step: int) -> tuple[int, np.ndarray]:
-        """Epoch and data of one step, over all processes."""
+        """Return the epoch and the data of one step, over all processes."""
         epoch = self.epoch_of(step)
         start = (step - self.first_step(epoch)) * self.rows_per_step
         return epoch, self.order(epoch)[start : start + self.rows_per_step]
 
     def rows(self) -> Iterator[list[RowKey]]:
-        """The instructions of each step, over all processes."""
+        """Yield the instructions of each step, over all processes."""
         for epoch in range(len(self.sizes)):
             order = self.order(epoch)
             for start in range(0, len(order), self.rows_per_step):
@@ -68,19 +67,19 @@ class StepPlan:
 
 
 class StepSampler(Sampler[list[RowKey]]):
-    """One process's share of every step, as a batch sampler.
+    """A batch sampler that yields one process's share of every step.
 
-    A process may have no row in the last step of an epoch; it takes part all the same, so that no datum is left out
-    or shown twice.
+    A process may have no rows in the last step of an epoch. It still takes part in the step, so that no datum is
+    dropped or used twice.
     """
 
     def __init__(self, plan: StepPlan, rank: int, processes: int) -> None:
-        """Prepares the share.
+        """Create the sampler of one process.
 
         Args:
-            plan: of the run.
-            rank: of this process.
-            processes: how many there are.
+            plan: the steps of the run.
+            rank: number of this process.
+            processes: number of processes.
         """
         self.plan = plan
         self.rank = rank

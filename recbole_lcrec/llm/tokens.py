@@ -1,7 +1,4 @@
-"""Index tokens in a tokenizer, and text to token ids.
-
-Knows tokenizers, index tokens and instructions. Refuses to know models.
-"""
+"""Add index tokens to a tokenizer, and turn prompts and instructions into token ids."""
 
 from __future__ import annotations
 
@@ -18,44 +15,44 @@ __all__ = [
     "TokenRow",
     "add_index_tokens",
     "item_token_ids",
+    "strip_end",
     "token_rows",
     "tokenize_instructions",
     "tokenize_prompts",
-    "without_end",
 ]
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """An instruction as token ids: what is read, and what is learned."""
+    """An instruction as token ids of prompt and response; the loss is on the response."""
 
     prompt: list[int]
     response: list[int]
 
 
 def add_index_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> int:
-    """Appends the index tokens that the tokenizer lacks.
+    """Add the index tokens that the tokenizer lacks.
 
     Returns:
-        How many were added.
+        The number of added tokens.
     """
     known = tokenizer.get_vocab()
-    # not normalized: a tokenizer that lowers letters or puts marks for blanks would look for another text; no blank
-    # beside a token is swallowed, so that the words around it stay as they are written
+    # not normalized: a tokenizer that lowercases or marks blanks would search for a different text; blanks beside a
+    # token are kept, so that the words around it do not change
     exact = {"normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
     missing = [AddedToken(token, **exact) for token in tokens if token not in known]
     return int(tokenizer.add_tokens(missing))
 
 
 def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tuple[str, ...]]) -> np.ndarray:
-    """Token ids of every item's index, checked to be what the tokenizer makes of it inside a text.
+    """Return token ids of every item's index, and check that the tokenizer gives the same ids inside a text.
 
     Args:
-        tokenizer: after :func:`add_index_tokens`.
+        tokenizer: a tokenizer with all index tokens; see :func:`add_index_tokens`.
         item_tokens: N tuples of H index tokens.
 
     Returns:
-        int64 [N, H].
+        Token ids [N, H], int64.
 
     Raises:
         ValueError: the tokenizer lacks an index token, splits it, or puts something between two of them.
@@ -64,18 +61,18 @@ def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tup
     distinct = sorted({token for tokens in item_tokens for token in tokens})
     missing = [token for token in distinct if token not in vocabulary]
     if missing:
-        raise ValueError(f"the tokenizer lacks {len(missing)} index tokens, {missing[0]!r} for one")
+        raise ValueError(
+            f"the tokenizer lacks {len(missing)} index tokens, such as {missing[0]!r}; call add_index_tokens()"
+        )
     probes = [f"a {token}, {token}{token}." for token in distinct]
     for token, ids in zip(distinct, tokenizer(probes, add_special_tokens=False)["input_ids"], strict=True):
         places = [place for place, each in enumerate(ids) if each == vocabulary[token]]
         if len(places) != 3:
-            raise ValueError(
-                f"the tokenizer does not keep the index token {token!r} whole within a text; use another base_model"
-            )
+            raise ValueError(f"the tokenizer splits the index token {token!r} inside a text; use another base_model")
         if places[2] != places[1] + 1:
             raise ValueError(
-                f"the tokenizer puts {ids[places[1] + 1 : places[2]]} between two index tokens {token!r}, a blank for "
-                "one; use another base_model"
+                f"the tokenizer inserts {ids[places[1] + 1 : places[2]]} between two index tokens {token!r}, such as a "
+                "blank; use another base_model"
             )
     ids = np.array([[vocabulary[token] for token in tokens] for tokens in item_tokens], dtype=np.int64)
     sample = range(0, len(item_tokens), max(len(item_tokens) // 100, 1))
@@ -83,28 +80,28 @@ def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tup
         encoded = tokenizer("".join(item_tokens[row]), add_special_tokens=False)["input_ids"]
         if encoded != ids[row].tolist():
             raise ValueError(
-                f"the tokenizer turns the index {''.join(item_tokens[row])!r} into {encoded}; use another base_model"
+                f"the tokenizer encodes the index {''.join(item_tokens[row])!r} as {encoded}; use another base_model"
             )
     return ids
 
 
 def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of prompts, with the tokenizer's start token where it has one and never an end token."""
-    return without_end(tokenizer(list(prompts), add_special_tokens=True)["input_ids"], tokenizer.eos_token_id)
+    """Return token ids of prompts, with the tokenizer's start token if it has one, and without an end token."""
+    return strip_end(tokenizer(list(prompts), add_special_tokens=True)["input_ids"], tokenizer.eos_token_id)
 
 
-def without_end(rows: Sequence[list[int]], end: int | None) -> list[list[int]]:
-    """Prompts without the end token that some tokenizers put after every text."""
+def strip_end(rows: Sequence[list[int]], end: int | None) -> list[list[int]]:
+    """Return prompts without the end token that some tokenizers add to every text."""
     return [row[:-1] if len(row) > 1 and row[-1] == end else row for row in rows]
 
 
 def tokenize_instructions(
     tokenizer: PreTrainedTokenizerBase, instructions: Sequence[Instruction], max_length: int
 ) -> list[TokenRow]:
-    """Token ids of instructions; an end token follows every closed response.
+    """Return token ids of instructions; an end token follows every closed response.
 
     Raises:
-        ValueError: an instruction has more than ``max_length`` tokens. Nothing is cut off.
+        ValueError: an instruction has more than ``max_length`` tokens; instructions are never truncated.
     """
     prompts = tokenize_prompts(tokenizer, [each.prompt for each in instructions])
     responses = tokenizer([each.response for each in instructions], add_special_tokens=False)["input_ids"]
@@ -118,17 +115,17 @@ def token_rows(
     end: int | None,
     max_length: int,
 ) -> list[TokenRow]:
-    """Rows of instructions whose texts are token ids already.
+    """Return the rows of instructions that are already tokenized.
 
     Args:
-        instructions: tell which responses are closed.
+        instructions: the instructions, which define whether a response is closed.
         prompts: token ids of each prompt.
         responses: token ids of each response, without an end token.
-        end: follows every closed response; None: the tokenizer has no end token.
-        max_length: most tokens of a row.
+        end: id of the end token, which follows every closed response; None: the tokenizer has none.
+        max_length: largest number of tokens of a row.
 
     Raises:
-        ValueError: an instruction has more than ``max_length`` tokens. Nothing is cut off.
+        ValueError: an instruction has more than ``max_length`` tokens; instructions are never truncated.
     """
     closing = [] if end is None else [end]
     rows = []

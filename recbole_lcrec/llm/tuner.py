@@ -1,7 +1,4 @@
-"""One optimizer step: transformers' Trainer with its own batches, its own loss and an account of the work.
-
-Knows models, devices and flat batches. Refuses to know epochs, validation and what is saved when.
-"""
+"""Optimizer steps: transformers' Trainer with planned batches, the loss of Eq. 7 and throughput counts."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 from recbole_lcrec.llm.adapters import save_adapter
-from recbole_lcrec.llm.backbone import Backbone, quiet
+from recbole_lcrec.llm.backbone import Backbone, without_progress_bars
 from recbole_lcrec.llm.collator import (
     IGNORED,
     InstructionCollator,
@@ -35,26 +32,27 @@ from recbole_lcrec.llm.steps import StepPlan, StepSampler
 __all__ = ["PASS_OVERHEAD", "PASS_TOKENS", "DivergedError", "Tuner", "peak_memory"]
 
 PASS_TOKENS = {"cuda": 8192, "cpu": 2048}
-"""Tokens of a forward pass at most, where the settings name no number: as many as keep the device busy."""
+"""Largest number of tokens of a forward pass where ``tuning_batch_tokens`` is not set; enough to keep it busy."""
 
 PASS_OVERHEAD = {"cuda": 1024, "cpu": 64}
-"""What starting a forward and backward pass costs, in tokens of work."""
+"""Fixed cost of a forward and backward pass, in tokens."""
 
 
 class DivergedError(ValueError):
-    """The loss or its gradient is no finite number any more."""
+    """The loss, its gradient or a weight is no longer finite."""
 
 
 class Tuner(Trainer):
-    """transformers' Trainer over one long epoch: the steps of a :class:`StepPlan`.
+    """transformers' Trainer over the steps of a :class:`StepPlan`, as one long epoch.
 
-    It takes optimizer, schedule, clipping, precision, DeepSpeed and checkpoints from transformers. A step's rows are
-    parted into forward passes of like length; every pass goes backward at once, so that memory holds one pass. The
-    gradient is that of the mean over all response tokens of the step, over passes and processes (Eq. 7).
+    Optimizer, schedule, clipping, precision, DeepSpeed and checkpoints are those of transformers. The rows of a step
+    are split into forward passes of similar length; each is followed by its backward pass, so that memory holds one
+    pass at a time. The gradient is that of the mean loss over all response tokens of the step, across passes and
+    processes (Eq. 7).
 
     Attributes:
-        sums: of the present epoch: ``loss`` (sum of the steps' losses), ``rows``, ``tokens``, ``places`` (tokens with
-            padding), ``seconds``; those of this process.
+        sums: sums over the current epoch in this process: ``loss`` (of the steps), ``rows``, ``tokens``, ``places``
+            (tokens including padding), ``seconds``.
     """
 
     def __init__(
@@ -67,15 +65,15 @@ class Tuner(Trainer):
         max_tokens: int | None,
         args: TrainingArguments,
     ) -> None:
-        """Prepares the tuning.
+        """Create the trainer.
 
         Args:
             backbone: model and tokenizer.
-            plan: of the run.
+            plan: the steps of the run.
             data: the instructions.
-            collator: makes flat batches of them.
-            max_rows: rows of a forward pass at most.
-            max_tokens: tokens of a forward pass at most; None: :data:`PASS_TOKENS`.
+            collator: turns instructions into flat batches.
+            max_rows: largest number of rows of a forward pass.
+            max_tokens: largest number of tokens of a forward pass; None: :data:`PASS_TOKENS`.
             args: transformers' arguments.
         """
         super().__init__(
@@ -98,34 +96,34 @@ class Tuner(Trainer):
         self.checkpoint_folder: Path | None = None
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> Any:
-        """AdamW that spares norms and biases from weight decay, also where a DeepSpeed file makes it.
+        """Create AdamW without weight decay on norms and biases, also with DeepSpeed.
 
-        DeepSpeed is given one list of all that trains otherwise, and lets every weight of it decay.
+        By default DeepSpeed gets a single list of parameters and applies weight decay to all of them.
         """
         optimizer = super().create_optimizer(model)
-        if isinstance(optimizer, DummyOptim):  # it stands for the file's own until DeepSpeed starts
-            tuned: Any = self.model
-            decaying = set(self.get_decay_parameter_names(tuned))
+        if isinstance(optimizer, DummyOptim):  # a placeholder until DeepSpeed creates its optimizer
+            trained: Any = self.model
+            decaying = set(self.get_decay_parameter_names(trained))
             groups: dict[float, list[torch.nn.Parameter]] = {}
-            for name, weight in tuned.named_parameters():
+            for name, weight in trained.named_parameters():
                 if weight.requires_grad:
                     groups.setdefault(self.args.weight_decay if name in decaying else 0.0, []).append(weight)
             optimizer.params = [{"params": weights, "weight_decay": decay} for decay, weights in groups.items()]
         return optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """This process's share of every step of the run."""
+        """Return a loader of this process's share of every step."""
         return DataLoader(
             self.data,
             batch_sampler=StepSampler(self.plan, self.args.process_index, self.args.world_size),
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.device.type == "cuda",
-            generator=torch.Generator(),  # or each loader would draw from the generator that dropout draws from
+            generator=torch.Generator(),  # otherwise loaders would use the generator of dropout
         )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> None:
-        """None: :meth:`training_step` counts them, in passes and processes alike."""
+        """Return None: :meth:`training_step` counts response tokens across passes and processes."""
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.checkpoint_folder or self.args.output_dir)
@@ -133,11 +131,11 @@ class Tuner(Trainer):
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """Forward and backward passes over this process's rows of a step.
+        """Run the forward and backward passes of this process's rows of a step.
 
         Returns:
-            Its share of the step's loss, times the number of processes, so that their mean is the loss: nats per
-            response token.
+            The process's share of the step's loss in nats per response token, times the number of processes, so that
+            the mean over processes is the loss.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -145,13 +143,13 @@ class Tuner(Trainer):
         model.train()
         lengths = inputs["lengths"].numpy()
         groups = group_rows(lengths, self.max_rows, self.max_tokens, self.overhead)
-        passes, responses = self._agreed(len(groups), int((inputs["labels"] >= 0).sum()))
+        passes, responses = self._over_processes(len(groups), int((inputs["labels"] >= 0).sum()))
         head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
         loss = torch.zeros((), device=self.args.device)
         for number in range(passes):
             if number < len(groups):
                 ids, labels = padded_group(inputs, groups[number], self.pad_id)
-            else:  # another process has more passes than this one, and all must make the same number
+            else:  # all processes must run the same number of passes
                 ids, labels = torch.full((1, 2), self.pad_id), torch.full((1, 2), IGNORED)
             ids, labels = (part.to(self.args.device, non_blocking=True) for part in (ids, labels))
             with self.compute_loss_context_manager():
@@ -166,8 +164,8 @@ class Tuner(Trainer):
         self.sums["tokens"] += int(lengths.sum())
         return loss
 
-    def _agreed(self, passes: int, responses: int) -> tuple[int, int]:
-        """Passes of the process that has most, one at least, and response tokens of all processes."""
+    def _over_processes(self, passes: int, responses: int) -> tuple[int, int]:
+        """Return the largest number of passes of a process, at least 1, and the response tokens of all processes."""
         if self.args.world_size == 1:
             return max(passes, 1), responses
         mine = torch.tensor([[passes, responses]], device=self.args.device)
@@ -176,7 +174,7 @@ class Tuner(Trainer):
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if norm is not None and not self.args.fp16:  # fp16 scales its loss down after an overflow and goes on
+        if norm is not None and not self.args.fp16:  # after an overflow, fp16 lowers its loss scale and continues
             self._require_finite(float(norm), "gradient norm")
         return norm
 
@@ -188,12 +186,12 @@ class Tuner(Trainer):
         prompt = self.data.source.instruction(epoch, int(data[0])).prompt
         raise DivergedError(
             f"the {what} is {value} at step {step} (epoch {epoch}, {len(data)} instructions, numbers "
-            f"{', '.join(map(str, data[:4]))} ..., the first begins {prompt[:60]!r}); the best epoch and the last "
+            f"{', '.join(map(str, data[:4]))} ..., the first begins with {prompt[:60]!r}); the best epoch and the last "
             f"checkpoint are kept. Lower learning_rate ({self.args.learning_rate}), or raise tuning_warmup_ratio"
         )
 
     def total_sums(self) -> dict[str, float]:
-        """:attr:`sums` over all processes: means of loss and seconds, totals of all else."""
+        """Return :attr:`sums` over all processes: means of loss and seconds, totals of the others."""
         mine = torch.tensor([list(self.sums.values())], device=self.args.device, dtype=torch.float64)
         everyone = self.accelerator.gather(mine) if self.args.world_size > 1 else mine
         totals = dict(zip(self.sums, everyone.sum(dim=0).tolist(), strict=True))
@@ -203,37 +201,37 @@ class Tuner(Trainer):
         }
 
     def restore_sums(self, totals: Mapping[str, float]) -> None:
-        """Sets :attr:`sums` so that :meth:`total_sums` gives these again."""
+        """Set :attr:`sums` so that :meth:`total_sums` returns these totals."""
         share = self.args.world_size
         self.sums = {name: value if name in ("loss", "seconds") else value / share for name, value in totals.items()}
 
     def require_finite_weights(self) -> None:
-        """Makes sure that the weights are worth keeping.
+        """Check the trained weights before they are saved.
 
         Raises:
-            DivergedError: one of those that train is no finite number.
+            DivergedError: a trained weight is not finite.
         """
         for parameter in self.accelerator.unwrap_model(self.model).parameters():
-            mine = getattr(parameter, "ds_tensor", parameter)  # this process's share under ZeRO-3
+            mine = getattr(parameter, "ds_tensor", parameter)  # under ZeRO-3, this process's share
             if parameter.requires_grad and not bool(torch.isfinite(mine).all()):
-                self._require_finite(math.nan, "weights after the step before")
+                self._require_finite(math.nan, "weights after the previous step")
 
     def write_checkpoint(self, folder: Path) -> None:
-        """Weights, optimizer, schedule, generators and step, as transformers and DeepSpeed write them."""
+        """Write weights, optimizer, schedule, generator states and step in transformers' or DeepSpeed's format."""
         self.checkpoint_folder = folder
-        with quiet(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`")  # peft's, on what it does
+        with without_progress_bars(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`")  # by peft, and harmless
             super()._save_checkpoint(self.model_wrapped, None)
 
     def save(self, folder: Path) -> None:
-        """Writes model and tokenizer as plain Hugging Face files, gathered from all processes, which must all call it.
+        """Write model and tokenizer as plain Hugging Face files; every process must call it.
 
-        Of a model with an adapter the adapter is written.
+        Split weights are gathered from all processes. Of a model with an adapter only the adapter is written.
         """
         weights = self.accelerator.get_state_dict(self.model_wrapped)
         if self.is_world_process_zero():
             model = self.accelerator.unwrap_model(self.model_wrapped)
-            with quiet():
+            with without_progress_bars():
                 if isinstance(model, PeftModel):
                     save_adapter(model, folder, weights)
                 else:
@@ -242,7 +240,7 @@ class Tuner(Trainer):
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held so far: of the GPU, else of main memory."""
+    """Return this process's peak memory in bytes, of the GPU if there is one, else of main memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024

@@ -64,7 +64,7 @@ def test_batches_are_halved_until_they_fit(lack: Callable[[], Exception], caplog
     assert "with the same beam size" in caplog.text and "decoding_max_tokens" in caplog.text
 
 
-def test_a_lack_in_the_middle_neither_loses_nor_repeats_anyone() -> None:
+def test_failures_midway_neither_lose_nor_repeat_users() -> None:
     served: list[int] = []
     fails = iter([False, True, False, True, True] + [False] * 20)
 
@@ -78,7 +78,7 @@ def test_a_lack_in_the_middle_neither_loses_nor_repeats_anyone() -> None:
     assert sorted(served) == list(range(24))
 
 
-def test_a_user_who_does_not_fit_alone_is_an_error() -> None:
+def test_single_user_out_of_memory_is_an_error() -> None:
     def work(users: np.ndarray) -> None:
         if 5 in users:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -88,7 +88,7 @@ def test_a_user_who_does_not_fit_alone_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("err", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no")])
-def test_other_errors_pass(err: Exception) -> None:
+def test_other_errors_are_passed_on(err: Exception) -> None:
     calls = []
 
     def work(users: np.ndarray) -> None:

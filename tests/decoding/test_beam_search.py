@@ -19,7 +19,7 @@ READERS = (SharedReader, PlainReader)
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
 @pytest.mark.parametrize("common", [0, 10])
-def test_a_beam_as_wide_as_the_catalogue_is_the_exact_ranking(
+def test_beam_of_catalogue_size_gives_the_exact_ranking(
     lab: Lab, architecture: str, attention: str, common: int
 ) -> None:
     model, ids = lab.model(architecture, attention), lab.catalogue(60, 4)
@@ -53,9 +53,7 @@ def test_tied_and_untied_vocabularies(lab: Lab, architecture: str, tied: bool, n
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_legal_probabilities_add_up_over_the_tokens_that_continue_an_item(
-    lab: Lab, architecture: str, attention: str, reader: Any
-) -> None:
+def test_legal_probabilities_sum_to_one_over_items(lab: Lab, architecture: str, attention: str, reader: Any) -> None:
     model, ids, prompts = lab.model(architecture, attention), lab.catalogue(30, 3, n_codes=5), lab.prompts(12, 4, 10)
     truth = lab.exhaustive(model, prompts, ids, legal=True)
     torch.testing.assert_close(truth.exp().sum(dim=1), torch.ones(3))
@@ -64,9 +62,7 @@ def test_legal_probabilities_add_up_over_the_tokens_that_continue_an_item(
 
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_one_reading_for_all_beams_equals_one_for_each(
-    lab: Lab, architecture: str, attention: str, normalizer: str
-) -> None:
+def test_shared_and_plain_readers_agree(lab: Lab, architecture: str, attention: str, normalizer: str) -> None:
     model, trie = lab.model(architecture, attention), Trie.from_token_ids(lab.catalogue(200, 4))
     for prompts in (lab.prompts(6, 20, 1), lab.prompts(15, 11, 13, common=10)):
         shared = beam_search(SharedReader(model), prompts, trie, 7, normalizer)
@@ -79,7 +75,7 @@ def test_one_reading_for_all_beams_equals_one_for_each(
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("legal", [False, True])
 @pytest.mark.parametrize("n_templates", [2, 3])
-def test_an_ensemble_adds_the_scores_of_each_prompt(lab: Lab, n_templates: int, legal: bool, reader: Any) -> None:
+def test_ensemble_adds_scores_over_prompts(lab: Lab, n_templates: int, legal: bool, reader: Any) -> None:
     model, ids = lab.model("qwen2"), lab.catalogue(50, 3)
     prompts = lab.prompts(*(12, 4, 9, 7, 15, 3)[: 2 * n_templates])
     truth = lab.exhaustive(model, prompts, ids, legal).unflatten(0, (2, n_templates)).sum(1)
@@ -92,7 +88,7 @@ def test_an_ensemble_adds_the_scores_of_each_prompt(lab: Lab, n_templates: int, 
 
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_neighbours_and_padding_in_the_batch_do_not_matter(lab: Lab, architecture: str, attention: str) -> None:
+def test_scores_do_not_depend_on_the_batch(lab: Lab, architecture: str, attention: str) -> None:
     reader, trie = SharedReader(lab.model(architecture, attention)), Trie.from_token_ids(lab.catalogue(100, 4))
     prompts = lab.prompts(11, 2, 7, 20, 1, 5, 13, 3)
     together = beam_search(reader, prompts, trie, 8)
@@ -104,7 +100,7 @@ def test_neighbours_and_padding_in_the_batch_do_not_matter(lab: Lab, architectur
 
 @pytest.mark.parametrize("beam_size", [1, 3, 10, 40, 1000])
 @pytest.mark.parametrize(("n_levels", "n_codes"), [(1, 12), (2, 4), (3, 2), (4, 2)])
-def test_levels_narrower_than_the_beam_lose_nothing(lab: Lab, n_levels: int, n_codes: int, beam_size: int) -> None:
+def test_levels_narrower_than_the_beam(lab: Lab, n_levels: int, n_codes: int, beam_size: int) -> None:
     ids = lab.catalogue({1: 12, 2: 12, 3: 8, 4: 12}[n_levels], n_levels, n_codes)
     model, prompts = lab.model("qwen2"), lab.prompts(6, 2)
     beams = beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), beam_size)
@@ -115,14 +111,14 @@ def test_levels_narrower_than_the_beam_lose_nothing(lab: Lab, n_levels: int, n_c
         assert_best(beams, truth)
 
 
-def test_a_catalogue_of_one_item(lab: Lab) -> None:
+def test_catalogue_of_one_item(lab: Lab) -> None:
     model, ids, prompts = lab.model("gpt2"), lab.catalogue(1, 4), lab.prompts(3)
     beams = beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), beam_size=20)
     assert beams.items.tolist() == [[0]]
     assert_ranks(beams, lab.exhaustive(model, prompts, ids))
 
 
-def test_equal_scores_go_by_beam_and_then_by_token(lab: Lab) -> None:
+def test_ties_are_broken_by_beam_then_token(lab: Lab) -> None:
     model, prompts = lab.model("llama"), lab.prompts(4, 2)
     torch.nn.init.zeros_(model.lm_head.weight)
     ids = lab.catalogue(50, 2)
@@ -131,7 +127,7 @@ def test_equal_scores_go_by_beam_and_then_by_token(lab: Lab) -> None:
     assert beams.items.tolist() == [in_order, in_order]
 
 
-def test_best_is_a_stable_descending_sort() -> None:
+def test_top_positions_sort_stably() -> None:
     generator = torch.Generator().manual_seed(3)
     scores = torch.randint(-4, 4, (20, 33), generator=generator).float() / 3
     scores[:, ::5] = -torch.inf
@@ -144,7 +140,7 @@ def test_best_is_a_stable_descending_sort() -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
-def test_excluded_items_never_come_up(lab: Lab, reader: Any, normalizer: str) -> None:
+def test_excluded_items_are_never_found(lab: Lab, reader: Any, normalizer: str) -> None:
     """Single items, all items below a first token, and none; probabilities are not shared out anew."""
     model, ids, prompts = lab.model("mistral"), lab.catalogue(60, 3, n_codes=5), lab.prompts(7, 12, 4)
     trie = Trie.from_token_ids(ids)
@@ -172,7 +168,7 @@ def test_excluded_items_never_come_up(lab: Lab, reader: Any, normalizer: str) ->
         torch.testing.assert_close(few.log_probs[few.certified(k), :k], best[few.certified(k), :k], **TOLERANCE)
 
 
-def test_a_user_for_whom_everything_is_excluded_gets_nothing(lab: Lab) -> None:
+def test_user_with_all_items_excluded_gets_none(lab: Lab) -> None:
     model, ids, prompts = lab.model("llama"), lab.catalogue(10, 3, n_codes=3), lab.prompts(5, 6)
     trie = Trie.from_token_ids(ids)
     excluded = excluded_nodes(trie, torch.stack([torch.arange(10), torch.tensor([*range(9), -1])]))
@@ -181,7 +177,7 @@ def test_a_user_for_whom_everything_is_excluded_gets_nothing(lab: Lab) -> None:
     assert beams.log_probs.isneginf().sum(dim=1).tolist() == [4, 3]
 
 
-def test_a_restricted_trie_ranks_what_is_allowed(lab: Lab) -> None:
+def test_restricted_trie_ranks_allowed_items(lab: Lab) -> None:
     model, ids, prompts = lab.model("qwen3"), lab.catalogue(80, 3), lab.prompts(6, 11)
     allowed = [3, 4, 70, 11, 25, 42, 12]
     trie = Trie.from_token_ids(ids).restricted(allowed)
@@ -197,7 +193,7 @@ def test_a_restricted_trie_ranks_what_is_allowed(lab: Lab) -> None:
     assert_best(beam_search(SharedReader(model), prompts, trie, 7, "legal"), legal)
 
 
-def test_half_precision_scores_are_finite_and_normalised_in_float32(lab: Lab) -> None:
+def test_half_precision_scores_are_normalised_in_float32(lab: Lab) -> None:
     ids, prompts = lab.catalogue(30, 4), lab.prompts(18, 12, common=10)
     model = lab.model("llama").to(torch.bfloat16)
     truth = lab.exhaustive(model, prompts, ids)
@@ -225,7 +221,7 @@ def test_weights_stay_trainable_after_a_search(lab: Lab) -> None:
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 @pytest.mark.parametrize(("dtype", "value"), [(torch.float32, torch.nan), (torch.float16, 60000.0)])
-def test_logits_that_are_no_numbers_are_an_error(
+def test_non_finite_logits_are_an_error(
     lab: Lab, reader: Any, normalizer: str, dtype: torch.dtype, value: float
 ) -> None:
     """NaN weights, and weights by which float16 overflows."""
@@ -256,7 +252,7 @@ def test_logits_that_are_no_numbers_are_an_error(
     ],
 )
 @pytest.mark.parametrize("reader", READERS)
-def test_bad_input_is_named(lab: Lab, reader: Any, changed: dict[str, Any], message: str) -> None:
+def test_bad_input_is_an_error(lab: Lab, reader: Any, changed: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
         "reader": reader(lab.model("llama")),
         "prompts": PromptBatch.of([[1, 2, 3]]),

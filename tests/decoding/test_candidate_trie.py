@@ -14,7 +14,7 @@ from tests.decoding.catalogues import Ids, Prefixes, catalogues
 
 @settings(max_examples=60, deadline=None)
 @given(catalogues, st.data())
-def test_each_prefix_of_a_users_candidates_is_held_once(ids: Ids, data: st.DataObject) -> None:
+def test_each_prefix_is_held_once_per_user(ids: Ids, data: st.DataObject) -> None:
     kept = data.draw(st.sets(st.integers(0, len(ids) - 1), min_size=1))
     trie, prefixes = Trie.from_token_ids(ids).restricted([*kept]), Prefixes(ids, kept)
     width = data.draw(st.integers(1, 12))
@@ -54,7 +54,7 @@ def test_by_hand() -> None:
     assert found.present.tolist() == [[True] * 4, [False, True, False, False]]
 
 
-def test_bad_input_is_named() -> None:
+def test_bad_input_is_an_error() -> None:
     trie = Trie.from_token_ids([[1, 2], [1, 3], [2, 4]])
     for items in (torch.tensor([0, 1]), torch.zeros((0, 3), dtype=torch.int64), torch.zeros((3, 0), dtype=torch.int64)):
         with pytest.raises(ValueError, match=r"must be \[R, C\]"):

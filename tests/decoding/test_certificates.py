@@ -16,7 +16,7 @@ LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_certificate_is_never_wrong(lab: Lab, seed: int, normalizer: str) -> None:
+def test_certificates_are_correct(lab: Lab, seed: int, normalizer: str) -> None:
     """Over random catalogues and beams; both verdicts come up, and the bound is no less than what was missed."""
     model, ids = lab.model("llama"), lab.catalogue(150, 3, n_codes=7, seed=seed)
     prompts = lab.prompts(*range(3, 15), seed=seed)
@@ -34,7 +34,7 @@ def test_a_certificate_is_never_wrong(lab: Lab, seed: int, normalizer: str) -> N
     assert verdicts == {True, False}
 
 
-def test_a_certificate_needs_a_score_above_the_bound_by_hand(lab: Lab) -> None:
+def test_certificate_needs_a_score_above_the_bound(lab: Lab) -> None:
     """Two levels; beam 1 drops the other first token, whose item may be better."""
     model, prompts = lab.model("llama"), lab.prompts(5)
     ids = torch.tensor([[40, 50], [41, 51], [41, 52]])
@@ -56,7 +56,7 @@ def test_a_certificate_needs_a_score_above_the_bound_by_hand(lab: Lab) -> None:
     ("normalizer", "n_templates", "beam_size", "k"),
     [("full", 1, 10, 1), ("full", 2, 20, 1), ("legal", 1, 4, 3), ("legal", 2, 4, 3)],
 )
-def test_exact_search_finds_the_best_of_the_whole_catalogue(
+def test_exact_search_finds_the_best_of_all_items(
     lab: Lab, search: str, normalizer: str, n_templates: int, beam_size: int, k: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At a beam that proves the result of some users and not of others."""
@@ -81,7 +81,7 @@ def test_exact_search_finds_the_best_of_the_whole_catalogue(
     assert beams.items[proved].equal(narrow.items[proved])
 
 
-def test_exact_search_goes_on_to_the_whole_catalogue(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+def test_exact_search_widens_up_to_all_items(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """Every first token is as likely as any other, so nothing but the widest beam proves anything."""
     model, ids = lab.model("llama"), torch.tensor([[32 + item, 44 + item % 4] for item in range(12)])
     with torch.no_grad():

@@ -21,7 +21,7 @@ def rows(histories: list[list[int]]) -> torch.Tensor:
 
 @settings(max_examples=60, deadline=None)
 @given(catalogues, st.data())
-def test_a_node_is_dead_when_all_items_below_it_are_excluded(ids: Ids, data: st.DataObject) -> None:
+def test_nodes_are_dead_if_all_items_below_are_excluded(ids: Ids, data: st.DataObject) -> None:
     item = st.integers(-1, len(ids) - 1)
     histories = data.draw(st.lists(st.lists(item, max_size=50), min_size=1, max_size=4))
     histories.append([*range(len(ids))])
@@ -45,7 +45,7 @@ def test_a_node_is_dead_when_all_items_below_it_are_excluded(ids: Ids, data: st.
 
 
 @pytest.mark.parametrize("items", [torch.zeros((3, 0), dtype=torch.int64), torch.full((3, 2), -1)])
-def test_who_has_no_history_gets_everything(items: torch.Tensor) -> None:
+def test_no_exclusion_without_a_history(items: torch.Tensor) -> None:
     trie = Trie.from_token_ids([[1, 2], [1, 3]])
     excluded = excluded_nodes(trie, items)
     assert not excluded.dead(1, torch.ones((3, 4, 2), dtype=torch.int64)).any()
@@ -82,7 +82,7 @@ def test_many_users_at_once() -> None:
     assert excluded.dead(2, nodes).tolist() == dead
 
 
-def test_bad_input_is_named() -> None:
+def test_bad_input_is_an_error() -> None:
     trie = Trie.from_token_ids([[1, 2], [1, 3]])
     with pytest.raises(ValueError, match=r"shape \[2\]; must be \[R, E\]"):
         excluded_nodes(trie, torch.tensor([0, 1]))

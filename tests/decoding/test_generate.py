@@ -59,7 +59,7 @@ def test_same_items_and_scores(
     assert beams.items.tolist() == items.tolist()
 
 
-def test_same_items_and_scores_with_words_in_common(lab: Lab) -> None:
+def test_same_items_and_scores_with_common_tokens(lab: Lab) -> None:
     model, ids = lab.model("llama"), lab.catalogue(150, 3)
     rows = lab.rows(18, 12, 25, common=11)
     items, scores = generate(model, rows, ids, 6)
@@ -85,7 +85,7 @@ def test_same_items_and_scores_with_lora_and_merged(
 
 
 @pytest.mark.parametrize("reader", [SharedReader, PlainReader])
-def test_a_hostile_generation_configuration_changes_nothing(lab: Lab, reader: Any) -> None:
+def test_generation_config_is_ignored(lab: Lab, reader: Any) -> None:
     model, trie, prompts = lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)
     before = beam_search(reader(model), prompts, trie, beam_size=5)
     hostile = {"num_beams": 3, "temperature": 9.0, "do_sample": True, "repetition_penalty": 5.0, "max_length": 1}
@@ -109,7 +109,7 @@ HOSTILE |= {"begin_suppress_tokens": [34], "eos_token_id": 35, "renormalize_logi
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 @pytest.mark.parametrize("reader", [SharedReader, PlainReader])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_hostile_generation_configuration_on_disk_changes_nothing(
+def test_generation_config_on_disk_is_ignored(
     lab: Lab, architecture: str, reader: Any, normalizer: str, tmp_path: Path
 ) -> None:
     model, trie, prompts = lab.model(architecture), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)

@@ -36,7 +36,7 @@ def adapted(lab: Lab, model: PreTrainedModel) -> Any:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
-def test_lora_with_rows_of_its_own_and_merged(
+def test_lora_with_trained_rows_and_merged(
     lab: Lab, architecture: str, attention: str, tied: bool, normalizer: str
 ) -> None:
     model = tied_or_not(lab, architecture, tied, attention)
@@ -68,7 +68,7 @@ def require_exhaustive(lab: Lab, model: PreTrainedModel, prompts: PromptBatch, i
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
-def test_an_adapter_in_float32_beside_a_model_in_half_precision(lab: Lab, attention: str, normalizer: str) -> None:
+def test_float32_adapter_on_a_half_precision_model(lab: Lab, attention: str, normalizer: str) -> None:
     model, ids, prompts = lab.model("llama", attention), lab.catalogue(30, 3), lab.prompts(18, 12, common=10)
     settings = LoraSettings(4, 8, 0.0, "all-linear", False)
     wrapped: Any = add_lora(model.to(torch.bfloat16), settings, range(lab.n_words, lab.vocabulary)).eval()

@@ -107,7 +107,7 @@ def test_no_score_is_above_zero() -> None:
         assert (scores <= 0).all() and scores.isfinite().all()
 
 
-def test_logits_are_left_alone_and_room_is_used() -> None:
+def test_logits_are_unchanged_and_the_buffer_is_used() -> None:
     logits, tokens, legal = torch.randn(4, 9), torch.zeros((4, 1), dtype=torch.int64), torch.ones((4, 1)).bool()
     before, room = logits.clone(), torch.full((4, 9), torch.nan)
     kept = log_probs_of_logits(logits, tokens, legal)
@@ -118,7 +118,7 @@ def test_logits_are_left_alone_and_room_is_used() -> None:
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("level_tokens", [None, range(20, 40)])
-def test_a_logit_that_is_no_number_is_an_error(wrong: float, level_tokens: Any) -> None:
+def test_non_finite_logit_is_an_error(wrong: float, level_tokens: Any) -> None:
     head, states, tokens, legal = case(bias=True)
     token = int(tokens[0, 0, 0])
     head.bias[token] = wrong
@@ -128,7 +128,7 @@ def test_a_logit_that_is_no_number_is_an_error(wrong: float, level_tokens: Any) 
 
 
 @pytest.mark.parametrize("block", [1024, 1])
-def test_a_token_that_the_model_rules_out_disturbs_no_other(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_with_logit_minus_infinity(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does a block that is ruled out as a whole."""
     monkeypatch.setattr(next_tokens, "_BLOCK", block)
     head, states, tokens, legal = case(bias=True)
@@ -141,7 +141,7 @@ def test_a_token_that_the_model_rules_out_disturbs_no_other(block: int, monkeypa
 @pytest.mark.parametrize("far", [0.0, 60.0, -60.0, 200.0, -200.0, torch.inf])
 @pytest.mark.parametrize("around", [0.0, 300.0, -300.0])
 @pytest.mark.parametrize("block", [1024, 16])
-def test_logits_anywhere(far: float, around: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_of_any_size(far: float, around: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens that the highest logit is guessed from lie far below or above the others, which may lie far from 0."""
     monkeypatch.setattr(next_tokens, "_MAX_ESTIMATE_TOKENS", 3)
     monkeypatch.setattr(next_tokens, "_BLOCK", block)
@@ -159,7 +159,7 @@ def test_logits_anywhere(far: float, around: float, block: int, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("far", [0.0, 60.0, -60.0, 200.0, -200.0, torch.inf])
-def test_a_guess_is_kept_where_no_exponential_overflows(far: float) -> None:
+def test_estimated_max_is_used_unless_it_overflows(far: float) -> None:
     _, states, tokens, _ = case()
     head = nn.Linear(D, 2 * next_tokens._MAX_ESTIMATE_TOKENS).requires_grad_(False)
     head.weight.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(4))
@@ -172,7 +172,7 @@ def test_a_guess_is_kept_where_no_exponential_overflows(far: float) -> None:
         )
 
 
-def test_logits_whose_rounding_matters() -> None:
+def test_logits_too_large_for_the_estimated_max() -> None:
     """At 1e7 a float32 tells whole numbers apart: a guess taken off by another product may be wide of the mark."""
     generator = torch.Generator().manual_seed(4)
     head = nn.Linear(4096, 200, bias=False).requires_grad_(False)
@@ -184,7 +184,7 @@ def test_logits_whose_rounding_matters() -> None:
     assert scores.argmax(-1).equal((states.double() @ head.weight.double().T).argmax(-1))
 
 
-def test_normalisers_are_named() -> None:
+def test_unknown_normalizer_is_an_error() -> None:
     require_normalizer("full")
     require_normalizer("legal")
     with pytest.raises(ValueError, match="normalizer='all': must be one of full, legal"):

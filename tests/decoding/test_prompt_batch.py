@@ -29,7 +29,7 @@ def test_rows_are_padded_on_the_right() -> None:
         ([[1, 2, 3]], 2),
     ],
 )
-def test_tokens_in_common(rows: list[list[int]], common: int) -> None:
+def test_common_tokens(rows: list[list[int]], common: int) -> None:
     assert PromptBatch.of(rows).n_common() == common
 
 
@@ -42,6 +42,6 @@ def test_states_of_last_tokens(start: int) -> None:
 
 
 @pytest.mark.parametrize(("rows", "lengths"), [([], r"\[\]"), ([[1, 2], []], r"\[2, 0\]")])
-def test_a_prompt_needs_a_token(rows: list[list[int]], lengths: str) -> None:
+def test_empty_prompts_are_errors(rows: list[list[int]], lengths: str) -> None:
     with pytest.raises(ValueError, match=f"prompts of {lengths} tokens: .* each with at least one token"):
         PromptBatch.of(rows)

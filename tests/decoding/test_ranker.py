@@ -26,7 +26,7 @@ def test_users_keep_their_order(lab: Lab, max_tokens: int) -> None:
     assert_best(beams, lab.exhaustive(model, rows, ids))
 
 
-def test_the_budget_is_kept(lab: Lab) -> None:
+def test_batches_keep_the_token_budget(lab: Lab) -> None:
     decoder = ranker_for(
         lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90)
     )
@@ -40,9 +40,7 @@ def test_the_budget_is_kept(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("at_once", [4, 8, 11])
-def test_batches_do_not_depend_on_how_many_groups_are_asked_for_at_once(
-    lab: Lab, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_do_not_depend_on_users_per_call(lab: Lab, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranker, "_USERS_PER_GROUP", 4)
     decoder = ranker_for(
         lab.model("llama"), Trie.from_token_ids(lab.catalogue(60, 3)), decoding_settings(max_tokens=90)
@@ -78,7 +76,7 @@ def test_excluded_items_of_each_user(lab: Lab, exact: bool) -> None:
     assert_best(Beams(beams.items[:, :6], beams.log_probs[:, :6], beams.bound), truth)
 
 
-def test_fewer_items_than_asked_for_are_an_error_that_counts_them(lab: Lab) -> None:
+def test_too_few_items_left_are_counted_in_the_error(lab: Lab) -> None:
     model, rows = lab.model("llama"), lab.rows(5, 3, 8)
     trie = Trie.from_token_ids(lab.catalogue(10, 3))
     decoder = ranker_for(model, trie, decoding_settings(beam_size=5))
@@ -96,9 +94,7 @@ def test_fewer_items_than_asked_for_are_an_error_that_counts_them(lab: Lab) -> N
 @pytest.mark.parametrize(
     "err", [MemoryError, lambda: torch.OutOfMemoryError("out"), lambda: RuntimeError("DefaultCPUAllocator: no")]
 )
-def test_a_lack_of_memory_makes_batches_smaller_and_nothing_else(
-    lab: Lab, err: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_out_of_memory_only_makes_batches_smaller(lab: Lab, err: Any, caplog: pytest.LogCaptureFixture) -> None:
     decoder = ranker_for(lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 3)), decoding_settings(beam_size=7))
     users = users_of(lab.rows(*LENGTHS))
     plenty = decoder.rank(users, 7)
@@ -116,7 +112,7 @@ def test_a_lack_of_memory_makes_batches_smaller_and_nothing_else(
 
 
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
-def test_candidates_score_as_they_rank(lab: Lab, normalizer: str) -> None:
+def test_scores_equal_ranked_log_probs(lab: Lab, normalizer: str) -> None:
     """Unequal numbers of candidates, in any order, some twice; -1 is none."""
     model, ids, rows = lab.model("gpt2"), lab.catalogue(50, 3), lab.rows(*LENGTHS, 8)
     settings = decoding_settings(beam_size=50, normalizer=normalizer, max_tokens=300)
@@ -139,7 +135,7 @@ def test_no_users(lab: Lab) -> None:
     assert decoder.rank([], 3).items.shape == (0, 5)
 
 
-def test_the_settings_choose_the_reader(lab: Lab) -> None:
+def test_settings_select_the_reader(lab: Lab) -> None:
     model, ids, rows = lab.built(GraniteConfig(**lab.sizes(), logits_scaling=3.0)), lab.catalogue(20, 2), lab.rows(5, 8)
     trie = Trie.from_token_ids(ids)
     with pytest.raises(ValueError, match="decoding_search: plain"):
@@ -149,7 +145,7 @@ def test_the_settings_choose_the_reader(lab: Lab) -> None:
     assert_best(decoder.rank(users_of(rows), 5), lab.exhaustive(model, rows, ids))
 
 
-def test_a_call_may_ask_for_more_beams(lab: Lab) -> None:
+def test_beam_size_of_a_call(lab: Lab) -> None:
     model, ids, rows = lab.model("llama"), lab.catalogue(40, 3), lab.rows(5, 8)
     decoder = ranker_for(model, Trie.from_token_ids(ids), decoding_settings(beam_size=5))
     assert_best(decoder.rank(users_of(rows), 30, beam_size=40), lab.exhaustive(model, rows, ids))
@@ -170,7 +166,7 @@ def test_a_call_may_ask_for_more_beams(lab: Lab) -> None:
         ({"excluded": [[1], [40]]}, "item row 40 does not exist"),
     ],
 )
-def test_bad_input_is_named(lab: Lab, changed: dict[str, Any], message: str) -> None:
+def test_bad_input_is_an_error(lab: Lab, changed: dict[str, Any], message: str) -> None:
     decoder = ranker_for(lab.model("llama"), Trie.from_token_ids(lab.catalogue(40, 3)), decoding_settings())
     arguments: dict[str, Any] = {"prompts": [[[1, 2]], [[3]]], "k": 3}
     with pytest.raises(ValueError, match=message):
@@ -185,13 +181,13 @@ def test_bad_input_is_named(lab: Lab, changed: dict[str, Any], message: str) -> 
         ([[1], [7]], "row 7 is not in the trie"),
     ],
 )
-def test_bad_candidates_are_named(lab: Lab, items: list[list[int]], message: str) -> None:
+def test_bad_candidates_are_errors(lab: Lab, items: list[list[int]], message: str) -> None:
     trie = Trie.from_token_ids(lab.catalogue(40, 3)).restricted([1, 2])
     with pytest.raises(ValueError, match=message):
         ranker_for(lab.model("llama"), trie, decoding_settings()).score([[[1, 2]], [[3]]], items)
 
 
-def test_weights_that_are_no_numbers_are_an_error(lab: Lab) -> None:
+def test_nan_weights_are_an_error(lab: Lab) -> None:
     model = lab.model("llama")
     torch.nn.init.constant_(model.lm_head.weight, torch.nan)
     with pytest.raises(RuntimeError, match="NaN"):

@@ -54,9 +54,7 @@ def in_processes(count: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[],
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])
-def test_several_processes_give_what_one_gives_to_the_last_bit(
-    lab: Lab, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_give_bitwise_equal_results(lab: Lab, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uneven numbers of users, some processes with none at all; every round of widening is shared out anew."""
     model, trie = lab.model("mistral"), Trie.from_token_ids(lab.catalogue(90, 3, n_codes=6))
     users, settings = users_of(lab.rows(*LENGTHS)), decoding_settings(beam_size=3, exact=True, max_tokens=60)
@@ -87,7 +85,7 @@ def test_each_user_is_ranked_by_one_process(lab: Lab, monkeypatch: pytest.Monkey
     assert sum(counts) == 11 and max(counts) < 11
 
 
-def test_all_processes_fail_alike(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_processes_raise_the_same_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that raised alone would leave the others waiting."""
     model, trie = lab.model("llama"), Trie.from_token_ids(lab.catalogue(40, 3))
     users = [*users_of(lab.rows(*LENGTHS)), [[1] * 63]]

@@ -15,7 +15,7 @@ READERS = (SharedReader, PlainReader)
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
-def test_equals_plain_forward_passes(lab: Lab, architecture: str, attention: str, normalizer: str) -> None:
+def test_scores_equal_plain_forward_passes(lab: Lab, architecture: str, attention: str, normalizer: str) -> None:
     model, ids = lab.model(architecture, attention), lab.catalogue(50, 4, n_codes=4)
     trie, items = Trie.from_token_ids(ids), torch.randint(0, 50, (3, 11), generator=torch.Generator().manual_seed(5))
     for prompts in (lab.prompts(3, 12, 1), lab.prompts(14, 18, 12, common=10)):
@@ -28,7 +28,7 @@ def test_equals_plain_forward_passes(lab: Lab, architecture: str, attention: str
 
 @pytest.mark.parametrize("n_levels", [1, 2, 4])
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
-def test_equals_the_scores_of_beam_search(lab: Lab, n_levels: int, normalizer: str) -> None:
+def test_scores_equal_those_of_beam_search(lab: Lab, n_levels: int, normalizer: str) -> None:
     reader, prompts = SharedReader(lab.model("llama")), lab.prompts(6, 9)
     trie = Trie.from_token_ids(lab.catalogue(12, n_levels))
     beams = beam_search(reader, prompts, trie, 7, normalizer)
@@ -38,7 +38,7 @@ def test_equals_the_scores_of_beam_search(lab: Lab, n_levels: int, normalizer: s
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_an_ensemble_adds_the_scores_of_each_prompt(lab: Lab, reader: Any) -> None:
+def test_ensemble_adds_scores_over_prompts(lab: Lab, reader: Any) -> None:
     model, ids, prompts = lab.model("gpt2"), lab.catalogue(40, 3), lab.prompts(6, 9, 2, 11, 4, 8)
     items = torch.tensor([[3, 39, 3, 0], [-1, 17, 2, -1]])
     truth = lab.exhaustive(model, prompts, ids).unflatten(0, (2, 3)).sum(1).gather(1, items.clamp(min=0))
@@ -46,7 +46,7 @@ def test_an_ensemble_adds_the_scores_of_each_prompt(lab: Lab, reader: Any) -> No
     torch.testing.assert_close(scores, truth.masked_fill(items < 0, -torch.inf), **TOLERANCE)
 
 
-def test_padding_scores_minus_infinity_and_disturbs_nothing(lab: Lab) -> None:
+def test_padding_scores_minus_infinity(lab: Lab) -> None:
     model, ids, prompts = lab.model("gpt2"), lab.catalogue(20, 3), lab.prompts(4, 8, 2)
     items = torch.tensor([[3, -1, 7, 3], [-1, -1, -1, 19], [-1, -1, -1, -1]])
     for normalizer in ("full", "legal"):
@@ -56,7 +56,7 @@ def test_padding_scores_minus_infinity_and_disturbs_nothing(lab: Lab) -> None:
         assert scores[0, 0] == scores[0, 3]
 
 
-def test_a_restricted_trie_scores_what_is_allowed(lab: Lab) -> None:
+def test_restricted_trie_scores_allowed_items(lab: Lab) -> None:
     model, ids, prompts = lab.model("qwen2"), lab.catalogue(30, 3), lab.prompts(5)
     trie = Trie.from_token_ids(ids).restricted([4, 9, 20])
     scores = score_items(SharedReader(model), prompts, trie, torch.tensor([[20, 4]]))
@@ -65,7 +65,7 @@ def test_a_restricted_trie_scores_what_is_allowed(lab: Lab) -> None:
         score_items(SharedReader(model), prompts, trie, torch.tensor([[20, 5]]))
 
 
-def test_a_prefix_that_candidates_share_is_read_once(lab: Lab) -> None:
+def test_shared_prefix_is_read_once(lab: Lab) -> None:
     """Items 40 50 60, 40 50 61, 40 51 60: prefixes 40; 40 50, 40 51; the last tokens are never read."""
     model = lab.model("llama")
     reader, trie = SharedReader(model), Trie.from_token_ids([[40, 50, 60], [40, 50, 61], [40, 51, 60], [41, 50, 60]])
@@ -74,7 +74,7 @@ def test_a_prefix_that_candidates_share_is_read_once(lab: Lab) -> None:
     assert counts == [7, 1, 2]
 
 
-def test_the_whole_vocabulary_normalises(lab: Lab) -> None:
+def test_full_scores_sum_to_one_over_the_vocabulary(lab: Lab) -> None:
     """The probabilities of all one-token items that exist in the vocabulary add up to 1."""
     reader, trie = SharedReader(lab.model("qwen2")), Trie.from_token_ids(torch.arange(lab.vocabulary).unsqueeze(1))
     scores = score_items(reader, lab.prompts(5, 2), trie, torch.arange(lab.vocabulary).expand(2, -1))
@@ -99,7 +99,7 @@ def test_the_whole_vocabulary_normalises(lab: Lab) -> None:
         ),
     ],
 )
-def test_bad_input_is_named(lab: Lab, changed: dict[str, Any], message: str) -> None:
+def test_bad_input_is_an_error(lab: Lab, changed: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
         "reader": SharedReader(lab.model("llama")),
         "prompts": PromptBatch.of([[1, 2, 3]]),

@@ -80,13 +80,13 @@ def assert_same(first: Trie, second: Trie) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(catalogues)
-def test_trie_spells_exactly_the_prefixes_of_the_items(ids: Ids) -> None:
+def test_trie_holds_exactly_the_prefixes_of_the_items(ids: Ids) -> None:
     assert_spells(Trie.from_token_ids(ids), Prefixes(ids), len(ids))
 
 
 @settings(max_examples=50, deadline=None)
 @given(catalogues, st.data())
-def test_a_restricted_trie_spells_the_allowed_items_alone(ids: Ids, data: st.DataObject) -> None:
+def test_restricted_trie_holds_allowed_items_only(ids: Ids, data: st.DataObject) -> None:
     rows = st.sets(st.integers(0, len(ids) - 1), min_size=1)
     allowed = data.draw(rows)
     whole = Trie.from_token_ids(ids)
@@ -101,7 +101,7 @@ def test_a_restricted_trie_spells_the_allowed_items_alone(ids: Ids, data: st.Dat
 
 @settings(max_examples=50, deadline=None)
 @given(catalogues, st.integers(0, 99))
-def test_the_order_of_items_and_the_dtype_do_not_matter(ids: Ids, seed: int) -> None:
+def test_trie_does_not_depend_on_item_order_or_dtype(ids: Ids, seed: int) -> None:
     trie, order = Trie.from_token_ids(ids), np.random.default_rng(seed).permutation(len(ids))
     moved = Trie.from_token_ids(torch.from_numpy(ids[order]))
     assert order[moved.leaf_items.numpy()].tolist() == trie.leaf_items.tolist()
@@ -112,7 +112,7 @@ def test_the_order_of_items_and_the_dtype_do_not_matter(ids: Ids, seed: int) -> 
 
 @settings(max_examples=50, deadline=None)
 @given(catalogues, st.data())
-def test_duplicates_are_named(ids: Ids, data: st.DataObject) -> None:
+def test_duplicate_indices_are_errors(ids: Ids, data: st.DataObject) -> None:
     twin, place = data.draw(st.integers(0, len(ids) - 1)), data.draw(st.integers(0, len(ids)))
     rows = np.insert(ids, place, ids[twin], axis=0)
     first, second = sorted([place, twin + (twin >= place)])
@@ -127,7 +127,7 @@ def test_order_is_stable(spread: int) -> None:
     assert lexicographic_order(rows).tolist() == expected
 
 
-def test_one_level_hangs_every_item_below_the_root() -> None:
+def test_trie_of_one_level() -> None:
     trie = Trie.from_token_ids([[9], [4], [7]])
     found = trie.children(torch.zeros((2, 1), dtype=torch.int64), 0)
     assert found.tokens.tolist() == [[[4, 7, 9]]] * 2
@@ -156,7 +156,7 @@ def test_fields_by_hand() -> None:
         trie.max_token = 9  # type: ignore[misc]
 
 
-def test_many_items_need_memory_in_proportion_to_their_nodes() -> None:
+def test_memory_is_linear_in_the_number_of_nodes() -> None:
     ids = np.unique(np.random.default_rng(0).integers(0, 256, size=(20_000, 4)), axis=0) + 1_000_000
     trie = Trie.from_token_ids(ids)
     n_nodes = 1 + sum(len(np.unique(ids[:, : level + 1], axis=0)) for level in range(4))
@@ -176,13 +176,13 @@ def test_many_items_need_memory_in_proportion_to_their_nodes() -> None:
         ([[1.0, 2.0]], "must be integers"),
     ],
 )
-def test_bad_input_is_named(ids: npt.ArrayLike, message: str) -> None:
+def test_bad_input_is_an_error(ids: npt.ArrayLike, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Trie.from_token_ids(ids)
 
 
 @pytest.mark.parametrize("level", [-1, 2])
-def test_leaves_have_no_children_to_ask_for(level: int) -> None:
+def test_levels_without_children_are_errors(level: int) -> None:
     trie = Trie.from_token_ids([[1, 2], [3, 4]])
     with pytest.raises(ValueError, match=f"level={level}"):
         trie.children(torch.zeros((1, 1), dtype=torch.int64), level)
@@ -203,12 +203,12 @@ def test_leaves_have_no_children_to_ask_for(level: int) -> None:
         ([[0, 1]], r"shape \[1, 2\]"),
     ],
 )
-def test_a_bad_restriction_is_named(allowed: Any, message: str) -> None:
+def test_bad_restriction_is_an_error(allowed: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Trie.from_token_ids([[1, 2], [3, 4], [1, 3]]).restricted(allowed)
 
 
-def test_a_restriction_does_not_bring_items_back() -> None:
+def test_restricting_again_cannot_add_items() -> None:
     trie = Trie.from_token_ids([[1, 2], [3, 4], [1, 3]]).restricted([0, 2])
     for allowed in ([0, 1], np.ones(3, dtype=bool)):
         with pytest.raises(ValueError, match=r"item row 1 is not in this trie \(1 such rows\)"):
@@ -216,6 +216,6 @@ def test_a_restriction_does_not_bring_items_back() -> None:
 
 
 @pytest.mark.parametrize("row", [-2, 3])
-def test_a_path_needs_a_row_that_exists(row: int) -> None:
+def test_path_of_an_unknown_row_is_an_error(row: int) -> None:
     with pytest.raises(ValueError, match=f"item row {row} does not exist; rows are 0 to 2"):
         Trie.from_token_ids([[1, 2], [3, 4], [1, 3]]).paths(torch.tensor([[0, row]]))

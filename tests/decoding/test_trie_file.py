@@ -54,7 +54,7 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-def test_another_index_or_tokenizer_is_an_error(saved: Path) -> None:
+def test_trie_of_another_index_is_an_error(saved: Path) -> None:
     with pytest.raises(
         ValueError, match=r"index or the tokenizer has changed since this trie was saved: .* abc, .* abd; put back"
     ) as caught:
@@ -62,7 +62,7 @@ def test_another_index_or_tokenizer_is_an_error(saved: Path) -> None:
     assert "delete" not in str(caught.value)
 
 
-def test_the_caller_says_what_to_do(saved: Path) -> None:
+def test_caller_supplies_the_remedies(saved: Path) -> None:
     with pytest.raises(ValueError, match=r"abd; ask$"):
         load_trie(saved, "abd", rebuild="mend it", put_back="ask")
     saved.write_bytes(b"torn")
@@ -71,13 +71,13 @@ def test_the_caller_says_what_to_do(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 4, 60, -1])
-def test_a_torn_file_is_an_error(saved: Path, kept: int) -> None:
+def test_damaged_file_is_an_error(saved: Path, kept: int) -> None:
     saved.write_bytes(saved.read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"trie\.safetensors cannot be read as a saved trie .*; delete it"):
         load_trie(saved, "abc")
 
 
-def test_no_file_and_no_trie_are_errors(tmp_path: Path) -> None:
+def test_missing_and_other_files_are_errors(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.safetensors", tmp_path):
         with pytest.raises(ValueError, match=f"{path.name} cannot be read as a saved trie"):
             load_trie(path, "abc")
@@ -86,7 +86,7 @@ def test_no_file_and_no_trie_are_errors(tmp_path: Path) -> None:
         load_trie(tmp_path / "model.safetensors", "abc")
 
 
-def test_a_failed_write_leaves_the_older_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_existing_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = saved.read_bytes()
 
     def fail(*_: Any) -> None:
@@ -129,7 +129,7 @@ def entry(name: str, place: int, value: int) -> Callable[[dict[str, Any]], Any]:
         (lambda arrays: arrays.update(token=arrays["token"].astype(np.int64)), "arrays are not int32 of the lengths"),
     ],
 )
-def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+def test_inconsistent_arrays_are_errors(saved: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
     tampered(saved, lambda arrays: None)
     assert load_trie(saved, "abc").token.tolist() == [-1, 1, 2, 6, 3, 5]
     tampered(saved, change)
@@ -152,13 +152,13 @@ def test_arrays_that_do_not_fit_are_errors(saved: Path, change: Callable[[dict[s
         ({"n_rows": 2}, "item rows are not all below 2"),
     ],
 )
-def test_a_description_that_does_not_fit_is_an_error(saved: Path, about: dict[str, Any], message: str) -> None:
+def test_inconsistent_metadata_is_an_error(saved: Path, about: dict[str, Any], message: str) -> None:
     tampered(saved, lambda arrays: None, **about)
     with pytest.raises(ValueError, match=message):
         load_trie(saved, "abc")
 
 
-def test_runs_saved_before_there_was_a_digest_stay_readable(saved: Path) -> None:
+def test_files_without_a_digest_stay_readable(saved: Path) -> None:
     tampered(saved, lambda arrays: None, version=1, digest=None)
     assert load_trie(saved, "abc").token.tolist() == [-1, 1, 2, 6, 3, 5]
     tampered(saved, entry("n_children", 1, 2))
@@ -172,7 +172,7 @@ def swapped(arrays: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [swapped, entry("token", 4, 7)], ids=["other items", "another token"])
-def test_sound_arrays_that_were_not_saved_are_errors(saved: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+def test_valid_but_altered_arrays_are_errors(saved: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     tampered(saved, change)
     with pytest.raises(ValueError, match=r"trie\.safetensors is inconsistent: .*digest does not match .*; delete"):
         load_trie(saved, "abc")

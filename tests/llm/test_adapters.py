@@ -97,7 +97,7 @@ def saved(backbone: Backbone, folder: Path) -> Path:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_step_moves_new_rows_and_low_rank_matrices_alone(family: str, tied: bool, tmp_path: Path) -> None:
+def test_one_step_changes_new_rows_and_lora_matrices_only(family: str, tied: bool, tmp_path: Path) -> None:
     backbone = adapted(write_base(tmp_path, family, tied))
     model: Any = backbone.model
     assert isinstance(model, PeftModel)
@@ -134,7 +134,7 @@ def test_one_step_moves_new_rows_and_low_rank_matrices_alone(family: str, tied: 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_saved_adapter_and_its_merged_model_give_the_same_logits(family: str, tied: bool, tmp_path: Path) -> None:
+def test_saved_adapter_and_merged_model_give_same_logits(family: str, tied: bool, tmp_path: Path) -> None:
     backbone = adapted(write_base(tmp_path / "base", family, tied))
     step(backbone, 3)
     ids, wanted = batch(backbone), logits(backbone.model, batch(backbone))
@@ -153,14 +153,14 @@ def test_a_saved_adapter_and_its_merged_model_give_the_same_logits(family: str, 
     torch.testing.assert_close(logits(load_saved(tmp_path / "merged", "sdpa"), ids), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_the_vocabulary_is_stored_by_its_new_rows_alone(tmp_path: Path) -> None:
+def test_only_new_vocabulary_rows_are_saved(tmp_path: Path) -> None:
     backbone = adapted(write_base(tmp_path / "base", tied=False))
     weights = load_file(saved(backbone, tmp_path / "run") / "adapter_model.safetensors")
     assert {tuple(value.shape) for name, value in weights.items() if "lora_" not in name} == {(4, 16)}
     assert sum("trainable_tokens" in name for name in weights) == 2
 
 
-def test_a_padded_vocabulary_keeps_its_size(tmp_path: Path) -> None:
+def test_padded_vocabulary_keeps_its_size(tmp_path: Path) -> None:
     backbone = adapted(write_base(tmp_path / "base", tied=False, spare_rows=9))
     rows = backbone.model.get_input_embeddings().weight.shape[0]
     assert rows == len(backbone.tokenizer) + 5  # four of the nine spare rows became index tokens
@@ -170,7 +170,7 @@ def test_a_padded_vocabulary_keeps_its_size(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(folder), batch(backbone)), wanted)
 
 
-def test_a_base_that_has_the_index_tokens_trains_their_rows_all_the_same(tmp_path: Path) -> None:
+def test_index_rows_of_a_tuned_base_are_trained(tmp_path: Path) -> None:
     first = load_backbone(BackboneSettings(write_base(tmp_path / "base"), "sdpa"), SCRATCH, TOKENS, lambda: [], 1)
     first.model.save_pretrained(tmp_path / "run")
     first.tokenizer.save_pretrained(tmp_path / "run")
@@ -184,7 +184,7 @@ def test_a_base_that_has_the_index_tokens_trains_their_rows_all_the_same(tmp_pat
     )
 
 
-def test_rows_of_other_tokens_that_the_base_lacks_are_kept_too(tmp_path: Path) -> None:
+def test_rows_of_other_new_tokens_are_saved(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.add_tokens(["<extra>"])  # the model has no row for it, so chance fills it at every load
@@ -195,7 +195,7 @@ def test_rows_of_other_tokens_that_the_base_lacks_are_kept_too(tmp_path: Path) -
     torch.testing.assert_close(logits(load_saved(folder, "sdpa"), ids), logits(backbone.model, ids))
 
 
-def test_a_head_with_a_bias_trains_whole(tmp_path: Path) -> None:
+def test_head_with_a_bias_is_trained_whole(tmp_path: Path) -> None:
     backbone = adapted(write_base(tmp_path / "base", "phi", tied=False))
     old = len(backbone.tokenizer) - 4
     model: Any = backbone.model
@@ -219,12 +219,12 @@ def test_a_head_with_a_bias_trains_whole(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(merged, batch(backbone)), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_a_head_with_a_bias_that_shares_its_matrix_is_refused(tmp_path: Path) -> None:
+def test_tied_head_with_a_bias_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="PhiForCausalLM has an output head with a bias"):
         adapted(write_base(tmp_path / "base", "phi", tied=True))
 
 
-def test_weights_return_into_the_model_that_has_the_adapter(tmp_path: Path) -> None:
+def test_saved_adapter_weights_are_restored(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
     backbone = adapted(base)
     model: Any = backbone.model
@@ -236,14 +236,14 @@ def test_weights_return_into_the_model_that_has_the_adapter(tmp_path: Path) -> N
     load_adapter_weights(model, folder)
     assert torch.equal(logits(model, batch(backbone)), best)
     other: Any = adapted(base, lora(r=3)).model
-    with pytest.raises(ValueError, match="is not the one of this model"):
+    with pytest.raises(ValueError, match="does not match this model's adapter"):
         load_adapter_weights(other, folder)
     other = adapted(base, lora(targets=("q_proj",))).model
     with pytest.raises(ValueError, match=r"only one of them has '.*lora_A.weight'"):
         load_adapter_weights(other, folder)
 
 
-def test_initial_matrices_follow_the_seed_and_leave_the_global_generator_alone(tmp_path: Path) -> None:
+def test_initial_matrices_depend_on_the_seed_only(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -253,7 +253,7 @@ def test_initial_matrices_follow_the_seed_and_leave_the_global_generator_alone(t
     assert torch.rand(1) == expected
 
 
-def test_named_targets_reach_what_they_name(tmp_path: Path) -> None:
+def test_named_targets_select_modules(tmp_path: Path) -> None:
     model = adapted(write_base(tmp_path / "base"), lora(targets=("q_proj", "mlp.up_proj"), dropout=0.3, r=2)).model
     reached = {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_A" in name}
     assert reached == {"q_proj", "up_proj"}
@@ -264,15 +264,13 @@ def test_named_targets_reach_what_they_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("q_porj", "no linear module 'q_porj' within its layers, but .*o_proj, q_proj.*; did you mean 'q_proj'"),
+        ("q_porj", "no linear module 'q_porj' in its layers, only .*o_proj, q_proj.*; did you mean 'q_proj'"),
         ("lm_head", "no linear module 'lm_head'"),
         ("embed_tokens", "no linear module 'embed_tokens'"),
         ("proj", "no linear module 'proj'"),
     ],
 )
-def test_a_target_that_the_model_lacks_is_named_before_anything_is_loaded(
-    target: str, words: str, tmp_path: Path
-) -> None:
+def test_missing_target_is_named_before_loading(target: str, words: str, tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
     with pytest.raises(ValueError, match=words):
         adapted(base, lora(targets=("v_proj", target)))
@@ -282,10 +280,10 @@ def test_a_target_that_the_model_lacks_is_named_before_anything_is_loaded(
     check_lora(lora(targets=("v_proj", "down_proj")), base)
 
 
-def test_a_model_from_nothing_takes_no_lora() -> None:
-    with pytest.raises(ValueError, match="lora_r = 4 with base_model = 'scratch' would freeze weights that nobody"):
+def test_scratch_model_rejects_lora() -> None:
+    with pytest.raises(ValueError, match="lora_r = 4 with base_model = 'scratch' would freeze random, untrained"):
         check_lora(lora(), "scratch")
-    with pytest.raises(ValueError, match="nobody has trained"):
+    with pytest.raises(ValueError, match="untrained weights"):
         adapted("scratch")
     check_lora(lora(r=None), "scratch")
     backbone = load_backbone(
@@ -294,7 +292,7 @@ def test_a_model_from_nothing_takes_no_lora() -> None:
     assert isinstance(backbone.model, PreTrainedModel)
 
 
-def test_new_tokens_must_be_rows(tmp_path: Path) -> None:
+def test_new_tokens_must_be_embedding_rows(tmp_path: Path) -> None:
     for ids in ([], [0, 9999]):
         with pytest.raises(ValueError, match="new_token_ids"):
             add_lora(AutoModelForCausalLM.from_pretrained(write_base(tmp_path)), lora(), ids)
@@ -302,7 +300,7 @@ def test_new_tokens_must_be_rows(tmp_path: Path) -> None:
         add_lora(AutoModelForCausalLM.from_pretrained(write_base(tmp_path)), lora(r=None), [1])
 
 
-def test_a_base_model_that_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base_model_that_was_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_base(tmp_path / "base")
     monkeypatch.chdir(tmp_path)
     backbone = adapted("base")  # a path that holds in this folder alone
@@ -312,9 +310,9 @@ def test_a_base_model_that_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(folder)
     torch.testing.assert_close(logits(load_saved(folder, "sdpa"), ids), wanted)
     shutil.move(tmp_path / "base", tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=r"an adapter tuned on '.*base'.* say by base_model where that model is now"):
+    with pytest.raises(ValueError, match=r"an adapter tuned on '.*base'.* set base_model to where that model is now"):
         load_saved(folder, "sdpa")
-    with pytest.raises(ValueError, match=r"'/nowhere' cannot be loaded; say by base_model"):
+    with pytest.raises(ValueError, match=r"'/nowhere' cannot be loaded; set base_model"):
         load_saved(folder, "sdpa", "/nowhere")
     elsewhere = str(tmp_path / "elsewhere")
     torch.testing.assert_close(logits(load_saved(folder, "sdpa", elsewhere), ids), wanted)
@@ -322,18 +320,18 @@ def test_a_base_model_that_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(logits(load_saved(tmp_path / "merged", "sdpa"), ids), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_an_adapter_on_another_model(tmp_path: Path) -> None:
+def test_adapter_on_a_different_model(tmp_path: Path) -> None:
     folder = saved(adapted(write_base(tmp_path / "base")), tmp_path / "run")
     other = write_base(tmp_path / "other", "gpt2")
     with pytest.raises(ValueError, match="does not fit GPT2LMHeadModel"):
         load_saved(folder, "sdpa", other)
 
 
-def test_torn_folders(tmp_path: Path) -> None:
+def test_damaged_adapter_folders(tmp_path: Path) -> None:
     folder = saved(adapted(write_base(tmp_path / "base")), tmp_path / "run")
     with pytest.raises(ValueError, match="holds an adapter, not a whole model"):
         check_base_model(str(folder))
-    with pytest.raises(ValueError, match="no adapter that could be merged"):
+    with pytest.raises(ValueError, match="no adapter to merge"):
         merge_adapter_folder(tmp_path / "base", tmp_path / "merged")
     (folder / "adapter_model.safetensors").write_bytes(b"half")
     with pytest.raises(ValueError, match=r"adapter_model.safetensors cannot be read"):
@@ -367,7 +365,7 @@ def test_gradient_checkpointing_reaches_the_first_layer(reentrant: bool, tmp_pat
         assert "lora_B" not in name or plain.abs().sum() > 0, name
 
 
-def test_beam_search_ranks_with_an_adapter_as_with_the_merged_model(tmp_path: Path) -> None:
+def test_adapter_and_merged_model_rank_the_same(tmp_path: Path) -> None:
     backbone = adapted(write_base(tmp_path / "base", tied=False))
     step(backbone, 3)
     a, b, c, d = backbone.tokenizer.convert_tokens_to_ids(TOKENS)

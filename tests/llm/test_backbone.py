@@ -59,7 +59,7 @@ def scratch(seed: int = 1, **changes: Any) -> Backbone:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_scratch_has_the_asked_sizes_and_tokens(tied: bool) -> None:
+def test_scratch_model_has_the_configured_sizes(tied: bool) -> None:
     backbone = scratch(tie_embeddings=tied)
     config = backbone.model.config
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (16, 2, 2)
@@ -69,7 +69,7 @@ def test_scratch_has_the_asked_sizes_and_tokens(tied: bool) -> None:
     assert all(len(backbone.tokenizer(token, add_special_tokens=False)["input_ids"]) == 1 for token in TOKENS)
 
 
-def test_scratch_weights_follow_the_seed_and_leave_the_global_generator_alone() -> None:
+def test_scratch_weights_depend_on_the_seed_only() -> None:
     torch.manual_seed(11)
     expected = torch.rand(1)
     torch.manual_seed(11)
@@ -80,7 +80,7 @@ def test_scratch_weights_follow_the_seed_and_leave_the_global_generator_alone() 
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_dropout_is_felt_in_training_only_and_is_not_saved(tmp_path: Path) -> None:
+def test_dropout_is_on_in_training_only_and_not_saved(tmp_path: Path) -> None:
     backbone = scratch()
     ids = torch.arange(3, 13).unsqueeze(0)
     backbone.model.train()
@@ -93,7 +93,7 @@ def test_dropout_is_felt_in_training_only_and_is_not_saved(tmp_path: Path) -> No
     torch.testing.assert_close(loaded(ids).logits, still)
 
 
-def test_new_embedding_rows_get_gradients_and_old_ones_stay_as_loaded(tmp_path: Path) -> None:
+def test_new_rows_get_gradients_and_old_rows_are_loaded(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(TEXTS, 280)
     config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=32)
     model = GPT2LMHeadModel(config)
@@ -110,7 +110,7 @@ def test_new_embedding_rows_get_gradients_and_old_ones_stay_as_loaded(tmp_path: 
     assert (gradient[ids[0]].abs().sum(dim=1) > 0).all()
 
 
-def test_a_saved_model_opens_with_plain_transformers(tmp_path: Path) -> None:
+def test_saved_model_loads_with_plain_transformers(tmp_path: Path) -> None:
     backbone = scratch()
     backbone.model.save_pretrained(tmp_path)
     backbone.tokenizer.save_pretrained(tmp_path)
@@ -184,7 +184,7 @@ def write_weights(path: Path, weights: dict[str, torch.Tensor], *left_out: str) 
 
 
 @pytest.mark.parametrize("content", HOSTILE)
-def test_a_generation_config_changes_nothing(content: str, tmp_path: Path) -> None:
+def test_generation_config_is_ignored(content: str, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "base")
     wanted = logits(AutoModelForCausalLM.from_pretrained(folder))
     adapter = saved_adapter(folder, tmp_path / "adapter")
@@ -200,7 +200,7 @@ def test_a_generation_config_changes_nothing(content: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
-def test_weights_that_are_not_those_of_the_model(family: str, tied: bool, tmp_path: Path) -> None:
+def test_weights_that_do_not_match_the_model(family: str, tied: bool, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "base", family, tied)
     whole, wanted = load_file(folder / WEIGHTS), logits(AutoModelForCausalLM.from_pretrained(folder))
     inner = next(name for name in sorted(whole) if name.endswith("proj.weight"))
@@ -214,7 +214,7 @@ def test_weights_that_are_not_those_of_the_model(family: str, tied: bool, tmp_pa
             load_base(folder)
         with pytest.raises(ValueError, match=rf"the saved run .*/base could not be loaded: .*{message}") as caught:
             load_saved(folder, "sdpa")
-        assert "put the run's own files back" in str(caught.value)
+        assert "restore the run's own files" in str(caught.value)
 
     def require_whole() -> None:
         assert torch.equal(logits(load_base(folder).model), wanted)
@@ -226,7 +226,7 @@ def test_weights_that_are_not_those_of_the_model(family: str, tied: bool, tmp_pa
     weights(**{inner: whole[inner][:, :-1].contiguous()})
     rows, columns = whole[inner].shape
     require_refused(
-        rf"\(1 of another shape, first \['{inner} \[{rows}, {columns - 1}\], not \[{rows}, {columns}\]'\]\)"
+        rf"\(1 of the wrong shape, first \['{inner} \[{rows}, {columns - 1}\], not \[{rows}, {columns}\]'\]\)"
     )
     weights(embedding)
     require_refused(f"{1 + tied} missing, first .*'{embedding}'")
@@ -234,7 +234,7 @@ def test_weights_that_are_not_those_of_the_model(family: str, tied: bool, tmp_pa
     require_refused(f"{len(whole) + tied} missing, first ")
     weights(**{"old.buffer": torch.ones(2)})  # of others it may be there, but not of a run
     assert torch.equal(logits(load_base(folder).model), wanted)
-    with pytest.raises(ValueError, match=r"\(1 unknown to it, first \['old\.buffer'\]\); put the run's own files back"):
+    with pytest.raises(ValueError, match=r"\(1 unexpected, first \['old\.buffer'\]\); restore the run's own files"):
         load_saved(folder, "sdpa")
     if tied:  # one of the two is enough, under either name
         weights(embedding, **{"lm_head.weight": whole[embedding]})
@@ -242,7 +242,7 @@ def test_weights_that_are_not_those_of_the_model(family: str, tied: bool, tmp_pa
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
-def test_a_backbone_without_its_output_head(family: str, tmp_path: Path) -> None:
+def test_checkpoint_without_output_head(family: str, tmp_path: Path) -> None:
     for tied in (True, False):
         folder = write_model(tmp_path / f"{tied}", family, tied)
         wanted = logits(AutoModelForCausalLM.from_pretrained(folder))
@@ -253,11 +253,11 @@ def test_a_backbone_without_its_output_head(family: str, tmp_path: Path) -> None
         if tied:
             assert torch.equal(logits(load_base(folder).model), wanted)
             continue
-        with pytest.raises(ValueError, match=r"1 missing, first \['lm_head.weight'\]\); this is a backbone without"):
+        with pytest.raises(ValueError, match=r"1 missing, first \['lm_head.weight'\]\); this model was saved without"):
             load_base(folder)
 
 
-def test_an_adapter_and_its_base_must_be_whole(tmp_path: Path) -> None:
+def test_adapter_and_base_must_be_complete(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base")
     run = saved_adapter(base, tmp_path / "run")
     load_saved(run, "sdpa")
@@ -276,17 +276,17 @@ def test_an_adapter_and_its_base_must_be_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 4, 500, -1])
-def test_a_torn_file_of_weights(kept: int, tmp_path: Path) -> None:
+def test_damaged_file_of_weights(kept: int, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "base")
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"base_model = .* could not be loaded: .*; fetch or save the whole model"):
+    with pytest.raises(ValueError, match=r"base_model = .* could not be loaded: .*; download or save the model again"):
         load_base(folder)
-    with pytest.raises(ValueError, match=r"the saved run .* could not be loaded: .*; put the run's own files back"):
+    with pytest.raises(ValueError, match=r"the saved run .* could not be loaded: .*; restore the run's own files"):
         load_saved(folder, "sdpa")
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04"])
-def test_a_torn_pickle_of_weights(content: bytes, tmp_path: Path) -> None:
+def test_damaged_pickle_of_weights(content: bytes, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "base")
     (folder / WEIGHTS).unlink()
     (folder / "pytorch_model.bin").write_bytes(content)

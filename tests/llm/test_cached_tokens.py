@@ -117,7 +117,7 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join)
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.builds(Instruction, TEXTS, TEXTS, st.booleans()), min_size=1, max_size=4))
-def test_pieces_are_the_whole(kind: str, tokenizers: Any, rows: list[Instruction]) -> None:
+def test_cached_ids_equal_those_of_whole_texts(kind: str, tokenizers: Any, rows: list[Instruction]) -> None:
     tokenizer, cached = tokenizers[kind]
     assert isinstance(cached, CachedTokenizer)
     expected = tokenize_instructions(tokenizer, rows, 10_000)
@@ -138,7 +138,7 @@ def test_ids_by_hand() -> None:
     assert cached.prompts([]) == [] and cached.instructions([], 20) == []
 
 
-def test_an_instruction_that_is_too_long_is_the_same_error(tokenizers: Any) -> None:
+def test_too_long_instructions_give_the_same_error(tokenizers: Any) -> None:
     tokenizer, cached = tokenizers["scratch"]
     rows = [Instruction("x", "y"), Instruction("after <a_0><b_0>", "<a_1><b_7>")]
     with pytest.raises(ValueError, match="more than tuning_max_length = 5") as expected:
@@ -148,7 +148,7 @@ def test_an_instruction_that_is_too_long_is_the_same_error(tokenizers: Any) -> N
     assert str(found.value) == str(expected.value)
 
 
-def test_every_index_token_is_known_by_its_spelling() -> None:
+def test_every_index_token_is_recognised() -> None:
     tokens = [index_token(level, code) for level in (0, MAX_LEVELS - 1) for code in (0, 10, 9_999_999)]
     tokenizer = train_tokenizer(WORDS, 300)
     add_index_tokens(tokenizer, tokens)
@@ -172,7 +172,7 @@ def listened(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     return seen
 
 
-def test_what_comes_again_is_not_tokenized_again_and_long_texts_are_not_kept() -> None:
+def test_only_short_pieces_are_cached() -> None:
     tokenizer = with_index(train_tokenizer(WORDS, 300))
     seen = listened(tokenizer)
     cached = instruction_tokenizer(tokenizer)
@@ -191,7 +191,7 @@ def test_what_comes_again_is_not_tokenized_again_and_long_texts_are_not_kept() -
     assert len(seen) == 5  # a text without an index token is not kept as the beginning of one that has some
 
 
-def test_what_is_kept_has_a_bound_and_stays_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_are_bounded_and_correct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached_tokens, "_KEPT_RUNS", 3)
     monkeypatch.setattr(cached_tokens, "_KEPT_WORDS", 4)
     tokenizer = with_index(train_tokenizer(WORDS, 300))
@@ -207,7 +207,7 @@ def test_what_is_kept_has_a_bound_and_stays_right(monkeypatch: pytest.MonkeyPatc
         assert len(recent.new) <= limit and len(recent.old) <= limit
 
 
-def test_what_is_asked_for_stays_among_many_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recently_used_pieces_stay_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached_tokens, "_KEPT_WORDS", 4)
     tokenizer = with_index(train_tokenizer(WORDS, 300))
     cached = instruction_tokenizer(tokenizer)
@@ -218,7 +218,7 @@ def test_what_is_asked_for_stays_among_many_that_are_not(monkeypatch: pytest.Mon
     assert seen.count("always<a_0>") == 0 and len(seen) == 30
 
 
-def test_copies_in_other_processes_give_the_same() -> None:
+def test_pickled_copies_give_the_same_ids() -> None:
     tokenizer = with_index(train_tokenizer(WORDS, 300))
     cached = instruction_tokenizer(tokenizer)
     texts = ["After <a_0><b_0>, <a_1><b_7>; what?", "<a_12>"]
@@ -257,22 +257,20 @@ def spaced() -> PreTrainedTokenizerFast:
 
 
 UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
-    "swallows the blank before": (lambda: swallowing(lstrip=True), "finds '<a_0>' by its surroundings"),
-    "swallows the blank after": (lambda: swallowing(rstrip=True), "finds '<a_0>' by its surroundings"),
-    "single words": (lambda: swallowing(single_word=True), "finds '<a_0>' by its surroundings"),
-    "in the normalized text": (normalized, "finds '<a_0>' by its surroundings"),
-    "a token that takes a letter": (lambda: beside_another("x<a"), r"has the token 'x<a' \(\d+\), which may take"),
-    "a token that holds one": (lambda: beside_another("<a_0>!"), r"has the token '<a_0>!' \(\d+\), which may take"),
-    "at random": (at_random, "draws its pieces at random"),
-    "changes texts before": (spaced, "and its pieces into"),
+    "swallows the blank before": (lambda: swallowing(lstrip=True), "matches '<a_0>' depending on the text around it"),
+    "swallows the blank after": (lambda: swallowing(rstrip=True), "matches '<a_0>' depending on the text around it"),
+    "single words": (lambda: swallowing(single_word=True), "matches '<a_0>' depending on the text around it"),
+    "in the normalized text": (normalized, "matches '<a_0>' depending on the text around it"),
+    "a token that takes a letter": (lambda: beside_another("x<a"), r"has the token 'x<a' \(\d+\), which may match"),
+    "a token that holds one": (lambda: beside_another("<a_0>!"), r"has the token '<a_0>!' \(\d+\), which may match"),
+    "at random": (at_random, "splits texts at random"),
+    "changes texts before": (spaced, "but its pieces as"),
     "slow": (ByT5Tokenizer, "is a slow one"),
 }
 
 
 @pytest.mark.parametrize("kind", UNFIT)
-def test_a_tokenizer_whose_pieces_are_not_the_whole_gets_whole_texts(
-    kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unsuitable_tokenizers_get_whole_texts(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     make, reason = UNFIT[kind]
     tokenizer = with_index(make())
     with caplog.at_level(logging.WARNING):
@@ -282,18 +280,18 @@ def test_a_tokenizer_whose_pieces_are_not_the_whole_gets_whole_texts(
             rows = [Instruction("lamp <a_0> <b_0>, x<a_1>!", "<a_1> <b_7>"), Instruction("<a_0>", "<a_0>!", False)]
             assert chosen.instructions(rows, 100) == tokenize_instructions(tokenizer, rows, 100)
             assert chosen.prompts(["lamp <a_0>"]) == tokenize_prompts(tokenizer, ["lamp <a_0>"])
-    told = [record for record in caplog.records if "tokenized as whole texts" in record.message]
-    assert len(told) == 1
-    assert re.search(reason, told[0].message)
+    warnings = [record for record in caplog.records if "tokenized as whole texts" in record.message]
+    assert len(warnings) == 1
+    assert re.search(reason, warnings[0].message)
 
 
-def test_without_index_tokens_there_is_nothing_to_look_up(caplog: pytest.LogCaptureFixture) -> None:
+def test_tokenizer_without_index_tokens_gets_whole_texts(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert isinstance(instruction_tokenizer(train_tokenizer(WORDS, 300)), WholeTextTokenizer)
-    assert "knows no index token" in caplog.text
+    assert "has no index tokens" in caplog.text
 
 
-def test_the_trial_alone_finds_tokens_that_swallow_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached_tokens, "_objection", lambda tokenizer: None)
+def test_trial_finds_tokens_that_strip_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached_tokens, "_reason_against_pieces", lambda tokenizer: None)
     tokenizer = with_index(swallowing(lstrip=True))
     assert isinstance(instruction_tokenizer(tokenizer), WholeTextTokenizer)

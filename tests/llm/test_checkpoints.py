@@ -62,7 +62,7 @@ def with_dropout(backbone: Backbone) -> Backbone:
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("kill_at", [4, 9, 21])
-def test_a_broken_run_ends_as_an_unbroken_one(backbone: Backbone, tmp_path: Path, kill_at: int, lora: bool) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(backbone: Backbone, tmp_path: Path, kill_at: int, lora: bool) -> None:
     def fresh() -> Backbone:
         one = with_dropout(copy.deepcopy(backbone))
         if not lora:
@@ -81,7 +81,7 @@ def test_a_broken_run_ends_as_an_unbroken_one(backbone: Backbone, tmp_path: Path
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
-def test_only_the_newest_whole_checkpoint_stays(backbone: Backbone, tmp_path: Path) -> None:
+def test_only_the_latest_complete_checkpoint_is_kept(backbone: Backbone, tmp_path: Path) -> None:
     tune(backbone, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["step-12"]
     (tmp_path / "run" / "step-99").mkdir()  # torn: it has no progress.json
@@ -90,7 +90,7 @@ def test_only_the_newest_whole_checkpoint_stays(backbone: Backbone, tmp_path: Pa
     assert latest_checkpoint(tmp_path / "none") is None
 
 
-def test_a_write_that_fails_leaves_the_older_checkpoint(backbone: Backbone, tmp_path: Path) -> None:
+def test_failed_write_keeps_the_previous_checkpoint(backbone: Backbone, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
     with checkpoints.keep(1, {"loss": 1.0}, True, lambda: None) as folder:
         (folder / "weights").write_text("first", encoding="utf-8")
@@ -101,21 +101,21 @@ def test_a_write_that_fails_leaves_the_older_checkpoint(backbone: Backbone, tmp_
     assert newest is not None and (newest / "weights").read_text(encoding="utf-8") == "first"
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_a_different_run_is_rejected(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
     with checkpoints.keep(1, {"loss": 1.0}, True, lambda: None):
         pass
     newest = latest_checkpoint(tmp_path / "run")
     assert newest is not None
     assert read_progress(newest, IDENTITY).step == 1
-    with pytest.raises(ValueError, match=r"item index was 'abc' and is 'xyz'.*leave resume out"):
+    with pytest.raises(ValueError, match=r"item index was 'abc' and is 'xyz'.*remove resume"):
         read_progress(newest, {**IDENTITY, "item index": "xyz"})
     with pytest.raises(ValueError, match="vocabulary was 12 and is 13; epochs was 3 and is 4"):
         read_progress(newest, {**IDENTITY, "vocabulary": 13, "epochs": 4})
     assert json.loads((newest / "progress.json").read_text(encoding="utf-8"))["identity"] == IDENTITY
 
 
-def test_a_checkpoint_that_was_half_deleted_does_not_count(
+def test_half_deleted_checkpoint_is_ignored(
     backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
@@ -131,9 +131,7 @@ def test_a_checkpoint_that_was_half_deleted_does_not_count(
     assert (tmp_path / "run" / "step-1").is_dir() and latest_checkpoint(tmp_path / "run") is None
 
 
-def test_weights_that_are_no_numbers_do_not_take_the_place_of_a_good_checkpoint(
-    backbone: Backbone, tmp_path: Path
-) -> None:
+def test_non_finite_weights_do_not_replace_a_checkpoint(backbone: Backbone, tmp_path: Path) -> None:
     """The weights break after the fifth step, without a loss that would show it."""
     broken = copy.deepcopy(backbone)
     steps = []
@@ -151,7 +149,7 @@ def test_weights_that_are_no_numbers_do_not_take_the_place_of_a_good_checkpoint(
     broken.model.register_forward_pre_hook(lambda module, inputs: spoil(module, inputs))
     checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
     settings = tuning_settings(epochs=3, batch_size=2)
-    with pytest.raises(DivergedError, match="weights after the step before is nan at step 5"):
+    with pytest.raises(DivergedError, match="weights after the previous step is nan at step 5"):
         finetune(broken, tuning_run(settings, Without(), checkpoints=checkpoints), lambda report: False)
     newest = latest_checkpoint(tmp_path / "run")
     assert newest is not None and newest.name == "step-4"

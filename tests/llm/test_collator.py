@@ -25,7 +25,7 @@ def test_flat_and_padded_batches_by_hand() -> None:
     assert padded_group(flat, np.array([0]), pad_id=9)[1].tolist() == [[IGNORED, IGNORED, 3, 9]]
 
 
-def test_a_share_without_rows_is_an_empty_batch(backbone: Backbone) -> None:
+def test_no_instructions_give_an_empty_batch(backbone: Backbone) -> None:
     batch = InstructionCollator(backbone.tokenizer, 64)([])
     assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == {
         "input_ids": (0,),
@@ -34,7 +34,7 @@ def test_a_share_without_rows_is_an_empty_batch(backbone: Backbone) -> None:
     }
 
 
-def test_collator_learns_the_end_token_when_it_also_pads(backbone: Backbone) -> None:
+def test_end_token_is_learned_when_it_also_pads(backbone: Backbone) -> None:
     backbone.tokenizer.pad_token = backbone.tokenizer.eos_token
     collate = InstructionCollator(backbone.tokenizer, max_length=64)
     batch = collate([Instruction("a lamp, a hammer", "<a_1><b_2>"), Instruction("a", "<a_0><b_0>")])
@@ -43,13 +43,13 @@ def test_collator_learns_the_end_token_when_it_also_pads(backbone: Backbone) -> 
     assert learned[2] == learned[5] == backbone.tokenizer.eos_token_id
 
 
-def test_an_instruction_that_is_too_long_is_an_error(backbone: Backbone) -> None:
+def test_too_long_instruction_is_an_error(backbone: Backbone) -> None:
     with pytest.raises(ValueError, match="more than tuning_max_length = 8"):
         InstructionCollator(backbone.tokenizer, 8)([Instruction("a lamp, a hammer, a lamp", "<a_1><b_2>")])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_those_of_whole_texts_also_in_workers(backbone: Backbone, workers: int) -> None:
+def test_batches_equal_those_of_whole_texts(backbone: Backbone, workers: int) -> None:
     rows = [
         Instruction(f"after <a_{n % 4}><b_{n % 3}>, <a_1><b_{n % 2}> comes", "a lamp" if n % 2 else "<a_2><b_2>", n < 9)
         for n in range(12)
@@ -85,7 +85,7 @@ def cheapest(lengths: list[int], max_rows: int, max_tokens: int, overhead: int) 
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_rows_are_grouped_at_the_least_cost(seed: int) -> None:
+def test_rows_are_grouped_at_the_lowest_cost(seed: int) -> None:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 40, size=int(rng.integers(1, 10)))
     limits = (int(rng.integers(1, 6)), int(rng.integers(20, 120)), int(rng.integers(0, 30)))
@@ -97,5 +97,5 @@ def test_rows_are_grouped_at_the_least_cost(seed: int) -> None:
         assert len(group) == 1 or len(group) * int(lengths[group].max()) <= limits[1]
 
 
-def test_no_rows_make_no_group() -> None:
+def test_no_rows_give_no_groups() -> None:
     assert group_rows(np.array([], dtype=np.int64), 4, 100, 10) == []

@@ -55,7 +55,7 @@ def test_first_epoch_loss_is_the_mean_over_response_tokens(backbone: Backbone) -
     assert report.loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_report_counts_the_work(backbone: Backbone) -> None:
+def test_report_counts_rows_and_tokens(backbone: Backbone) -> None:
     collate = InstructionCollator(backbone.tokenizer, 64)
     lengths = [len(collate([Source().instruction(0, datum)])["input_ids"]) for datum in range(8)]
     (report,) = tune(backbone, epochs=1, batch_size=4, batch_tokens=1)
@@ -64,7 +64,7 @@ def test_the_report_counts_the_work(backbone: Backbone) -> None:
     assert "padding 0.0%" in report.in_words()
 
 
-def test_losses_fall_and_repeat_exactly(backbone: Backbone) -> None:
+def test_losses_fall_and_are_reproducible(backbone: Backbone) -> None:
     again = copy.deepcopy(backbone)
     first, second = tune(backbone, epochs=6), tune(again, epochs=6)
     assert [r.epoch for r in first] == list(range(6))
@@ -77,7 +77,7 @@ def test_losses_fall_and_repeat_exactly(backbone: Backbone) -> None:
     [{"batch_size": 2, "accumulation_steps": 4}, {"batch_size": 8, "batch_tokens": 24}],
     ids=["accumulated", "parted by length"],
 )
-def test_parted_steps_are_the_same_as_one_large_batch(backbone: Backbone, changes: dict[str, int]) -> None:
+def test_split_steps_equal_one_large_batch(backbone: Backbone, changes: dict[str, int]) -> None:
     """Rows have unequal numbers of response tokens, so a mean of means would differ."""
     again = copy.deepcopy(backbone)
     whole = tune(backbone, batch_size=8, batch_tokens=10_000, epochs=3)
@@ -85,7 +85,7 @@ def test_parted_steps_are_the_same_as_one_large_batch(backbone: Backbone, change
     assert [r.loss for r in parts] == pytest.approx([r.loss for r in whole], rel=1e-4)
 
 
-def test_workers_change_nothing(backbone: Backbone) -> None:
+def test_workers_do_not_change_losses(backbone: Backbone) -> None:
     again = copy.deepcopy(backbone)
     alone, with_workers = tune(backbone, epochs=2), tune(again, epochs=2, workers=2)
     assert [r.loss for r in alone] == [r.loss for r in with_workers]
@@ -115,7 +115,7 @@ def test_stopping_and_saving(backbone: Backbone, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(2, 4, 0.0, "all-linear", False)], ids=["full", "lora"])
 @pytest.mark.parametrize("content", ['{"max_length": 4096, "temperature": 0.9}', '{"max_new_tokens": -3}', "[1]"])
-def test_a_base_model_that_asks_for_sampling_is_tuned_and_saved(
+def test_base_model_with_sampling_config_is_tuned_and_saved(
     content: str, lora: LoraSettings | None, tmp_path: Path
 ) -> None:
     """The values are some that transformers refuses to read, or reads and refuses to write."""
@@ -145,7 +145,7 @@ def test_a_base_model_that_asks_for_sampling_is_tuned_and_saved(
         torch.testing.assert_close(load_saved(run, "sdpa").eval()(ids).logits, tuned, rtol=1e-5, atol=1e-5)
 
 
-def test_half_precision_is_off_while_an_epoch_is_judged_and_afterwards(backbone: Backbone) -> None:
+def test_no_autocast_in_after_epoch_or_after_tuning(backbone: Backbone) -> None:
     ids = torch.tensor([[3, 4, 5]])
 
     def plain_logits() -> torch.Tensor:
@@ -166,7 +166,7 @@ def test_half_precision_is_off_while_an_epoch_is_judged_and_afterwards(backbone:
         assert torch.equal(backbone.model.eval()(ids).logits, plain_logits())
 
 
-def test_nothing_to_tune_on(backbone: Backbone) -> None:
+def test_no_data_to_tune_on(backbone: Backbone) -> None:
     class Empty(Source):
         def size(self, epoch: int) -> int:
             return 0
@@ -175,7 +175,7 @@ def test_nothing_to_tune_on(backbone: Backbone) -> None:
         tune(backbone, source=Empty())
 
 
-def test_a_loss_that_is_no_number_stops_and_names_step_and_data(backbone: Backbone) -> None:
+def test_non_finite_loss_stops_and_names_step_and_data(backbone: Backbone) -> None:
     """The third step's loss is made infinite through the head's weights."""
     seen: list[int] = []
 

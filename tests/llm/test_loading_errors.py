@@ -12,16 +12,16 @@ from recbole_lcrec.llm.backbone import load_saved
 from recbole_lcrec.runtime.errors import RunAborted
 
 
-def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_not_reported_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
-    with pytest.raises(RunAborted, match=r"memory does not suffice to load .*allocate memory"):
+    with pytest.raises(RunAborted, match=r"not enough memory to load .*allocate memory"):
         load_saved(tmp_path, "sdpa")
 
 
-def test_what_transformers_says_of_an_attention_has_no_remedy_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_error_of_transformers_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def unsupported(*_: Any, **__: Any) -> None:
         raise ValueError("MptForCausalLM does not support sdpa; load it with eager")
 

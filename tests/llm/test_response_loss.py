@@ -76,7 +76,7 @@ def gradients(model: Any) -> dict[str, Tensor]:
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradients_are_those_of_every_logit(family: str, tied: bool, lora: bool) -> None:
+def test_loss_and_gradients_equal_those_of_all_logits(family: str, tied: bool, lora: bool) -> None:
     plain = with_lora(tiny(family, tied)) if lora else tiny(family, tied)
     own = copy.deepcopy(plain)
     expected = plain_loss(plain)
@@ -95,7 +95,7 @@ def test_loss_and_gradients_are_those_of_every_logit(family: str, tied: bool, lo
     assert any(float(gradient.abs().max()) > 1e-3 for gradient in by_hand.values())
 
 
-def test_the_head_sees_response_places_alone_and_is_left_as_it_was() -> None:
+def test_head_computes_response_tokens_only() -> None:
     model, seen = tiny("llama", True), []
     head = model.get_output_embeddings()
     ids, labels = padded()
@@ -107,7 +107,7 @@ def test_the_head_sees_response_places_alone_and_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_nothing_asked_for_is_zero_with_a_gradient(family: str) -> None:
+def test_loss_without_responses_is_zero_with_gradients(family: str) -> None:
     model = tiny(family, True)
     ids, labels = padded()
     loss = response_loss(model, model.get_output_embeddings(), ids, torch.full_like(labels, IGNORED))
@@ -118,7 +118,7 @@ def test_nothing_asked_for_is_zero_with_a_gradient(family: str) -> None:
     assert all(not gradient.any() for gradient in found.values())
 
 
-def test_a_label_of_the_first_token_has_nothing_before_it() -> None:
+def test_label_of_the_first_token_is_ignored() -> None:
     model = tiny("llama", True)
     ids, labels = padded()
     first = labels.clone()
@@ -128,7 +128,7 @@ def test_a_label_of_the_first_token_has_nothing_before_it() -> None:
     assert loss.item() == expected.item()
 
 
-def test_a_model_that_passes_its_head_by_is_refused() -> None:
+def test_model_that_bypasses_its_head_is_rejected() -> None:
     class Unusual(nn.Module):
         """Computes logits from the embedding, not in the module that calls itself its head."""
 
@@ -140,6 +140,6 @@ def test_a_model_that_passes_its_head_by_is_refused() -> None:
             return SimpleNamespace(logits=self.embedding(input_ids) @ self.embedding.weight.T)
 
     model = Unusual()
-    with pytest.raises(RuntimeError, match=r"Unusual gave logits of shape \(4, 8, 40\) for 11 response tokens"):
+    with pytest.raises(RuntimeError, match=r"Unusual returned logits of shape \(4, 8, 40\) for 11 response tokens"):
         response_loss(model, model.head, *padded())
     assert not model.head._forward_pre_hooks  # taken off again

@@ -8,7 +8,7 @@ from recbole_lcrec.llm.steps import StepPlan, StepSampler
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_each_datum_once_per_epoch_over_all_processes(processes: int) -> None:
+def test_each_datum_is_used_once_per_epoch(processes: int) -> None:
     plan = StepPlan((7, 7, 4), rows_per_step=3, seed=1)
     shares = [list(StepSampler(plan, rank, processes)) for rank in range(processes)]
     assert {len(share) for share in shares} == {len(plan)} == {3 + 3 + 2}
@@ -28,7 +28,7 @@ def test_steps_and_epochs_by_hand() -> None:
         assert rows == [(epoch, datum) for datum in data]
 
 
-def test_order_depends_on_seed_and_epoch_alone() -> None:
+def test_order_depends_on_seed_and_epoch_only() -> None:
     plan, again, other = StepPlan((50, 50), 8, 1), StepPlan((50, 50), 8, 1), StepPlan((50, 50), 8, 2)
     assert list(plan.rows()) == list(again.rows())
     assert plan.order(0).tolist() != plan.order(1).tolist()

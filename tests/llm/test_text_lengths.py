@@ -35,7 +35,7 @@ def test_cut_texts_are_prefixes_that_fit_and_end_at_a_word(texts: list[str], mos
             assert text[len(cut)] == " "
 
 
-def test_as_much_is_kept_as_fits() -> None:
+def test_cut_texts_keep_as_many_words_as_fit() -> None:
     text = "A hammer for every nail, a lamp for every night"
     words = text.split()
     for most in range(1, 20):
@@ -46,7 +46,7 @@ def test_as_much_is_kept_as_fits() -> None:
 
 
 @pytest.mark.parametrize("text", ["\U0001f528", "ok \U0001f528", "\u9524\u5b50\u5f88\u597d", "a\u2122"])
-def test_a_character_of_several_tokens_is_kept_whole_or_not_at_all(text: str) -> None:
+def test_characters_of_several_tokens_are_not_split(text: str) -> None:
     for most in range(1, len(tokens(text)) + 1):
         (cut,) = TextLengths(TOKENIZER).shortened([text], most)
         assert text.startswith(cut) and len(tokens(cut)) <= most
@@ -57,14 +57,14 @@ def test_start_tokens_are_not_counted() -> None:
     assert TextLengths(TOKENIZER).count(["nail"]).tolist() == [len(TOKENIZER("nail")["input_ids"]) - 1]
 
 
-def test_more_texts_than_are_measured_at_once() -> None:
+def test_more_texts_than_one_chunk() -> None:
     texts = ["nail " * (n % 7 + 1) for n in range(2_500)]
     expected = [len(tokens(texts[n])) for n in range(7)]
     assert TextLengths(TOKENIZER).count(texts).tolist() == [expected[n % 7] for n in range(2_500)]
     assert len(TextLengths(TOKENIZER).shortened(texts, 3)) == 2_500
 
 
-def test_index_tokens_are_one_token_each(backbone: Backbone) -> None:
+def test_index_tokens_count_as_one_token_each(backbone: Backbone) -> None:
     assert TextLengths(backbone.tokenizer).count(["<a_0><b_1>", "<a_3>", ""]).tolist() == [2, 1, 0]
 
 
@@ -73,7 +73,7 @@ def test_no_texts() -> None:
     assert TextLengths(TOKENIZER).shortened([], 3) == []
 
 
-def test_a_slow_tokenizer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_tokenizer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", property(lambda self: False))
     slow: Any = train_tokenizer(["a nail"], 300)
     with pytest.raises(ValueError, match="of base_model is a slow tokenizer"):

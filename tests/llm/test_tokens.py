@@ -20,7 +20,7 @@ from recbole_lcrec.llm.tokens import (
 from tests.llm.conftest import ITEM_TOKENS
 
 
-def test_ids_are_those_of_the_text(backbone: Backbone) -> None:
+def test_item_ids_equal_those_in_a_text(backbone: Backbone) -> None:
     ids = item_token_ids(backbone.tokenizer, ITEM_TOKENS)
     assert ids.shape == (12, 2)
     for row, tokens in zip(ids, ITEM_TOKENS, strict=True):
@@ -30,24 +30,24 @@ def test_ids_are_those_of_the_text(backbone: Backbone) -> None:
         assert backbone.tokenizer.decode(encoded) == text
 
 
-def test_adding_again_adds_nothing(backbone: Backbone) -> None:
+def test_adding_known_tokens_adds_nothing(backbone: Backbone) -> None:
     size = len(backbone.tokenizer)
     assert add_index_tokens(backbone.tokenizer, ["<a_0>", "<b_1>"]) == 0
     assert len(backbone.tokenizer) == size
 
 
-def test_a_missing_token_is_named(backbone: Backbone) -> None:
-    with pytest.raises(ValueError, match="lacks 1 index tokens, '<z_9>'"):
+def test_missing_token_is_named(backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match="lacks 1 index tokens, such as '<z_9>'"):
         item_token_ids(backbone.tokenizer, [("<a_0>", "<z_9>")])
 
 
-def test_a_tokenizer_that_splits_an_index_token_is_refused() -> None:
+def test_tokenizer_that_splits_index_tokens_is_rejected() -> None:
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.train_from_iterator(["a b"], trainers.WordLevelTrainer(special_tokens=["<unk>"]))
     tokenizer.model = models.WordLevel({"<unk>": 0, "a": 1, "<a_0>": 2}, unk_token="<unk>")
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
-    with pytest.raises(ValueError, match="does not keep the index token '<a_0>' whole"):
+    with pytest.raises(ValueError, match="splits the index token '<a_0>' inside a text"):
         item_token_ids(wrapped, [("<a_0>",)])
 
 
@@ -66,7 +66,7 @@ def sentencepiece_like(style: str) -> PreTrainedTokenizerFast:
 
 
 @pytest.mark.parametrize("style", ["legacy", "lowercase", "always", "first", "never"])
-def test_marks_for_blanks_stay_out_of_an_index(style: str) -> None:
+def test_blank_marks_are_not_part_of_an_index(style: str) -> None:
     tokenizer = sentencepiece_like(style)
     items = [("<a_0>", "<B_1>"), ("<a_1>", "<B_1>")]
     add_index_tokens(tokenizer, ["<a_0>", "<a_1>", "<B_1>"])
@@ -90,20 +90,20 @@ class SpacedTokenizer(PreTrainedTokenizerFast):
         return super().__call__(spaced, **options)
 
 
-def test_a_tokenizer_that_adds_a_blank_between_index_tokens_is_refused() -> None:
+def test_tokenizer_that_inserts_blanks_is_rejected() -> None:
     tokenizer = SpacedTokenizer(tokenizer_object=sentencepiece_like("never").backend_tokenizer, unk_token="<unk>")
     add_index_tokens(tokenizer, ["<a_0>", "<b_0>"])
-    with pytest.raises(ValueError, match=r"puts \[1\] between two index tokens '<a_0>'"):
+    with pytest.raises(ValueError, match=r"inserts \[1\] between two index tokens '<a_0>'"):
         item_token_ids(tokenizer, [("<a_0>", "<b_0>")])
 
 
-def test_a_tokenizer_that_has_the_token_as_a_word_and_splits_it_is_refused() -> None:
+def test_tokenizer_that_splits_a_known_token_is_rejected() -> None:
     spelt = sentencepiece_like("always").backend_tokenizer
     vocabulary = {**spelt.get_vocab(), "<a_0>": spelt.get_vocab_size()}  # known, but no merge leads there
     spelt.model = models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=spelt, unk_token="<unk>")
     assert add_index_tokens(tokenizer, ["<a_0>"]) == 0
-    with pytest.raises(ValueError, match="does not keep the index token '<a_0>' whole"):
+    with pytest.raises(ValueError, match="splits the index token '<a_0>' inside a text"):
         item_token_ids(tokenizer, [("<a_0>",)])
 
 
@@ -124,7 +124,7 @@ def test_instructions_keep_the_whole_response(backbone: Backbone) -> None:
         tokenize_instructions(tokenizer, [Instruction("after <a_0><b_0>", "<a_1><b_2>")], max_length=5)
 
 
-def test_a_tokenizer_from_scratch_writes_any_text() -> None:
+def test_scratch_tokenizer_encodes_any_text() -> None:
     tokenizer = train_tokenizer(["films and years"], 300)
     text = "Ünïcode, 東京 and \U0001f600 too\n"
     assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text

@@ -29,7 +29,7 @@ READERS = (SharedReader, PlainReader)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_prompt_is_read_once_and_common_words_once_for_all(lab: Lab, architecture: str) -> None:
+def test_prompts_and_common_tokens_are_read_once(lab: Lab, architecture: str) -> None:
     """Then each beam of the inner levels; a level of 12 prefixes has no more than 12 beams."""
     model, trie = lab.model(architecture), Trie.from_token_ids(lab.catalogue(400, 4))
     reader = SharedReader(model)
@@ -43,7 +43,7 @@ def test_every_prompt_is_read_once_and_common_words_once_for_all(lab: Lab, archi
     assert seen == [24, 12, 20, 20]
 
 
-def test_one_level_reads_the_prompt_alone(lab: Lab) -> None:
+def test_one_level_reads_the_prompt_only(lab: Lab) -> None:
     model, ids = lab.model("llama"), torch.arange(32, 80).unsqueeze(1)
     reader, prompts = SharedReader(model), lab.prompts(6, 9)
     with tokens_read(model) as seen:
@@ -57,9 +57,7 @@ class Head(torch.nn.Linear):
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_logits_of_the_vocabulary_are_made_for_needed_states_alone(
-    lab: Lab, plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logits_are_computed_for_needed_states_only(lab: Lab, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the last prompt tokens and of the beams of inner levels; the head sees nothing else."""
     model, trie, rows = lab.model("llama"), Trie.from_token_ids(lab.catalogue(300, 3)), []
     head, linear, addmm = model.lm_head, torch.nn.functional.linear, torch.addmm
@@ -96,7 +94,7 @@ def logits_made(model: Any) -> Iterator[list[tuple[int, ...]]]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_plain_reading_makes_logits_of_last_tokens_alone(lab: Lab, architecture: str) -> None:
+def test_plain_reader_computes_last_logits_only(lab: Lab, architecture: str) -> None:
     """One text for each prompt, then one for each of its beams; alike through an adapter."""
     model, ids, prompts = lab.model(architecture), lab.catalogue(300, 3), lab.prompts(9, 5)
     trie = Trie.from_token_ids(ids)
@@ -108,7 +106,7 @@ def test_plain_reading_makes_logits_of_last_tokens_alone(lab: Lab, architecture:
         assert_ranks(beams, lab.exhaustive(asked, prompts, ids))
 
 
-def test_plain_reading_of_a_model_that_makes_all_logits(lab: Lab) -> None:
+def test_plain_reader_of_a_model_without_logits_to_keep(lab: Lab) -> None:
     """One whose forward pass cannot be asked for less."""
     model: Any = lab.model("llama")
     ids, prompts, forward = lab.catalogue(300, 3), lab.prompts(9, 5), model.forward
@@ -125,7 +123,7 @@ def test_plain_reading_of_a_model_that_makes_all_logits(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_prompt_may_fill_all_positions_and_no_more(lab: Lab, reader: Any) -> None:
+def test_prompt_may_fill_all_positions(lab: Lab, reader: Any) -> None:
     model, ids = lab.model("gpt2"), lab.catalogue(20, 4)
     trie, fitting = Trie.from_token_ids(ids), lab.prompts(61, 4)
     assert_best(beam_search(reader(model), fitting, trie, beam_size=20), lab.exhaustive(model, fitting, ids))
@@ -133,7 +131,7 @@ def test_a_prompt_may_fill_all_positions_and_no_more(lab: Lab, reader: Any) -> N
         beam_search(reader(model), lab.prompts(62, 4), trie, beam_size=20)
 
 
-def test_a_sliding_window_must_hold_prompt_and_index(lab: Lab) -> None:
+def test_sliding_window_must_hold_prompt_and_index(lab: Lab) -> None:
     model, ids = lab.model("mistral", sliding_window=16), lab.catalogue(20, 4)
     trie, fitting, longer = Trie.from_token_ids(ids), lab.prompts(13, 5), lab.prompts(30, 5)
     assert_best(beam_search(SharedReader(model), fitting, trie, beam_size=20), lab.exhaustive(model, fitting, ids))
@@ -143,7 +141,7 @@ def test_a_sliding_window_must_hold_prompt_and_index(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_positions_that_turn_otherwise_in_long_texts(lab: Lab, attention: str) -> None:
+def test_longrope_limits_shared_prompts(lab: Lab, attention: str) -> None:
     """longrope goes by the longest text that is read at once."""
     rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
     rope |= {"original_max_position_embeddings": 32, "factor": 2.0}
@@ -163,7 +161,7 @@ def test_training_mode_is_an_error(lab: Lab, reader: Any) -> None:
 
 
 @pytest.mark.parametrize("attention", ["flash_attention_2", "flex_attention", "paged|sdpa"])
-def test_attention_that_ignores_the_mask_is_refused(lab: Lab, attention: str) -> None:
+def test_attention_that_ignores_the_mask_is_rejected(lab: Lab, attention: str) -> None:
     model = lab.model("llama")
     model.config._attn_implementation = attention
     with pytest.raises(ValueError, match=rf"{attention.replace('|', '.')}.*sdpa, eager, or set decoding_search: plain"):
@@ -229,7 +227,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_models_that_cannot_share_a_prompt_are_refused_and_read_plainly(lab: Lab, name: str) -> None:
+def test_unshareable_models_are_rejected_and_read_plainly(lab: Lab, name: str) -> None:
     build, message = REFUSED[name]
     model, ids, prompts = build(lab), lab.catalogue(15, 3, n_codes=4), lab.prompts(6, 9)
     with pytest.raises(ValueError, match=f"{message}.*set decoding_search: plain"):
@@ -238,14 +236,14 @@ def test_models_that_cannot_share_a_prompt_are_refused_and_read_plainly(lab: Lab
     assert_best(beams, lab.exhaustive(model, prompts, ids))
 
 
-def test_a_model_of_several_kinds_of_layers_is_refused(lab: Lab) -> None:
+def test_model_with_mixed_layer_types_is_rejected(lab: Lab) -> None:
     model = lab.model("qwen3")
     model.config.layer_types = ["full_attention", "chunked_attention"]
     with pytest.raises(ValueError, match="'qwen3' has layers of kind chunked_attention"):
         SharedReader(model)
 
 
-def test_a_model_without_a_head_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_a_head_is_rejected(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     model = lab.model("llama")
     monkeypatch.setattr(type(model), "get_output_embeddings", lambda _: None)
     with pytest.raises(ValueError, match=r"'llama' has no output head; .*decoding_search: plain"):
@@ -253,13 +251,13 @@ def test_a_model_without_a_head_is_refused(lab: Lab, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-def test_tokens_of_an_adapter_are_refused(lab: Lab) -> None:
+def test_prompt_learning_adapter_is_rejected(lab: Lab) -> None:
     wrapped = get_peft_model(lab.model("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).eval()
     with pytest.raises(ValueError, match=r"prompt-learning adapter adds its own tokens .*; use LoRA"):
         SharedReader(wrapped)
 
 
-def test_a_lack_of_memory_is_no_verdict_on_the_model(lab: Lab) -> None:
+def test_out_of_memory_in_the_trial_is_passed_on(lab: Lab) -> None:
     model: Any = lab.model("llama")
     forward = model.forward
 
@@ -273,7 +271,7 @@ def test_a_lack_of_memory_is_no_verdict_on_the_model(lab: Lab) -> None:
         SharedReader(model)
 
 
-def test_a_reader_leaves_the_model_as_it_was(lab: Lab) -> None:
+def test_reader_does_not_change_the_model(lab: Lab) -> None:
     model = lab.model("llama")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     words = torch.tensor([[4, 5, 6]])

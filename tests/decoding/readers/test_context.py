@@ -16,7 +16,7 @@ def limits_of(config: PretrainedConfig, shared: bool) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_plain_models_have_their_positions_alone(lab: Lab, shared: bool) -> None:
+def test_plain_models_are_limited_by_positions_only(lab: Lab, shared: bool) -> None:
     assert limits_of(GPT2Config(n_positions=64), shared) == {"max": 64}
     assert limits_of(LlamaConfig(**lab.sizes()), shared) == {"max": 64}
     unused = Qwen2Config(**lab.sizes() | {"use_sliding_window": False, "sliding_window": 16})
@@ -24,7 +24,7 @@ def test_plain_models_have_their_positions_alone(lab: Lab, shared: bool) -> None
     assert limits_of(PretrainedConfig(), shared) == {}
 
 
-def test_windows_and_long_texts_bound_shared_prompts_alone(lab: Lab) -> None:
+def test_windows_and_longrope_limit_shared_prompts_only(lab: Lab) -> None:
     window = MistralConfig(**lab.sizes() | {"sliding_window": 16})
     assert limits_of(window, shared=True) == {"max": 64, "sliding": 16}
     assert limits_of(window, shared=False) == {"max": 64}
@@ -34,7 +34,7 @@ def test_windows_and_long_texts_bound_shared_prompts_alone(lab: Lab) -> None:
     assert limits_of(turned, shared=False) == {"max": 64}
 
 
-def test_every_kind_of_layer_counts(lab: Lab) -> None:
+def test_limits_cover_every_kind_of_layer(lab: Lab) -> None:
     config = LlamaConfig(**lab.sizes())
     config.rope_parameters = {
         "full_attention": {**LONG, "original_max_position_embeddings": 48},

@@ -56,7 +56,7 @@ def found(reader: SharedReader, prompts: PromptBatch) -> Tensor:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
 @pytest.mark.parametrize("common", [0, 9])
-def test_reading_with_and_without_the_saving(
+def test_reduced_and_full_last_layers_agree(
     lab: Lab, architecture: str, attention: str, tied: bool, lora: bool, common: int
 ) -> None:
     """The same states, of prompts of unequal length; the last network sees one token a row, the first all of them."""
@@ -88,7 +88,7 @@ def test_short_prompts(lab: Lab, architecture: str, lengths: tuple[int, ...]) ->
     torch.testing.assert_close(score_items(reader, prompts, trie, items), truth, rtol=1e-5, atol=1e-4)
 
 
-def test_half_precision_saves_too(lab: Lab) -> None:
+def test_half_precision_reduces_the_last_layer(lab: Lab) -> None:
     model: Any = lab.model("llama")
     model = model.to(torch.bfloat16)
     assert SharedReader(model)._last is model.model.layers[-1].mlp
@@ -159,7 +159,7 @@ NOT_CUT = [shared_by_layers, by_another_name, called_by_keyword, fixed_width, fa
 
 
 @pytest.mark.parametrize("change", NOT_CUT)
-def test_a_model_whose_last_layer_cannot_be_cut_is_read_in_full(lab: Lab, change: Callable[[Any], None]) -> None:
+def test_unsuitable_last_layers_are_computed_in_full(lab: Lab, change: Callable[[Any], None]) -> None:
     model, ids, prompts = lab.model("llama"), lab.catalogue(40, 3), lab.prompts(18, 13, common=9)
     change(model)
     reader = SharedReader(model)
@@ -172,7 +172,7 @@ def hooks_of(model: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-def test_nothing_is_left_on_the_model(lab: Lab) -> None:
+def test_no_hooks_remain_on_the_model(lab: Lab) -> None:
     """Neither by opening, nor by reading, nor by a failure in the midst of it; a later pass computes all tokens."""
     model: Any = lab.model("llama")
     words = torch.tensor([[4, 5, 6], [7, 8, 9]])

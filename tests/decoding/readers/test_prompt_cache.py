@@ -33,7 +33,7 @@ def test_keys_are_written_in_place() -> None:
 
 @pytest.mark.parametrize("beam_size", [4, 30])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_prompt_is_held_once_however_many_beams_there_are(
+def test_prompt_is_cached_once_for_all_beams(
     lab: Lab, architecture: str, beam_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is [R, heads, prompt + beams of the inner levels, d] for each layer; nothing is copied between levels."""
@@ -69,7 +69,7 @@ def test_a_prompt_is_held_once_however_many_beams_there_are(
 
 @pytest.mark.parametrize("mask_bytes", [1, 3 * 40 * 4 * 5])
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_many_branches_are_read_in_parts(
+def test_many_branches_are_read_in_chunks(
     lab: Lab, architecture: str, attention: str, mask_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One by one, and a handful at a time: the same as all at once."""
@@ -85,7 +85,7 @@ def test_many_branches_are_read_in_parts(
 
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
-def test_branches_grow_out_of_any_branch(lab: Lab, architecture: str, attention: str) -> None:
+def test_branches_can_continue_any_branch(lab: Lab, architecture: str, attention: str) -> None:
     """More and fewer branches than before, in any order, some twice, one never; each as if it were alone."""
     model, prompts = lab.model(architecture, attention), lab.prompts(5, 9)
     generator = torch.Generator().manual_seed(2)
