@@ -101,7 +101,7 @@ def test_only_the_requested_kinds_are_downloaded(
     [
         ("Software", "ratings,metadat", "no kind 'metadat'; the kinds are ratings, metadata, reviews"),
         ("Software", "", "no kind ''; the kinds are ratings, metadata, reviews"),
-        ("ml-1m", "ratings", "--kinds says nothing to ml-1m"),
+        ("ml-1m", "ratings", "--kinds does not apply to ml-1m"),
     ],
 )
 def test_unknown_kinds_are_rejected(

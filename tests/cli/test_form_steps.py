@@ -34,7 +34,7 @@ def test_export(tmp_path: Path) -> None:
         do(EXPORT, "shop", there, "--form=published", f"--out={tmp_path / 'new'}")
     do(EXPORT, "shop", there, "--form=published", f"--out={tmp_path / 'new'}", "--overwrite")
     assert read_published(tmp_path / "new" / "shop", "shop")["inter"] == {"0": [1, 2]}
-    with pytest.raises(ValueError, match="--index, --title_field say nothing to --form=atomic"):
+    with pytest.raises(ValueError, match="--index, --title_field: not used by --form=atomic"):
         do(EXPORT, "shop", here, "--form=atomic", f"--out={tmp_path / 'x'}", "--index=i.json", "--title_field=t")
     with pytest.raises(ValueError, match="was not found"):
         do(EXPORT, "none", here, "--form=atomic", f"--out={tmp_path / 'x'}")
@@ -63,7 +63,7 @@ def test_minionerec(tmp_path: Path) -> None:
     do(MINIONEREC, "one", here, f"--train={train}", f"--items={items}")
     assert columns(tmp_path / "data" / "one" / "one.item", "title")[0] == ("zero",)
     for flags in ((), (f"--source={source}", f"--train={train}")):
-        with pytest.raises(ValueError, match="either by --source, or by --train"):
+        with pytest.raises(ValueError, match="either --source, or --train"):
             do(MINIONEREC, "two", here, *flags)
 
 

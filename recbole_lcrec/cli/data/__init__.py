@@ -1,7 +1,4 @@
-"""The command ``python -m recbole_lcrec.data``: one step of many, each with flags of its own.
-
-Knows which steps there are and how a mistake is told. Refuses to know what a step does.
-"""
+"""The command ``python -m recbole_lcrec.data``: steps to download, prepare, import, convert and export data sets."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ _STEPS: tuple[Step, ...] = (DOWNLOAD, PREPARE, IMPORT, MINIONEREC, TEXTS, EXPORT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command.
+    """Run the command.
 
     Args:
-        argv: flags without the program's name; None: those of the process.
+        argv: flags without the program's name; None for those of the process.
 
     Returns:
-        0, or 2 after a mistake in flags or data, which is told in one line.
+        0, or 2 after an error in flags or data, which is reported in one line.
     """
     flags = sys.argv[1:] if argv is None else argv
     return run_command(partial(_prepared, flags), flags)
@@ -45,7 +42,7 @@ def _prepared(flags: Sequence[str]) -> Callable[[], Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m recbole_lcrec.data",
-        description="Bring data sets in and out: Amazon's raw files, your own tables, the form LC-Rec is published in.",
+        description="Import, convert and export data sets: Amazon's raw files, your own tables, published formats.",
         epilog="python -m recbole_lcrec.data STEP --help shows the flags of a step.",
     )
     steps = parser.add_subparsers(metavar="STEP", required=True)
@@ -58,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         step.add_flags(flags)
-        flags.add_argument("--data_path", default="dataset", metavar="FOLDER", help="holds a folder for each data set")
-        flags.add_argument("--state", metavar="LEVEL", help="DEBUG shows where a mistake was found")
+        flags.add_argument(
+            "--data_path", default="dataset", metavar="FOLDER", help="contains a folder for each data set"
+        )
+        flags.add_argument("--state", metavar="LEVEL", help="DEBUG shows the traceback of an error")
         flags.set_defaults(work=step.work)
     return parser

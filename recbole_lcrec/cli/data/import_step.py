@@ -1,7 +1,4 @@
-"""The step ``import``: a user's own tables made into a data set, with a report.
-
-Knows its flags. Refuses to know tables, checks and reports.
-"""
+"""Step ``import`` of the data command: user tables to a data set, with a report."""
 
 from __future__ import annotations
 
@@ -16,20 +13,20 @@ __all__ = ["IMPORT"]
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name", nargs="?", help="of the data set to be, as --dataset will name it; else that of --interactions' file"
+        "name", nargs="?", help="name of the new data set, for --dataset (default: name of the --interactions file)"
     )
     parser.add_argument(
         "--interactions", required=True, type=Path, metavar="FILE", help="users, items, times: csv, tsv, jsonl, parquet"
     )
-    parser.add_argument("--items", type=Path, metavar="FILE", help="items with titles and whatever describes them")
+    parser.add_argument("--items", type=Path, metavar="FILE", help="items with titles and other fields")
     parser.add_argument(
         "--columns",
         nargs="+",
         action="extend",
         default=[],
         metavar="OURS=THEIRS",
-        help="which column is user_id, item_id, timestamp; title, description, brand, categories; rating, review, "
-        "summary; or any other field. Columns with these names need no pair. items.item_id=id is for one table alone",
+        help="columns of user_id, item_id, timestamp; title, description, brand, categories; rating, review, "
+        "summary; or any other field. Columns with these names need no pair. items.item_id=id applies to one table",
     )
     parser.add_argument(
         "--types",
@@ -37,18 +34,22 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="FIELD=TYPE",
-        help="token, token_seq (text), float or float_seq, where the guess is wrong",
+        help="token, token_seq (text), float or float_seq, if the guess is wrong",
     )
-    parser.add_argument("--separator", metavar="SIGN", help="tab, comma, semicolon, pipe or any sign; else found out")
-    parser.add_argument("--encoding", metavar="NAME", help="such as cp1252 or utf-16; else UTF-8")
-    parser.add_argument("--no_quotes", action="store_true", help="double quotes are letters, as in many tsv files")
+    parser.add_argument(
+        "--separator", metavar="SIGN", help="tab, comma, semicolon, pipe or any character (default: detected)"
+    )
+    parser.add_argument("--encoding", metavar="NAME", help="such as cp1252 or utf-16 (default: UTF-8)")
+    parser.add_argument(
+        "--no_quotes", action="store_true", help="read double quotes as ordinary characters, as in many tsv files"
+    )
     parser.add_argument(
         "--time_format",
         metavar="FORM",
-        help="s, ms, us, ns, iso, mixed, or a format such as '%%d.%%m.%%Y %%H:%%M'; else found out",
+        help="s, ms, us, ns, iso, mixed, or a format such as '%%d.%%m.%%Y %%H:%%M' (default: detected)",
     )
     parser.add_argument(
-        "--bad_row_limit", default="1%", metavar="N", help="unusable rows that are left out before it stops (1%%)"
+        "--bad_row_limit", default="1%", metavar="N", help="unusable rows that may be dropped (default: 1%%)"
     )
     parser.add_argument(
         "--reserved_ids",
@@ -56,11 +57,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="ids that RecBole reads as missing, such as NA and null: stop (the default), or mark (written as NA_)",
     )
     parser.add_argument("--odd_ids", help=argparse.SUPPRESS)
-    parser.add_argument("--first_only", action="store_true", help="a user's first interaction with an item alone")
-    parser.add_argument("--drop_unknown_items", action="store_true", help="leave out what --items does not list")
+    parser.add_argument("--first_only", action="store_true", help="keep only a user's first interaction with an item")
+    parser.add_argument("--drop_unknown_items", action="store_true", help="drop interactions with items not in --items")
     for who in ("user", "item"):
         parser.add_argument(
-            f"--min_{who}_interactions", type=int, default=0, metavar="N", help=f"leave out {who}s with fewer"
+            f"--min_{who}_interactions", type=int, default=0, metavar="N", help=f"drop {who}s with fewer"
         )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a data set of this name, with its index and intentions"
@@ -112,9 +113,9 @@ def _import(options: argparse.Namespace) -> None:
 
 IMPORT = Step(
     "import",
-    "make a data set of your own tables",
+    "make a data set from your own tables",
     "Check a table of interactions and one of items, and write DATA_PATH/NAME/NAME.inter, NAME.item and a one-page\n"
-    "report, NAME.import.html (and .json). docs/own-data.md says what each finding means.",
+    "report, NAME.import.html (and .json). docs/own-data.md explains each finding.",
     "  python -m recbole_lcrec.data import --interactions=shop.csv --items=products.csv\n"
     "  python -m recbole_lcrec.data import shop --interactions=orders.csv --items=products.csv \\\n"
     "    --columns user_id=customer item_id=sku timestamp=bought_at title=name description=about",

@@ -1,7 +1,4 @@
-"""The steps ``download`` and ``prepare``: public data fetched, and Amazon's raw files made into atomic files.
-
-Knows their flags and where raw and prepared files go. Refuses to know addresses and file formats.
-"""
+"""Steps ``download`` and ``prepare`` of the data command: fetch public data, and prepare Amazon's raw files."""
 
 from __future__ import annotations
 
@@ -18,18 +15,20 @@ _KINDS = ("ratings", "metadata", "reviews")
 
 
 def _add_name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="Games, Instruments, Arts, a category of Amazon such as Toys_and_Games")
-    parser.add_argument("--edition", choices=["2018", "2023"], help="of the reviews; 2018 is the paper's")
-    parser.add_argument("--category", metavar="NAME", help="Amazon's category, where the name does not say it")
+    parser.add_argument("name", help="Games, Instruments, Arts, or an Amazon category such as Toys_and_Games")
+    parser.add_argument("--edition", choices=["2018", "2023"], help="edition of the reviews; 2018 is the paper's")
+    parser.add_argument("--category", metavar="NAME", help="Amazon's category, if it differs from the name")
 
 
 def _add_download(parser: argparse.ArgumentParser) -> None:
     _add_name(parser)
     parser.add_argument(
-        "--kinds", metavar="KINDS", help=f"which of Amazon's files, with commas between: {', '.join(_KINDS)} (all)"
+        "--kinds",
+        metavar="KINDS",
+        help=f"which of Amazon's files, separated by commas: {', '.join(_KINDS)} (default: all)",
     )
-    parser.add_argument("--mirror", metavar="ADDRESS", help="takes the publisher's place")
-    parser.add_argument("--proxy", metavar="ADDRESS", help="of a proxy; else the environment's")
+    parser.add_argument("--mirror", metavar="ADDRESS", help="replaces the publisher's address")
+    parser.add_argument("--proxy", metavar="ADDRESS", help="proxy (default: the environment's)")
 
 
 def _kinds(text: str | None) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ def _download(options: argparse.Namespace) -> None:
     if options.name in recbole_addresses() and not (options.edition or options.category):
         if options.kinds is not None:
             raise ValueError(
-                f"--kinds says nothing to {options.name}, which RecBole offers as one archive; leave it out"
+                f"--kinds does not apply to {options.name}, which RecBole offers as one archive; remove it"
             )
         files = download_recbole(options.name, folder, options.mirror, options.proxy)
     else:
@@ -70,14 +69,16 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     _add_name(parser)
     parser.add_argument("--keep_untitled", action="store_true", help="keep items that have metadata but no title")
     parser.add_argument("--keep_repeats", action="store_true", help="keep a user's later interactions with an item")
-    parser.add_argument("--k", type=int, default=5, metavar="K", help="interactions of a user or item that stays (5)")
-    parser.add_argument("--bad_line_limit", type=int, default=100, metavar="N", help="broken lines passed over (100)")
+    parser.add_argument("--k", type=int, default=5, metavar="K", help="minimum interactions per user and item (5)")
+    parser.add_argument(
+        "--bad_line_limit", type=int, default=100, metavar="N", help="broken lines that may be skipped (100)"
+    )
 
 
 def _prepare(options: argparse.Namespace) -> None:
     from recbole_lcrec.preparation.amazon.prepare import AmazonOptions, prepare_amazon
 
-    how = AmazonOptions(
+    amazon_options = AmazonOptions(
         k_user=options.k,
         k_item=options.k,
         keep_repeats=options.keep_repeats,
@@ -85,15 +86,15 @@ def _prepare(options: argparse.Namespace) -> None:
         bad_line_limit=options.bad_line_limit,
     )
     folder = Path(options.data_path) / options.name
-    prepare_amazon(options.name, folder / "raw", folder, options.edition, options.category, how)
+    prepare_amazon(options.name, folder / "raw", folder, options.edition, options.category, amazon_options)
 
 
 DOWNLOAD = Step(
     "download",
-    "fetch Amazon's raw files, or a data set that RecBole offers",
-    "Fetch the raw files of an Amazon data set into DATA_PATH/NAME/raw; a run prepares them itself, once, and\n"
-    "needs no reviews for it where there are ratings. Or fetch one of RecBole's data sets, under RecBole's name,\n"
-    "into DATA_PATH/NAME.",
+    "download Amazon's raw files, or a data set that RecBole offers",
+    "Download the raw files of an Amazon data set into DATA_PATH/NAME/raw; the first run prepares them, and needs\n"
+    "no reviews if there are ratings. Or download one of RecBole's data sets, under RecBole's name, into\n"
+    "DATA_PATH/NAME.",
     "  python -m recbole_lcrec.data download Games\n"
     "  python -m recbole_lcrec.data download amazon-video-games-18\n"
     "  python -m recbole_lcrec.data download Video_Games --edition=2023 --kinds=ratings,metadata\n"
@@ -103,8 +104,8 @@ DOWNLOAD = Step(
 )
 PREPARE = Step(
     "prepare",
-    "make atomic files of Amazon's raw files, as the paper does",
-    "Write NAME.inter and NAME.item beside DATA_PATH/NAME/raw, for RecBole as it is.",
+    "convert Amazon's raw files to atomic files, as in the paper",
+    "Write NAME.inter and NAME.item beside DATA_PATH/NAME/raw, also for plain RecBole.",
     "  python -m recbole_lcrec.data prepare Games --data_path=dataset",
     _add_prepare,
     _prepare,

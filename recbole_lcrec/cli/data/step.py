@@ -1,7 +1,4 @@
-"""What a step of the data command is.
-
-Knows its parts. Refuses to know any step.
-"""
+"""Interface of the data command's steps."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ class Step:
     """One step of ``python -m recbole_lcrec.data``.
 
     Attributes:
-        name: what the user types.
+        name: name of the step on the command line.
         summary: one line for the list of steps.
         description: a paragraph for the step's own help.
         examples: command lines, indented by two blanks.
-        add_flags: adds the step's flags to its parser; ``--data_path`` and ``--state`` come by themselves.
-        work: does the step with the read flags; ValueError and OSError are told in one line. It loads what it needs
-            only when it is called, so that the help comes at once.
+        add_flags: adds the step's flags to its parser; ``--data_path`` and ``--state`` are added to all steps.
+        work: runs the step with the parsed flags; ValueError and OSError are reported in one line. It imports what it
+            needs only when called, so that the help is shown at once.
     """
 
     name: str
