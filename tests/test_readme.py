@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ DOCUMENTS = [
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "recbole_lcrec"
 NAMED_PATH = re.compile(r"(?<![\w/.-])(?:recbole_lcrec|properties|constraints|benchmarks|tests|\.ci)/[\w./-]*\w")
+
+
+def lcrec_defaults() -> set[str]:
+    """Every key that has its default in a file of LCRec or of a stage that it reads."""
+    files = [ROOT / "properties/model/LCRec.yaml", *(ROOT / "properties/stages").glob("*.yaml")]
+    return {key for path in files for key in read_yaml(path)}
 
 
 def text_of(name: str) -> str:
@@ -163,7 +170,7 @@ def test_keys_in_running_text_exist() -> None:
     documents = "".join(map(text_of, DOCUMENTS))
     named = set(re.findall(r"`((?:index|tuning|lora|intention|scratch|decoding)_\w+)(?=[`:=])", documents))
     named -= set(recbole_lcrec.__all__)
-    assert len(named) > 30 and named <= set(read_yaml(ROOT / "properties/model/LCRec.yaml"))
+    assert len(named) > 30 and named <= set(lcrec_defaults())
 
 
 def test_the_paper_files_are_all_in_the_table() -> None:
@@ -177,9 +184,7 @@ def test_keys_in_the_table_exist() -> None:
     keys = {key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])}
     known = set(recbole_lcrec.Config("LCRec", "ml-100k").final_config_dict)
     assert len(keys) > 10 and keys <= known
-    assert {key for key in keys if key.startswith(("index_", "tuning_", "decoding_", "text_"))} <= set(
-        read_yaml(ROOT / "properties/model/LCRec.yaml")
-    )
+    assert {key for key in keys if key.startswith(("index_", "tuning_", "decoding_", "text_"))} <= set(lcrec_defaults())
 
 
 def test_the_map_shows_every_folder_and_module() -> None:
@@ -204,12 +209,11 @@ def test_the_map_shows_every_folder_and_module() -> None:
     assert modules | folders <= shown, "docs/map.md lacks a module or a folder"
 
 
-def test_the_rooms_in_contributing_are_those_of_the_package() -> None:
-    (table,) = re.findall(r"^\| Room \|.*\n\|---\|---\|\n((?:\|.*\n)+)", text_of("CONTRIBUTING.md"), re.MULTILINE)
-    rooms = {name for row in table.splitlines() for name in re.findall(r"`([\w./]+)`", row.split("|")[1])}
-    expected = {path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py"}
-    expected |= {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
-    assert rooms == expected
+def test_the_map_shows_the_rooms_in_their_order() -> None:
+    (tree,) = (block for block in blocks(text_of("docs/map.md"), "text") if block.startswith("recbole_lcrec/"))
+    shown = [match[1] for line in tree.splitlines() if (match := re.match(r"  ([a-z]\w*)(?:/|\.py)(?:\s|$)", line))]
+    contract, _ = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    assert shown == contract["layers"]
 
 
 @pytest.mark.parametrize("flags", flags_of_index_commands(), ids=" ".join)
