@@ -11,7 +11,7 @@ LEAVE_ONE = ("valid_and_test", "valid_only", "test_only")
 
 
 def write_events(root, events, name="small"):
-    """(user, item, time, stars) as an atomic file; times are small whole numbers, which float32 keeps."""
+    """Write (user, item, time, stars) as an atomic file; times are small whole numbers, exact in float32."""
     folder = root / name
     folder.mkdir(parents=True)
     lines = ["user_id:token\titem_id:token\ttimestamp:float\trating:float"]
@@ -21,7 +21,7 @@ def write_events(root, events, name="small"):
 
 
 def random_events(seed=3, users=40, items=25):
-    """Users of 1 to 60 interactions in mixed order, with equal times and items that come again."""
+    """Return users with 1 to 60 interactions in mixed order, with equal times and repeated items."""
     rng = np.random.default_rng(seed)
     counts = [1, 2, 3, 4, 60, *rng.integers(1, 30, size=users - 5)]
     events = [
@@ -32,8 +32,8 @@ def random_events(seed=3, users=40, items=25):
     return [events[row] for row in rng.permutation(len(events))]
 
 
-def placed(events, seed=1):
-    """The events with each user's places as times, which order exactly and alike for both; lines in mixed order."""
+def position_times(events, seed=1):
+    """Replace times by positions within each user, which order exactly in both; lines stay in mixed order."""
     found, places = [], {}
     for user, item, _, stars in events:
         places[user] = places.get(user, -1) + 1
@@ -60,7 +60,7 @@ def config_of(given, dataset="small", model="SASRec", fast=True):
 
 
 def recboles(config):
-    """RecBole's own data set and loaders; its reading and its loop, nothing of this package's."""
+    """Load RecBole's own data set and loaders, with its reading and its loop."""
     dataset = SequentialDataset(config)
     return dataset, recbole_preparation(config, dataset)
 
@@ -77,6 +77,6 @@ def assert_same_tensors(found, expected, names):
 
 
 def assert_same_rows(found, expected):
-    """Every field of two ``inter_feat``, in order."""
+    """Compare every field of two ``inter_feat``, in order."""
     assert list(found) == list(expected) and len(found) == len(expected)
     assert_same_tensors(found, expected, list(expected))

@@ -1,4 +1,4 @@
-"""The compiled reader against RecBole's own reading of the same file."""
+"""The fast reader against RecBole's own reading of the same file."""
 
 import logging
 
@@ -12,10 +12,10 @@ from tests.bridge.augmented import config_of, random_events, settings, write_eve
 
 
 class Fast(FastReading, Dataset):
-    """RecBole's data set with nothing but this package's reading."""
+    """RecBole's data set with only this package's reading."""
 
 
-ODD = {
+UNUSUAL = {
     "missing": "a\tNA\t3\t1\n\t2\t\t2\nnull\tNone\t1\t\n",
     "numbers": "007\t1\t0.1234567890123456789\t1\n7\t 1\t1700000000.123456\t2\nTrue\t1.0\t1e300\t-0\n",
     "quotes": '"a\tb"\t1\t3\t1\nb"c\t"x""y"\t4\t2\n',
@@ -28,7 +28,7 @@ ODD = {
 
 
 def loaded(cls, config):
-    """Frame and field properties as one class reads them, with no step after reading."""
+    """Frame and field properties as one class reads them, without later steps."""
     dataset = cls.__new__(cls)
     dataset.config, dataset.logger = config, logging.getLogger()
     dataset._get_preset()
@@ -49,13 +49,15 @@ def assert_same(config):
     return found
 
 
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("kind", UNUSUAL)
 def test_unusual_lines_are_read_as_in_recbole(kind, tmp_path):
     root = write_events(tmp_path / "data", [])
     with (root / "small" / "small.inter").open("a", encoding="utf-8", newline="") as file:
-        file.write(ODD[kind])
+        file.write(UNUSUAL[kind])
     dataset = assert_same(config_of(settings(root, tmp_path)))
-    assert len(dataset.inter_feat) == len(ODD[kind].splitlines()) - ODD[kind].count("\n\n") - ODD[kind].count("\n\n\n")
+    assert len(dataset.inter_feat) == len(UNUSUAL[kind].splitlines()) - UNUSUAL[kind].count("\n\n") - UNUSUAL[
+        kind
+    ].count("\n\n\n")
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])

@@ -21,7 +21,7 @@ from tests.bridge.augmented import (
     assert_same_tensors,
     config_of,
     ours,
-    placed,
+    position_times,
     random_events,
     recboles,
     settings,
@@ -53,7 +53,7 @@ def compare(found, expected, batches=None):
 @pytest.mark.parametrize("leave_one", LEAVE_ONE)
 @pytest.mark.parametrize("width", [1, 5, 100])
 def test_every_tensor_equals_recboles(leave_one, width, tmp_path):
-    root = write_events(tmp_path / "data", placed(random_events()))
+    root = write_events(tmp_path / "data", position_times(random_events()))
     given = settings(root, tmp_path, leave_one, MAX_ITEM_LIST_LENGTH=width)
     config = [config_of(given) for _ in range(2)]
     compare(ours(config[0]), recboles(config[1]))
@@ -66,7 +66,7 @@ def test_equal_times_keep_the_order_of_the_file(tmp_path):
     order = torch.from_numpy(np.lexsort((whole.inter_feat["item_length"], whole.inter_feat["user_id"])))
     theirs = torch.from_numpy(np.argsort(their_whole.inter_feat["user_id"].numpy(), kind="stable"))
     names = ["user_id", "item_id", "item_id_list", "rating_list", "item_length"]
-    long = whole.inter_feat["item_length"][order] < 5  # a full history no longer tells its place
+    long = whole.inter_feat["item_length"][order] < 5  # a full history no longer shows its position
     for name in names:
         mine, other = whole.inter_feat[name][order], their_whole.inter_feat[name][theirs]
         assert torch.equal(mine[long], other[long])
@@ -103,7 +103,7 @@ def test_games_matches_recbole(tmp_path):
 
 
 def test_multi_column_floats_become_windows(tmp_path):
-    root = write_events(tmp_path / "data", placed(random_events()))
+    root = write_events(tmp_path / "data", position_times(random_events()))
     given = settings(root, tmp_path, numerical_features=["rating"])
     parts = [make(config_of(given)).build() for make in (create_dataset, SequentialDataset)]
     assert parts[1][0].inter_feat["rating_list"].shape[1:] == (5, 2)
@@ -112,7 +112,10 @@ def test_multi_column_floats_become_windows(tmp_path):
 
 
 def test_sequence_features_become_windows_of_sequences(tmp_path):
-    root, tags = write_events(tmp_path / "data", placed(random_events())), ("red", "red blue", "", "blue red green")
+    root, tags = (
+        write_events(tmp_path / "data", position_times(random_events())),
+        ("red", "red blue", "", "blue red green"),
+    )
     path = root / "small" / "small.inter"
     header, *lines = path.read_text().splitlines()
     lines = [f"{line}\t{tags[number % 4]}" for number, line in enumerate(lines)]
@@ -221,7 +224,7 @@ def test_models_get_the_lists_they_read(tmp_path, caplog):
     class Elsewhere(SASRec):
         pass
 
-    assert "from elsewhere" in reason_for_all_lists(Elsewhere, None)
+    assert "outside RecBole" in reason_for_all_lists(Elsewhere, None)
     root = write_events(tmp_path / "data", random_events())
     for model, lists in ((SASRec, ["item_id_list"]), (Elsewhere, ["item_id_list", "timestamp_list", "rating_list"])):
         caplog.clear()
@@ -234,7 +237,7 @@ def test_models_get_the_lists_they_read(tmp_path, caplog):
 
 
 def test_the_sparse_matrix_equals_recboles(tmp_path):
-    root = write_events(tmp_path / "data", placed(random_events()))
+    root = write_events(tmp_path / "data", position_times(random_events()))
     matrices = []
     for make in (create_dataset, SequentialDataset):
         part = make(config_of(settings(root, tmp_path))).build()[0]

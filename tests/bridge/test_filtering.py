@@ -1,4 +1,4 @@
-"""Rows that leave a data set: the right ones, and not without a word."""
+"""Filtering removes exactly the intended rows and logs them."""
 
 import logging
 from itertools import permutations
@@ -13,7 +13,7 @@ WHOLE = [("u", f"i{number}", number) for number in range(5)] + [("v", f"i{number
 
 
 def items_by_user(dataset):
-    """User -> the last item of each training row, in the order of time."""
+    """Return user -> the last item of each training row, in time order."""
     users, items = (dataset.field2id_token[field] for field in (dataset.uid_field, dataset.iid_field))
     feat, found = dataset.inter_feat, {}
     for user, item in zip(feat[dataset.uid_field].tolist(), feat[dataset.iid_field].tolist(), strict=True):
@@ -70,7 +70,7 @@ def test_non_numeric_times_name_the_field_and_the_remedy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("times", "told"),
+    ("times", "reported"),
     [
         ([1_600_000_000, 1_600_000_001, 1_600_000_002_000], "2 in s, 1 in ms"),
         ([1_600_000_000_000, 1_600_000_000_000_000, 1_600_000_000_000_000_000], "1 in ms, 1 in us, 1 in ns"),
@@ -79,12 +79,12 @@ def test_non_numeric_times_name_the_field_and_the_remedy(tmp_path):
         ([5, 1_600_000_000_000, 1_600_000_000_001], None),
     ],
 )
-def test_mixed_time_units_are_reported(times, told, tmp_path, caplog):
+def test_mixed_time_units_are_reported(times, reported, tmp_path, caplog):
     events = [(user, f"i{number}", str(time)) for user in "uv" for number, time in enumerate(times)]
     with caplog.at_level(logging.WARNING):
         create_dataset(config_of("Pop", write_shop(tmp_path / "data", events, CATALOGUE), tmp_path))
-    doubled = None if told is None else told.translate(str.maketrans("12", "24"))
-    assert ("mixed units" in caplog.text) == (told is not None)
+    doubled = None if reported is None else reported.translate(str.maketrans("12", "24"))
+    assert ("mixed units" in caplog.text) == (reported is not None)
     assert doubled is None or doubled in caplog.text
 
 

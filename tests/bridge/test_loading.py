@@ -56,7 +56,7 @@ def check_split(model, sequences, train, valid, test, max_history):
 def test_tiny_split_by_hand(model, shop, tmp_path):
     sequences = sequences_in(shop / "shop" / "shop.inter")
     assert sequences["long"] == ["a", "b", "c", "a", "d", "f", "e"]
-    assert sequences["tie"] == ["e", "d", "c", "b", "a"]  # of equal time: as in the file
+    assert sequences["tie"] == ["e", "d", "c", "b", "a"]  # equal times: in file order
     assert sequences["same"] == ["b", "a", "a", "a"]
     train, valid, test = loaders(model, shop, tmp_path)
     check_split(model, sequences, train, valid, test, MAX_HISTORY)

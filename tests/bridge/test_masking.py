@@ -1,4 +1,4 @@
-"""What ``mask_history`` leaves out of the ranking, against plain lists and against RecBole's general models."""
+"""What ``mask_history`` excludes from the ranking, against plain lists and against RecBole's general models."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_the_mask_is_the_whole_earlier_history(model, shop, tmp_path):
         for user, (targets, hidden, _) in found.items():
             before, target = sequences[user][:place], sequences[user][place]
             assert targets == [target]
-            assert hidden == sorted(set(before) - {target}), user  # a target that came before can still be ranked
+            assert hidden == sorted(set(before) - {target}), user  # a target that occurred before can still be ranked
 
 
 def test_sequential_and_general_masks_agree(tmp_path):
@@ -45,7 +45,7 @@ def test_the_sequential_mask_can_be_used_as_an_index(shop, tmp_path):
 
 
 def test_the_mask_holds_earlier_splits_for_several_targets(tmp_path):
-    users = [(f"u{number}", 100 * number) for number in range(4)]  # the last users are met in test alone
+    users = [(f"u{number}", 100 * number) for number in range(4)]  # the last users occur only in the test split
     events = [(user, "abcdef"[step], start + step) for user, start in users for step in range(6)]
     ratio = {"split": {"RS": [0.5, 0.25, 0.25]}, "order": "TO", "group_by": None, "mode": "full"}
     root = write_shop(tmp_path / "data", events)
@@ -57,7 +57,7 @@ def test_the_mask_holds_earlier_splits_for_several_targets(tmp_path):
             names = loader._dataset.field2id_token["user_id"][interaction["user_id"]]
             hidden = by_row(masked, items)
             found += [(str(names[row]), str(items[item]), hidden.get(row, [])) for row, item in enumerate(positive_i)]
-    # 5 rows a user in order of time: u0 and u1 train, u2 validates, u3 tests
+    # 5 rows per user in time order: u0 and u1 train, u2 validates, u3 tests
     assert found == [(user, item, []) for user in ("u2", "u3") for item in "bcdef"]
 
 

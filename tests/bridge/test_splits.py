@@ -1,4 +1,4 @@
-"""Who is held out, against loops; what leaks, by position; what the log says."""
+"""Held-out rows against loops, leaks by position, and the log of a split."""
 
 import logging
 from collections import Counter
@@ -14,7 +14,7 @@ from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statist
 from tests.bridge.augmented import LEAVE_ONE, config_of, random_events, settings, write_events
 from tests.data.plain_data import sequences_in
 
-FOUND_AGAIN = np.random.default_rng(11).integers(0, 9, size=60)  # keys come again and not side by side
+FOUND_AGAIN = np.random.default_rng(11).integers(0, 9, size=60)  # repeated keys that are not adjacent
 
 
 def groups_by_loop(keys):
@@ -47,7 +47,7 @@ def test_held_out_rows_by_hand():
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("leave_one", LEAVE_ONE)
 def test_training_rows_contain_no_held_out_interaction(leave_one, fast, tmp_path):
-    """By position: each row's place in its user's sequence is found by its time, and times are distinct here."""
+    """By position: each row's position in its user's sequence is found by its time, and times are distinct here."""
     events = [(user, item, line, stars) for line, (user, item, _, stars) in enumerate(random_events())]
     root = write_events(tmp_path / "data", events)
     config = config_of(settings(root, tmp_path, leave_one, MAX_ITEM_LIST_LENGTH=7), fast=fast)
@@ -78,9 +78,9 @@ def test_training_rows_contain_no_held_out_interaction(leave_one, fast, tmp_path
     assert repeated > 10  # a comparison by items would have seen leaks in these
     counted = Counter(len(places) for places in held_out.values())
     lengths = np.array([len(sequence) for sequence in sequences.values()])
-    wanted = 2 if leave_one == "valid_and_test" else 1
-    short = int((lengths == 3).sum()) if wanted == 2 else 0
-    assert counted == Counter({wanted: int((lengths >= wanted + 2).sum())}) + Counter({1: short})
+    n_targets = 2 if leave_one == "valid_and_test" else 1
+    short = int((lengths == 3).sum()) if n_targets == 2 else 0
+    assert counted == Counter({n_targets: int((lengths >= n_targets + 2).sum())}) + Counter({1: short})
     assert len(seen) == int((lengths - 1).sum())
 
 
@@ -145,7 +145,7 @@ def test_a_custom_augmentation_is_kept(caplog):
 
 
 def test_negative_sampling_equals_recboles(tmp_path):
-    """Samplers are made where a model is trained or evaluated on sampled items."""
+    """Samplers are created when a model is trained or evaluated on sampled items."""
     root = write_events(tmp_path / "data", random_events())
     sampled = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
     given = settings(root, tmp_path, train_neg_sample_args=sampled)

@@ -1,4 +1,4 @@
-"""``python -m recbole_lcrec.data``: raw files to atomic ones, and what it says when they are not there."""
+"""``python -m recbole_lcrec.data``: raw files to atomic files, and errors if they are missing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.preparation.test_download import BODY, Server
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Answers every path with ``BODY``."""
+    """Answer every path with ``BODY``."""
     one = Server()
     yield one
     one.close()
 
 
 def test_prepare_and_run_read_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Prepared by the command, or by the run itself: RecBole finds the same interactions."""
+    """RecBole finds the same interactions whether the command or the run prepared them."""
     counts = []
     for name, prepare in (("one", True), ("two", False)):
         folder = tmp_path / name / "Games"
@@ -45,9 +45,9 @@ def test_prepare_and_run_read_the_same(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_missing_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "Games", f"--data_path={tmp_path}"]) == 2
-    told = capsys.readouterr().err
-    assert "Video_Games.csv" in told and "https://" in told and str(tmp_path / "Games" / "raw") in told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert "Video_Games.csv" in message and "https://" in message and str(tmp_path / "Games" / "raw") in message
+    assert "Traceback" not in message
     with pytest.raises(ValueError, match=r"python -m recbole_lcrec\.data download Games"):
         run_recbole_lcrec("SASRec", "Games", config_dict={"data_path": str(tmp_path)})
 
@@ -97,7 +97,7 @@ def test_only_the_requested_kinds_are_downloaded(
 
 
 @pytest.mark.parametrize(
-    ("name", "kinds", "told"),
+    ("name", "kinds", "message"),
     [
         ("Software", "ratings,metadat", "no kind 'metadat'; the kinds are ratings, metadata, reviews"),
         ("Software", "", "no kind ''; the kinds are ratings, metadata, reviews"),
@@ -105,11 +105,11 @@ def test_only_the_requested_kinds_are_downloaded(
     ],
 )
 def test_unknown_kinds_are_rejected(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: Server, name: str, kinds: str, told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: Server, name: str, kinds: str, message: str
 ) -> None:
     mirror = server.address.partition("/files")[0]
     assert main(["download", name, f"--kinds={kinds}", f"--mirror={mirror}", f"--data_path={tmp_path}"]) == 2
-    assert told in capsys.readouterr().err and not server.asked and not list(tmp_path.iterdir())
+    assert message in capsys.readouterr().err and not server.asked and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("edition", EDITIONS)

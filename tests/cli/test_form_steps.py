@@ -1,4 +1,4 @@
-"""The steps export, minionerec and texts: flags to files."""
+"""The steps export, minionerec and texts: from flags to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step ``import`` and the guide to own data: flags, and commands that run as they are written."""
+"""The step ``import`` and the guide to own data: flags, and commands that run as written."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_default_name_comes_from_the_file(tmp_path: Path, file: str, content
 
 
 def test_an_explicit_name_takes_precedence(tmp_path: Path) -> None:
-    """Wherever it stands among the flags."""
+    """At any position among the flags."""
     (tmp_path / "my orders.csv").write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
     table, out = f"--interactions={tmp_path / 'my orders.csv'}", f"--data_path={tmp_path / 'out'}"
     for place in range(3):
@@ -69,14 +69,14 @@ def test_an_explicit_name_takes_precedence(tmp_path: Path) -> None:
 def test_a_file_name_that_cannot_name_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str) -> None:
     (tmp_path / file).write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
     assert main(["import", f"--interactions={tmp_path / file}", f"--data_path={tmp_path / 'out'}"]) == 2
-    told = capsys.readouterr().err
-    assert "cannot name a data set" in told and file in told and "import NAME" in told
+    message = capsys.readouterr().err
+    assert "cannot name a data set" in message and file in message and "import NAME" in message
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("flag", ["--reserved_ids", "--odd_ids"])
 def test_reserved_ids_are_marked(tmp_path: Path, caplog: pytest.LogCaptureFixture, flag: str) -> None:
-    """Under the flag's name, and under its older name with one warning."""
+    """With the flag, and with its deprecated name, which logs one warning."""
     (tmp_path / "shop.csv").write_text("user_id,item_id,timestamp\nu,NA,1\nu,i,2\n", encoding="utf-8")
     assert main(["import", f"--interactions={tmp_path / 'shop.csv'}", f"--data_path={tmp_path}", f"{flag}=mark"]) == 0
     assert "u\tNA_\t1\n" in (tmp_path / "shop" / "shop.inter").read_text(encoding="utf-8")
@@ -102,7 +102,7 @@ def blocks() -> list[str]:
 
 
 def commands(block: str) -> list[list[str]]:
-    """The words of each import command of a block; a line may go on after a backslash."""
+    """The words of each import command of a block; lines may be continued with a backslash."""
     lines = block.replace("\\\n", " ").splitlines()
     return [shlex.split(line)[4:] for line in lines if line.startswith("python -m recbole_lcrec.data import ")]
 
@@ -114,10 +114,10 @@ def test_the_guide_runs_as_written(tmp_path: Path) -> None:
     assert tables.count("<<'END'") == 2
     subprocess.run(["bash", "-euc", tables], cwd=tmp_path, check=True)
     (stopped,) = commands(first)
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError) as caught:
         run(stopped)
     (quoted,) = re.findall(r"It stops: `(.*?)`", " ".join(GUIDE.read_text(encoding="utf-8").split()))
-    assert quoted in str(told.value)
+    assert quoted in str(caught.value)
     (second, *_) = others
     (done,) = commands(second)
     run(done)

@@ -1,4 +1,4 @@
-"""A tiny shop on disk, and what lies in files and loaders as plain lists of users' and items' names."""
+"""A tiny data set on disk, and the contents of files and loaders as plain lists of user and item ids."""
 
 from recbole_lcrec import Config, create_dataset, data_preparation
 
@@ -6,7 +6,7 @@ EPOCH = 1_700_000_000  # float32 cannot tell the 100 seconds after it apart
 MAX_HISTORY = 3
 MODELS = ("SASRec", "GRU4Rec", "Pop", "BPR")
 SEQUENTIAL = ("SASRec", "GRU4Rec")
-# user, item, seconds; lines are not in time order, items come again, two users have events of equal time
+# user, item, seconds; lines are not in time order, items repeat, two users have events of equal time
 EVENTS = [
     ("long", "c", 30), ("one", "a", 1), ("long", "a", 10), ("three", "b", 3), ("two", "b", 9), ("long", "b", 20),
     ("four", "a", 4), ("long", "a", 40), ("tie", "d", 7), ("three", "a", 2), ("tie", "c", 7), ("long", "d", 50),
@@ -76,7 +76,7 @@ def evaluated(loader):
 
 
 def trained(train_data):
-    """(user, history, target) of every training row; a general model's rows have no history."""
+    """(user, history, target) of every training row; rows of a general model have no history."""
     dataset = train_data._dataset
     users, items = dataset.field2id_token["user_id"], dataset.field2id_token["item_id"]
     feat = dataset.inter_feat

@@ -1,4 +1,4 @@
-"""A tiny shop with reviews, each with a word of its own that names its user and place: ``marker<user>x<place>``."""
+"""A tiny data set with reviews, each with a unique word that names its user and position: ``marker<user>x<place>``."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from recbole_lcrec.data.sequences import UserSequences
 ITEMS = ["a", "b", "c", "d", "e"]
 COLUMNS = ("user_id", "item_id", "timestamp")
 REVIEW_FIELDS = ("summary", "review")
-# user, item, seconds; lines are not in time order, items come again (also held out), times are equal
+# user, item, seconds; lines are not in time order, items repeat (also held out), times are equal
 EVENTS = [
     ("again", "a", 30), ("plain", "c", 3), ("again", "b", 20), ("tie", "b", 7), ("again", "a", 10), ("tie", "a", 7),
     ("plain", "a", 1), ("again", "a", 40), ("tie", "b", 7), ("again", "b", 50), ("plain", "b", 2), ("tie", "a", 7),
@@ -22,7 +22,7 @@ TEXTS = ItemTexts(
 
 
 def marker(user, place):
-    """One word of letters, so that tokenizers of words keep it."""
+    """One word of letters only, so that word tokenizers keep it."""
     return f"marker{user}x{'abcdefghij'[place]}"
 
 
@@ -35,7 +35,7 @@ def histories(events=EVENTS):
 
 
 def write_reviewed(root, events=EVENTS):
-    """An atomic ``shop.inter`` whose review column holds quotes, tabs and line breaks as pandas writes them."""
+    """Write an atomic ``shop.inter`` with quotes, tabs and line breaks in reviews, as pandas writes them."""
     folder = root / "shop"
     folder.mkdir(parents=True, exist_ok=True)
     place_of = {line: (user, n) for user, rows in histories(events).items() for n, (_, line) in enumerate(rows)}

@@ -1,4 +1,4 @@
-"""Files that are atomic, and files that are not."""
+"""Headers of files that are atomic, and of files that are not."""
 
 import bz2
 import gzip
@@ -36,7 +36,7 @@ def test_other_separators_and_line_endings(written):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty; its first line must name the columns"),
         (HEADER.encode(), "has a header but no rows"),
@@ -48,9 +48,9 @@ def test_other_separators_and_line_endings(written):
         (TEXT.encode("utf-8-sig"), "starts with a byte-order mark; .*--encoding=utf-8-sig"),
     ],
 )
-def test_files_that_are_not_atomic_are_named(written, content, told):
+def test_files_that_are_not_atomic_are_named(written, content, message):
     path = written(content)
-    with pytest.raises(ValueError, match=told) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         atomic_columns(path, "\t", "utf-8")
     assert str(path) in str(caught.value)
 
@@ -66,21 +66,21 @@ def test_missing_required_columns_are_named(written):
     "content", [TEXT.replace("\n", "\n\n", 1), f"PK{TEXT}", TEXT.replace("price:float", "price:int")]
 )
 def test_headers_that_recbole_reads_are_accepted(written, content):
-    """Blank lines below the header, names that begin as packed files do, odd types of what nobody asks for."""
+    """Blank lines after the header, names that start like compressed files, unknown types of unneeded columns."""
     path = written(content.encode())
     names = ["PKitem_id" if content.startswith("PK") else "item_id", "title"]
     require_columns(path, names, "\t", "utf-8", "text_title_fields")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (TEXT.replace(":float", ""), "name 'price' with its type, as price:token, .* not ''"),
         (TEXT.replace(":float", ":double"), "name 'price' with its type, .* not 'double'"),
     ],
 )
-def test_columns_without_a_recbole_type(written, content, told):
-    with pytest.raises(ValueError, match=told):
+def test_columns_without_a_recbole_type(written, content, message):
+    with pytest.raises(ValueError, match=message):
         require_columns(written(content.encode()), ["item_id", "price"], "\t", "utf-8", "whoever asks")
 
 

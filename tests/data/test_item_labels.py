@@ -1,4 +1,4 @@
-"""Labels of items: one of a token, several of a token_seq, none where the file says nothing."""
+"""Item labels: one from a token, several from a token_seq, none for blank fields."""
 
 from pathlib import Path
 

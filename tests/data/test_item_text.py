@@ -1,4 +1,4 @@
-"""Item texts: cleaning by example, alignment to the catalogue, and errors that name the remedy."""
+"""Item texts: cleaning by example, alignment with the catalogue, and errors that name the remedy."""
 
 import logging
 import random
@@ -44,7 +44,7 @@ def test_deeply_nested_lists_are_read(depth):
     for _ in range(depth):
         deep = [deep, "after"]
     assert clean_text(deep) == " ".join(["one two three", *["after"] * depth])
-    # the printed form of a list is one only where Python reads it; else it is a title in brackets
+    # only what Python can parse is a printed list; anything else is a title in brackets
     assert clean_text("[" * depth + "1" + "]" * depth) == ("1" if depth == 3 else "[" * depth + "1" + "]" * depth)
 
 
@@ -77,7 +77,7 @@ def test_hidden_markup_is_removed_as_by_one_pattern():
 
 @pytest.mark.parametrize("opening", ["<!--", "<script ", "<style>", "<!--<script <style "])
 def test_unclosed_tags_take_linear_time(opening):
-    """Minutes to hours, where each of them is looked for to the end of the text."""
+    """It would take minutes to hours if each opening tag were searched to the end of the text."""
     text = opening * 300_000
     shown = "" if opening == "<style>" else " ".join(text.split())
     assert clean_text(text) == shown

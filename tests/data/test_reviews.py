@@ -1,4 +1,4 @@
-"""Reviews against places counted in plain Python, and against the splits that RecBole makes."""
+"""Reviews against positions counted in plain Python, and against RecBole's splits."""
 
 import logging
 import re
@@ -99,7 +99,7 @@ def test_sequences_not_from_the_file_get_no_reviews(tmp_path, items):
 
 
 def test_filters_never_leak_held_out_reviews(tmp_path):
-    """Whatever rows are deleted, what is found for training stands before what is held out."""
+    """Whichever rows are deleted, reviews found for training precede the held-out interactions."""
     rng = np.random.default_rng(3)
     path = write_reviewed(tmp_path)
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""Times as people write them, compared with Python's own dates and with integers."""
+"""Times in common formats, compared with Python's own dates and with integers."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_seconds_are_written_exactly() -> None:
 
 
 def test_numbers_written_as_doubles(tmp_path: Path) -> None:
-    """Nanoseconds that parquet's doubles hold without a rest: 4 ms between an interaction and the next."""
+    """Nanoseconds that doubles in parquet represent exactly, 4 ms between interactions."""
     events = [(f"u{n // 5}", f"i{n % 5}", 1.4e18 + 4e6 * n) for n in range(15)]
     pd.DataFrame(events, columns=["user_id", "item_id", "timestamp"]).to_parquet(tmp_path / "shop.parquet")
     import_tables(ImportOptions("shop", tmp_path / "shop.parquet", data_path=tmp_path))

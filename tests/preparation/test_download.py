@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that stalls, cuts off, lies and changes its mind."""
+"""Downloads from a local server that stalls, cuts connections, lies and changes its files."""
 
 import errno
 import hashlib
@@ -20,11 +20,11 @@ SHA = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
 
 
 class Server:
-    """Answers with a plan, one step a request; the last step is repeated.
+    """Answer requests by a plan, one step per request; the last step is repeated.
 
-    Steps: keywords ``status``, ``cut`` (bytes after which the line goes dead), ``stall`` (bytes after which nothing
-    comes), ``length`` (the length that is claimed), ``body``, ``etag``, ``modified``, ``ranges``,
-    ``start`` (of the range that is sent), ``heedless`` (of If-Range), ``headers``.
+    Steps have keywords: ``status``, ``cut`` (bytes after which the connection drops), ``stall`` (bytes after which
+    nothing comes), ``length`` (the reported length), ``body``, ``etag``, ``modified``, ``ranges``, ``start`` (of the
+    range that is sent), ``ignores_if_range``, ``headers``.
     """
 
     def __init__(self):
@@ -43,11 +43,11 @@ class Server:
 
             def answer(
                 self, status=200, cut=None, stall=None, length=None, body=BODY, etag='"one"', modified=None,
-                ranges=True, headers=(), start=None, heedless=False,
+                ranges=True, headers=(), start=None, ignores_if_range=False,
             ):  # fmt: skip
                 asked = self.headers.get("Range")
                 begin = 0
-                same = heedless or self.headers.get("If-Range") in (etag, modified)
+                same = ignores_if_range or self.headers.get("If-Range") in (etag, modified)
                 if status == 200 and asked and ranges and same:
                     begin = int(asked.removeprefix("bytes=").rstrip("-")) if start is None else start
                     status = 206 if begin < len(body) else 416
@@ -153,7 +153,7 @@ def test_versions_of_a_file_are_never_mixed(server, target, later):
 
 
 def test_a_server_that_ignores_if_range_is_detected(server, target):
-    changed = {"body": OTHER, "etag": '"two"', "heedless": True}
+    changed = {"body": OTHER, "etag": '"two"', "ignores_if_range": True}
     server.plan = [{"cut": 150_000}, changed]
     fetch(server, target)
     assert target.read_bytes() == OTHER and server.ranges()[-1] is None
@@ -266,11 +266,11 @@ def disk_full(part, response, bar):
 def test_a_full_disk_keeps_the_part_for_a_later_call(server, target, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module, "_receive", disk_full)
-        with pytest.raises(DiskFullError, match="No space left") as told:
+        with pytest.raises(DiskFullError, match="No space left") as caught:
             fetch(server, target)
-    assert told.value.errno == errno.ENOSPC and f"no space left in {target.parent} " in told.value.strerror
-    assert "1,234 bytes of meta.json.gz are kept, and the next call resumes from there: free" in told.value.strerror
-    assert "use a folder on another disk" in told.value.strerror
+    assert caught.value.errno == errno.ENOSPC and f"no space left in {target.parent} " in caught.value.strerror
+    assert "1,234 bytes of meta.json.gz are kept, and the next call resumes from there: free" in caught.value.strerror
+    assert "use a folder on another disk" in caught.value.strerror
     assert files(target) == ["meta.json.gz.part", "meta.json.gz.part.json"]
     fetch(server, target, digest=SHA)
     assert server.ranges() == [None, "bytes=1234-"] and files(target) == [target.name]

@@ -1,4 +1,4 @@
-"""The core against repeated filtering of Python sets, and firsts against a dictionary."""
+"""k-core against repeated filtering of Python sets, and first rows against a dictionary."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 6)), max_size=60)
 
 
 def core_by_sets(pairs, k_user, k_item):
-    """Row numbers that stay; users go first and items second, where k_core takes both at once."""
+    """Return the rows that stay; users are filtered before items, while k_core filters both at once."""
     left = set(range(len(pairs)))
     while True:
         users = [pairs[row][0] for row in left]

@@ -1,4 +1,4 @@
-"""Finding a data set, converting it once, and saying what to do when there is none."""
+"""Finding a data set, converting it once, and the error if there is none."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Texts of a user's data are never read as HTML or script, and the frame is around every page."""
+"""User data is never interpreted as HTML or script, and every page has the shared frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEMPLATE = """{% extends "frame.html.jinja" %}
 
 
 class Reader(HTMLParser):
-    """The tags of a page in order, and the text within each kind of tag."""
+    """Collects the tags of a page in order, and the text within each kind of tag."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,9 @@ def test_hostile_texts_are_escaped(template: Path) -> None:
     page = render_page(template, text=HOSTILE, figure=figure())
     reader = Reader()
     reader.feed(page)
-    assert reader.tags.count("script") == 3 and "b" not in reader.tags  # the figure's numbers, plotly.js, our own lines
+    assert (
+        reader.tags.count("script") == 3 and "b" not in reader.tags
+    )  # the figure's numbers, plotly.js, the frame's script
     for tag in ("title", "h1", "h3", "figcaption", "td"):
         assert "".join(reader.texts[tag]).strip() == HOSTILE, tag
     drawn = json.loads(reader.texts["script"][0])

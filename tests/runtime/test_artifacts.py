@@ -1,4 +1,4 @@
-"""Fingerprints tell content apart; artifact folders are whole or absent, and processes share the work on them."""
+"""Fingerprints distinguish content; artifact folders are complete or absent, and processes share the work on them."""
 
 import dataclasses
 import errno
@@ -38,7 +38,7 @@ def visible(root: Path) -> list[str]:
 
 
 def test_fingerprint_is_a_known_constant():
-    # SHA-256 of the canonical text, computed by hand: any process on any day must find the same folder
+    # SHA-256 of the canonical text, computed by hand: every process must find the same folder
     text = '["mapping",[["a",1],["b",["sequence",["x",null]]]]]'
     assert fingerprint({"b": ("x", None), "a": 1}) == hashlib.sha256(text.encode()).hexdigest()
 
@@ -201,7 +201,7 @@ def test_invalid_kinds_and_empty_builds(tmp_path):
 
 def write_until_the_disk_is_full(folder: Path) -> None:
     write_numbers(folder)
-    with open("/dev/full", "wb") as stream:  # a device without space: NumPy meets it as it meets a full disk
+    with open("/dev/full", "wb") as stream:  # a device without space, which NumPy reports like a full disk
         np.save(stream, np.arange(10**6))
 
 
@@ -238,7 +238,7 @@ PARTS = 7
 
 
 class Work:
-    """Part i is the number i; the whole lists them. Each process notes what it made."""
+    """Part i is the number i; the whole lists them. Each process records what it built."""
 
     def __init__(self, root: Path, seconds: float = 0.0, fail_at: int | None = None, error: type = RuntimeError):
         self.root, self.seconds, self.fail_at, self.error = root, seconds, fail_at, error
@@ -376,7 +376,7 @@ def finish(processes, results) -> dict[int, tuple]:
 
 @pytest.mark.parametrize("seconds", [(0.05, 0.05), (0.01, 0.6), (0.0, 0.0)])
 def test_two_processes_share_the_parts(tmp_path, seconds):
-    """Alike, one much slower than the other, and both at once: each part is made once, and the result is the same."""
+    """Equally fast, or one much slower: each part is built once, and the result is the same."""
     context = multiprocessing.get_context("fork")
     results, together = context.Queue(), context.Barrier(2)
     found = finish([start_process(tmp_path, r, seconds[r], results, together) for r in range(2)], results)

@@ -1,4 +1,4 @@
-"""RecBole 1.2.1 works on the installed libraries, and the libraries stay as they are for everybody else."""
+"""RecBole 1.2.1 works with the installed libraries, and other code sees no change in them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Atomic files of 12 users with 6 events each; item i9 is not in the item file, i2 and i3 lack what others have."""
+    """Write atomic files of 12 users with 6 events each; item i9 is not in the item file, i2 and i3 lack fields."""
     rows = [
         f"u{user}\ti{(user * 2 + event) % ITEMS + 1}\t{100 * user + event}"
         for user in range(USERS)

@@ -1,4 +1,4 @@
-"""Raw files as their publishers write them, and what must come of them, found by plain Python over tuples."""
+"""Raw files as their publishers write them, and the expected results in plain Python over tuples."""
 
 import gzip
 import json
@@ -7,7 +7,7 @@ DAY = 86400
 
 
 def packed(path, text):
-    """Writes a gzipped file, text or bytes."""
+    """Write a gzipped file from text or bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(text.encode() if isinstance(text, str) else text))
     return path
@@ -51,7 +51,7 @@ def meta_2023(item, title, **fields):
 
 
 def ratings_2018(path, events, users_first=False):
-    """(user, item, rating, time) as the ratings-only file: items first, no header."""
+    """Write (user, item, rating, time) as a ratings file: items first, no header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [(u, i, r, t) if users_first else (i, u, r, t) for u, i, r, t in events]
     path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
@@ -66,7 +66,7 @@ def item_id(number):
 
 
 def random_events(rng, n_users=14, n_items=12, count=260):
-    """Events on few days, so that times are equal, with exact duplicates and items bought again."""
+    """Return events on few days, with equal times, exact duplicates and repeated items."""
     events = []
     for _ in range(count):
         user, item = user_id(rng.integers(n_users)), item_id(rng.integers(n_items))
@@ -77,7 +77,7 @@ def random_events(rng, n_users=14, n_items=12, count=260):
 
 
 def prepared_by_hand(events, titled, k=5, keep_repeats=False):
-    """Counts (interactions) after each step, and the events that stay in the order of the result."""
+    """Return counts (interactions) after each step, and the kept events in the order of the result."""
     counts = [len(events)]
     seen, left = set(), []
     for line, (user, item, rating, time) in enumerate(events):

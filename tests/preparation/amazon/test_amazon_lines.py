@@ -1,4 +1,4 @@
-"""Damaged files, broken lines, odd ids and mixed times, by hand."""
+"""Damaged files, broken lines, reserved ids and mixed times."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ def test_a_truncated_gzip_names_the_file_and_the_lines(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"Video_Games.json.gz is damaged.*[\d,]+ lines could be read.*download"):
         list(read_lines(path))
-    path.write_bytes(gzip.compress(b"x\n" * 99)[:-8] + b"\0" * 8)  # whole, but its check sum is wrong
+    path.write_bytes(gzip.compress(b"x\n" * 99)[:-8] + b"\0" * 8)  # complete, but with a wrong checksum
     with pytest.raises(ValueError, match="99 lines could be read"):
         list(read_lines(path))
     path.write_bytes(b"\x1f\x8b\x08" + b"\xff" * 50)
@@ -87,22 +87,23 @@ def test_ids_with_blanks_and_commas_stay_unusable_are_named(tmp_path, caplog):
     assert bad.count == 5 and "line 4: unusable id of an item: 'B\\x00'" in caplog.text
 
 
-@pytest.mark.parametrize("odd", ["null", " NA ", "nan", "None", "[PAD]"])
-def test_reserved_ids_are_broken_lines(tmp_path, caplog, odd):
+@pytest.mark.parametrize("reserved", ["null", " NA ", "nan", "None", "[PAD]"])
+def test_reserved_ids_are_broken_lines(tmp_path, caplog, reserved):
     records = [
-        review_2018(odd, "B1", 5.0, 1_400_000_000),
-        review_2018("A1", odd, 5.0, 1_400_000_000),
-        review_2018("A1", "Null", 5.0, 1_400_000_000),  # only these very words are
+        review_2018(reserved, "B1", 5.0, 1_400_000_000),
+        review_2018("A1", reserved, 5.0, 1_400_000_000),
+        review_2018("A1", "Null", 5.0, 1_400_000_000),  # only the exact words are reserved
     ]
     path = json_lines(tmp_path / "r.json.gz", records)
     bad = BadLines(path)
     found = read_interactions(path, "2018", {}, bad)
     assert found.user_ids == ["A1"] and found.item_ids == ["Null"] and bad.count == 2
-    assert f"line 1: unusable id of a user: RecBole reads {odd.strip()!r}" in caplog.text
+    assert f"line 1: unusable id of a user: RecBole reads {reserved.strip()!r}" in caplog.text
     assert (
-        f"line 2: unusable id of an item: RecBole reads {odd.strip()!r}" in caplog.text and "rename it" in caplog.text
+        f"line 2: unusable id of an item: RecBole reads {reserved.strip()!r}" in caplog.text
+        and "rename it" in caplog.text
     )
-    meta = json_lines(tmp_path / "m.json.gz", [meta_2018(odd, "lost"), meta_2018("B1", "kept")])
+    meta = json_lines(tmp_path / "m.json.gz", [meta_2018(reserved, "lost"), meta_2018("B1", "kept")])
     lines = BadLines(meta)
     assert scan_metadata(meta, "2018", lines).rows == {"B1": 0} and lines.count == 1
 
@@ -112,7 +113,7 @@ def test_infinite_numbers_are_broken_lines(tmp_path, caplog):
     records = [
         review_2018("A1", "B1", 5.0, huge),
         review_2018("A1", "B2", huge, 1_400_000_000),
-        review_2018("A1", "B3", 1e300, 1_400_000_000),  # more than 32 bits hold
+        review_2018("A1", "B3", 1e300, 1_400_000_000),  # does not fit into 32 bits
         review_2018("A1", "B4", 4.5, 1_400_000_000),
     ]
     path = json_lines(tmp_path / "r.json.gz", records)

@@ -1,4 +1,4 @@
-"""Which raw files are taken, what is said where some are missing, and where they come from."""
+"""Which raw files are used, errors if some are missing, and their addresses."""
 
 import gzip
 

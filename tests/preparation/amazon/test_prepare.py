@@ -1,4 +1,4 @@
-"""The preparation against plain Python over tuples, on files in the publishers' own form."""
+"""The preparation against plain Python over tuples, on files in the publishers' format."""
 
 import csv
 import errno
@@ -39,7 +39,7 @@ def table(path):
 
 
 def write_raw(folder, events, with_csv=True, reviews="{}_5.json.gz", users_first=False, category="Video_Games"):
-    """Raw files of 2018, whose items 3, 7 and 9 have no title; item 11 has no metadata."""
+    """Write raw files of 2018 in which items 3, 7 and 9 have no title and item 11 has no metadata."""
     folder.mkdir(parents=True, exist_ok=True)
     if with_csv:
         ratings_2018(folder / f"{category}.csv", events, users_first)
@@ -175,17 +175,17 @@ def test_amazon_2023_in_milliseconds(tmp_path):
 
 def test_recbole_reads_the_written_files(tmp_path):
     """Ids with blanks, tabs, commas and quotation marks, and texts with quotation marks, through RecBole itself."""
-    odd = ["a b", "c,d", "e\tf", '"g"', "h'i"]
-    events = [(odd[n // 5], odd[n % 5], 3.0, 1_400_000_000 + n) for n in range(25)]
+    ids = ["a b", "c,d", "e\tf", '"g"', "h'i"]
+    events = [(ids[n // 5], ids[n % 5], 3.0, 1_400_000_000 + n) for n in range(25)]
     raw = tmp_path / "shop" / "raw"
     json_lines(raw / "shop.json.gz", [review_2018(*event, text='"Quoted" it') for event in events])
-    json_lines(raw / "meta_shop.json.gz", [meta_2018(item, f'"{item}" of it') for item in odd])
+    json_lines(raw / "meta_shop.json.gz", [meta_2018(item, f'"{item}" of it') for item in ids])
     prepare_amazon("shop", raw, tmp_path / "shop", show_progress=False)
     rows = table(tmp_path / "shop" / "shop.inter")
     assert [(row["user_id:token"], row["item_id:token"]) for row in rows] == [event[:2] for event in events]
     train, _, _ = loaders("SASRec", tmp_path, tmp_path, load_col={"inter": ["user_id", "item_id", "timestamp"]})
-    assert set(train._dataset.field2id_token["user_id"][1:]) == set(odd)
-    assert set(train._dataset.field2id_token["item_id"][1:]) == set(odd)
+    assert set(train._dataset.field2id_token["user_id"][1:]) == set(ids)
+    assert set(train._dataset.field2id_token["item_id"][1:]) == set(ids)
 
 
 def test_equal_times_keep_the_order_of_the_file(tmp_path):
@@ -212,7 +212,7 @@ def test_a_changed_raw_file_makes_a_new_artifact(tmp_path):
 
 
 class FullDisk:
-    """A writer of rows on a disk with no room for the third."""
+    """A row writer on a disk without space for the third row."""
 
     def __init__(self, *_, **__):
         self.rows = 0
@@ -229,8 +229,8 @@ def test_a_full_disk_leaves_the_older_files(tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in tmp_path.glob("Games.*")}
     monkeypatch.setattr(module.csv, "writer", FullDisk)
     place = re.escape(str(tmp_path))
-    told = rf"no space left in {place} \(No space left on device\); partial files have been removed: free"
-    with pytest.raises(DiskFullError, match=told):
+    message = rf"no space left in {place} \(No space left on device\); partial files have been removed: free"
+    with pytest.raises(DiskFullError, match=message):
         prepare_amazon("Games", tmp_path / "raw", tmp_path, show_progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("Games.*")} == before
     assert sorted(os.listdir(tmp_path)) == [*sorted(before), "raw"]

@@ -1,4 +1,4 @@
-"""Data sets of the tests in their forms, written and read by plain Python."""
+"""Data sets of the tests in several formats, written and read by plain Python."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ def write_json(path, content):
 
 
 def write_published(folder, name, **contents):
-    """``inter``, ``item``, ``index`` and ``user`` as JSON, ``item2id`` and ``user2id`` as pairs or as text."""
+    """Write ``inter``, ``item``, ``index`` and ``user`` as JSON, ``item2id`` and ``user2id`` from pairs or text."""
     for kind, content in contents.items():
         if kind in ("item2id", "user2id"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def write_published(folder, name, **contents):
 
 
 def read_published(folder, name):
-    """What is there, by kind; id files as number -> id."""
+    """Read the existing files, by kind; id files as number -> id."""
     found = {}
     for kind in ("inter", "item", "index", "user"):
         path = folder / f"{name}.{kind}.json"
@@ -49,13 +49,13 @@ def write_table(path, header, rows):
 
 
 def columns(path, *names):
-    """Rows of an atomic file as tuples of some columns."""
+    """Return the rows of an atomic file as tuples of some columns."""
     table = read_atomic(path).columns
     return list(zip(*(table[name] for name in names), strict=True))
 
 
 def sequences(path):
-    """User -> items in time order, of an ``.inter`` file whose times are whole numbers."""
+    """Return user -> items in time order, for an ``.inter`` file whose times are whole numbers."""
     rows = columns(path, "user_id", "item_id", "timestamp")
     found = {}
     for _, user, item in sorted(((float(time), user, item) for user, item, time in rows), key=lambda row: row[0]):

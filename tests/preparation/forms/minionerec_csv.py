@@ -1,4 +1,4 @@
-"""Known sequences as the CSV files that MiniOneRec reads."""
+"""Known sequences as CSV files in MiniOneRec's format."""
 
 import csv
 
@@ -27,7 +27,7 @@ def sid_of(item):
 
 
 def rows_of(known, cut):
-    """(user, place, history, target) of each item but the first, histories cut to their newest items."""
+    """Return (user, place, history, target) for each item but the first, with histories cut to their newest items."""
     return [
         (user, at, items[max(0, at - cut) : at], items[at])
         for user, items in known.items()
@@ -57,7 +57,7 @@ def write_csv(path, rows, header=COLUMNS):
 
 
 def split_files(folder, rows, name="Shop_5_2016-10-2018-11.csv"):
-    """Rows in order of time, 8 : 1 : 1, in the layout that is published."""
+    """Split rows in time order 8 : 1 : 1, in the published layout."""
     bounds = [0, len(rows) * 8 // 10, len(rows) * 9 // 10, len(rows)]
     for split, start, end in zip(("train", "valid", "test"), bounds, bounds[1:], strict=False):
         write_csv(folder / split / name, [cells(user, history, target) for user, _, history, target in rows[start:end]])
@@ -73,6 +73,6 @@ def random_sequences(rng, repeats):
 
 
 def by_time(rng, rows, known):
-    """All rows by random times, each user's own in order."""
+    """Return all rows by random times, each user's own in order."""
     times = {user: np.sort(rng.random(len(items))) for user, items in known.items()}
     return sorted(rows, key=lambda row: times[row[0]][row[1]])

@@ -1,4 +1,4 @@
-"""Published files to atomic files: what goes in must come out of RecBole's reader and of ours."""
+"""Published files to atomic files: RecBole and this package must read back what was written."""
 
 import json
 import logging

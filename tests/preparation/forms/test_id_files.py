@@ -1,4 +1,4 @@
-"""item2id and user2id: what they say, and what is wrong with them."""
+"""Contents and errors of item2id and user2id."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Texts out of Amazon's metadata for a data set that has ratings alone."""
+"""Texts from Amazon's metadata for a data set that has only ratings."""
 
 import errno
 import logging
@@ -74,7 +74,7 @@ def test_the_edition_of_2023(tmp_path):
     records = [meta_2023("B1", "One"), meta_2023("B5", "Five")]
     json_lines(folder / "raw" / "meta_Video_Games.jsonl.gz", records)
     assert join_texts("amazon-video-games-23", folder)["items without metadata"] == 1
-    renamed = json_lines(tmp_path / "meta.json", records)  # then the data set's name tells the edition
+    renamed = json_lines(tmp_path / "meta.json", records)  # the edition is inferred from the data set's name
     assert join_texts("amazon-video-games-23", folder, renamed, overwrite=True)["items with texts"] == 1
     assert columns(folder / "amazon-video-games-23.item", "item_id", "title", "brand")[0] == ("B1", "One", "Maker")
 

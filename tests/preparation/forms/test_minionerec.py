@@ -1,4 +1,4 @@
-"""MiniOneRec's CSV files: known sequences made into rows come back, and rows that contradict are named."""
+"""MiniOneRec's CSV files: sequences are reconstructed from rows, and contradicting rows are named."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def test_sequences_are_reconstructed(tmp_path, cut, repeats):
 
 
 def test_missing_rows_are_filled_from_histories(tmp_path):
-    """As many rows may be missing in a run as a history has items, less one; a user's last row must be there."""
+    """A gap may have one row less than a history has items; a user's last row must exist."""
     rng = np.random.default_rng(5)
     cut = 4
     known = {f"A{user}": rng.permutation(60)[: rng.integers(2, 25)].tolist() for user in range(40)}
@@ -71,13 +71,13 @@ def row(user, history, target, place="f.csv, line 2"):
 @pytest.mark.parametrize(
     ("rows", "longest", "expected", "notes"),
     [
-        ([("ab", "c"), ("bc", "d")], 2, "abcd", (1, 0, 0)),  # the first history may have lost its beginning
+        ([("ab", "c"), ("bc", "d")], 2, "abcd", (1, 0, 0)),  # the first history may be truncated
         ([("a", "b"), ("ab", "c"), ("abc", "d")], 9, "abcd", (0, 0, 0)),
-        ([("a", "b"), ("abcd", "e")], 9, "abcde", (0, 0, 2)),  # a whole history fills the gap
-        ([("abc", "d"), ("a", "b"), ("ab", "c")], 9, "abcd", (0, 2, 0)),  # rows that were told already
+        ([("a", "b"), ("abcd", "e")], 9, "abcde", (0, 0, 2)),  # a complete history fills the gap
+        ([("abc", "d"), ("a", "b"), ("ab", "c")], 9, "abcd", (0, 2, 0)),  # repeated rows
         ([("a", "b"), ("ab", "c"), ("bc", "a"), ("ca", "b"), ("ab", "c")], 2, "abcabc", (0, 0, 0)),
         ([("a", "b"), ("ab", "c"), ("bc", "d"), ("ab", "c")], 2, "abcd", (0, 1, 0)),
-        ([("a", "a"), ("aa", "a"), ("aa", "a")], 2, "aaaa", (0, 0, 0)),  # the same item again and again
+        ([("a", "a"), ("aa", "a"), ("aa", "a")], 2, "aaaa", (0, 0, 0)),  # one item, repeated
         ([("abc", "d"), ("cde", "f")], 3, "abcdef", (1, 0, 1)),
         ([("aba", "b"), ("bab", "a")], 3, "ababa", (1, 0, 0)),  # the longest overlap
         ([("", "a"), ("a", "b")], 9, "ab", (0, 0, 0)),
@@ -92,9 +92,9 @@ def test_chains(rows, longest, expected, notes):
 @pytest.mark.parametrize(
     ("rows", "longest"),
     [
-        ([("a", "b"), ("ac", "d")], 9),  # another beginning
-        ([("ab", "c"), ("b", "c")], 9),  # cut, although histories of more items are not
-        ([("abc", "d"), ("efg", "h")], 3),  # nothing in common: rows are missing for good
+        ([("a", "b"), ("ac", "d")], 9),  # a different start
+        ([("ab", "c"), ("b", "c")], 9),  # truncated, although longer histories are not
+        ([("abc", "d"), ("efg", "h")], 3),  # no overlap: the missing rows cannot be filled in
         ([("ab", "c"), ("", "x")], 9),
     ],
 )
@@ -130,7 +130,7 @@ def test_texts_and_index_of_files(tmp_path, caplog):
 
 
 def test_an_item_without_an_index_means_no_index_file(tmp_path, caplog):
-    """Where MiniOneRec does not know an index it leaves it out of the list, which then tells of no item."""
+    """MiniOneRec omits unknown indices from the list, which then cannot be assigned to items."""
     made = cells("A0", [0, 1], 2)
     made[5] = repr([sid_of(1)])
     with caplog.at_level(logging.WARNING):

@@ -1,4 +1,4 @@
-"""Reading MiniOneRec's CSV files: where they are looked for, and what is wrong with them."""
+"""Reading MiniOneRec's CSV files: how they are found, and their errors."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def damaged(column, text):
     ],
 )
 def test_a_damaged_row_is_named_by_its_line(tmp_path, bad, message):
-    """The row before holds a title of two lines, so the bad row begins on line 4."""
+    """The row before has a title of two lines, so the damaged row starts on line 4."""
     path = write_csv(tmp_path / "r.csv", [cells("A1", [0], 5), bad])
     with pytest.raises(ValueError, match=rf"r\.csv, line 4: {message}"):
         convert(tmp_path, SourceFiles((path,)))

@@ -1,4 +1,4 @@
-"""Data sets in the published form: order, numbers, files that go along, and what is refused."""
+"""Export in the published format: order, numbers, companion files, and errors."""
 
 import errno
 import json

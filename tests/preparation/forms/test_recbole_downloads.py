@@ -1,4 +1,4 @@
-"""RecBole's data sets from a stand-in server: fetched, renamed, whole or not there."""
+"""RecBole's data sets from a test server: downloaded, renamed, complete or absent."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def archive(files: dict[str, str], packing: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def spoilt(whole: bytes) -> bytes:
-    """Its first member, ``x.inter``, begins with a block of a kind that deflate does not have."""
+    """An archive whose first member, ``x.inter``, starts with an invalid deflate block."""
     start = whole.index(b"x.inter") + len(b"x.inter")
     return whole[:start] + b"\xff" + whole[start + 1 :]
 
 
 def locked(whole: bytes) -> bytes:
-    """Its one member is marked as encrypted, where it stands and in the list of members."""
+    """An archive whose only member is marked as encrypted, in its header and in the directory."""
     changed = bytearray(whole)
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         changed[whole.index(mark) + flags] |= 1
@@ -43,7 +43,7 @@ def locked(whole: bytes) -> bytes:
 
 @pytest.fixture
 def serve() -> Iterator[dict[str, bytes]]:
-    """Path -> body; the server's address is under the key ``address``."""
+    """Serve path -> body; the server's address is under the key ``address``."""
     bodies: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,7 +80,7 @@ def test_files_get_recboles_names(tmp_path: Path, serve: dict[str, bytes]) -> No
 
 
 def test_macos_metadata_files_are_skipped(tmp_path: Path, serve: dict[str, bytes]) -> None:
-    """The real file comes first, and folders and junk whose names end alike after it; two notes are no matter."""
+    """The real file comes first, then folders and junk files with the same suffix."""
     notes = {"one/note.txt": "1", "two/note.txt": "2"}
     junk = {"__MACOSX/ml/._ml.inter": "junk", "ml/._ml.item": "junk", "__MACOSX/ml.user": "junk", "old.inter/": ""}
     serve[PATH] = archive({"ml/ml.inter": INTER, "ml/ml.item": "item_id:token\nB001\n", **notes, **junk})
@@ -90,7 +90,7 @@ def test_macos_metadata_files_are_skipped(tmp_path: Path, serve: dict[str, bytes
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"no archive", "not a complete archive"),
         (archive({"x.inter": INTER})[:-30], "not a complete archive"),
@@ -104,9 +104,11 @@ def test_macos_metadata_files_are_skipped(tmp_path: Path, serve: dict[str, bytes
         ),
     ],
 )
-def test_a_damaged_archive_leaves_no_data_set(tmp_path: Path, serve: dict[str, bytes], body: bytes, told: str) -> None:
+def test_a_damaged_archive_leaves_no_data_set(
+    tmp_path: Path, serve: dict[str, bytes], body: bytes, message: str
+) -> None:
     serve[PATH] = body
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         download_recbole(NAME, tmp_path, serve["address"].decode(), show_progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 

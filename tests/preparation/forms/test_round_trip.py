@@ -1,4 +1,4 @@
-"""From one form into another and back: what is said stays the same. RecBole, as it is, reads what is written."""
+"""Conversion from one format to another and back keeps the content, and plain RecBole reads every export."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ SHOP = {
 }
 
 
-def said(found):
-    """What a published data set says: texts on one line, an absent one empty, items without any text left out."""
+def content_of(found):
+    """Content of a published data set: texts on one line, "" for missing ones, items without any text left out."""
     meant = dict(found)
     texts = {item: {field: line(entry.get(field)) for field in FIELDS} for item, entry in found.get("item", {}).items()}
     meant["item"] = {item: entry for item, entry in texts.items() if any(entry.values())}
@@ -73,7 +73,7 @@ def both_ways(source, name, folder):
 def test_published_to_atomic_to_published(tmp_path):
     source = write_published(tmp_path / "shop", "shop", **SHOP)
     back = both_ways(source, "shop", tmp_path)
-    before, after = said(read_published(source, "shop")), said(read_published(back, "shop"))
+    before, after = content_of(read_published(source, "shop")), content_of(read_published(back, "shop"))
     assert after == before
     assert list(after["inter"]) == list(before["inter"])
     assert (back / "shop.user.json").read_bytes() == (source / "shop.user.json").read_bytes()
@@ -89,7 +89,7 @@ def test_real_published_data(tmp_path, name):
     back = both_ways(REAL / name, name, tmp_path)
     before, after = read_published(REAL / name, name), read_published(back, name)
     assert before.keys() == after.keys()
-    assert said(before) == said(after)
+    assert content_of(before) == content_of(after)
 
 
 def test_amazon_ids_to_published_to_atomic(tmp_path):
@@ -119,7 +119,7 @@ def test_amazon_ids_to_published_to_atomic(tmp_path):
 
 
 def test_an_index_follows_its_items(tmp_path):
-    """Renumbered along, the index of an item is found again under the item's number."""
+    """After renumbering, the index of an item is found under the item's number."""
     folder = tmp_path / "s"
     write_table(
         folder / "s.inter",
@@ -135,7 +135,7 @@ def test_an_index_follows_its_items(tmp_path):
 
 
 def make_form(form, folder, name="shop"):
-    """A data set of one form, its users, items and interactions."""
+    """Create a data set in one format; return its users, items and interactions."""
     if form == "published":
         write_published(folder, name, **SHOP)
         return 3, 6, 9

@@ -1,4 +1,4 @@
-"""What lies beside a new data set goes only where somebody asked for it."""
+"""Existing files beside a new data set are removed only on request."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def test_created_folders_are_removed_after_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_reported_once(tmp_path: Path, number: int) -> None:
-    with pytest.raises(DiskFullError) as told, staged("shop", tmp_path / "out"):
+    with pytest.raises(DiskFullError) as caught, staged("shop", tmp_path / "out"):
         raise OSError(number, "there is no room")
-    assert told.value.errno == number
-    assert told.value.strerror == (
+    assert caught.value.errno == number
+    assert caught.value.strerror == (
         f"no space left in {tmp_path / 'out'} (there is no room); partial files have been removed: free some space, "
         "or use a folder on another disk"
     )
     with pytest.raises(DiskFullError) as again, staged("shop", tmp_path / "out"):
-        raise told.value
-    assert again.value is told.value
+        raise caught.value
+    assert again.value is caught.value
     assert disk_full(PermissionError(errno.EACCES, "Permission denied"), tmp_path) is None
 
 
@@ -73,7 +73,7 @@ def test_minionerec_reports_files_without_rows(
 
 
 def test_files_to_be_replaced_are_named_with_the_remedy(tmp_path: Path) -> None:
-    """A single file of others yields to --overwrite, a source to nothing."""
+    """--overwrite replaces a foreign file, but never a source."""
     (tmp_path / "shop.item").write_text("older")
     with (
         pytest.raises(ValueError, match=r"shop\.item would be replaced.* --overwrite"),

@@ -1,4 +1,4 @@
-"""What the checks count and leave out, against counts by hand."""
+"""Findings and dropped rows of the checks, against counts by hand."""
 
 from __future__ import annotations
 
@@ -54,11 +54,13 @@ def test_unusable_rows_are_counted_and_named() -> None:
     own = RawTable(own.path, own.columns, own.lines, own.digests, (BrokenRecord(9, 2, "3 fields"),))
     kept, steps, found = read_interactions(own, None, "stop", ANY)
     assert kept.columns["item_id"].tolist() == ["a"] and kept.lines.tolist() == [2]
-    told = by_key(found)
+    counted = by_key(found)
     expected = {"broken": 2, "blank_user": 1, "blank_item": 1, "nul_id": 1, "missing_id": 1, "bad_time": 1}
-    assert {key: told[key].count for key in expected} == expected
-    assert all(told[key].total == 8 and told[key].action == "dropped" for key in expected)
-    assert told["bad_time"].examples[0].where == "my.csv, line 7" and told["bad_time"].examples[0].text == "'soon'"
+    assert {key: counted[key].count for key in expected} == expected
+    assert all(counted[key].total == 8 and counted[key].action == "dropped" for key in expected)
+    assert (
+        counted["bad_time"].examples[0].where == "my.csv, line 7" and counted["bad_time"].examples[0].text == "'soon'"
+    )
     assert [step.triple() for step in steps] == [(3, 4, 8), (1, 1, 1)]
 
 
@@ -111,16 +113,16 @@ def test_unusual_ids_are_reported_and_kept() -> None:
     rows = [("u ", "a,b", "1"), ("u", 'q"', "2"), ("u", "t\tt", "3"), ("u\n", "plain", "4"), ("007", "1e5", "5")]
     kept, _, found = read_interactions(table(rows), None, "stop", BadRowLimit("0"))
     assert len(kept) == 5
-    told = by_key(found)
-    assert (told["edge_blanks"].count, told["quoted_ids"].count, told["comma_ids"].count) == (2, 3, 1)
+    counted = by_key(found)
+    assert (counted["edge_blanks"].count, counted["quoted_ids"].count, counted["comma_ids"].count) == (2, 3, 1)
 
 
 def test_duplicates_and_repeats() -> None:
     rows = [("u", "a", "1"), ("u", "b", "2"), ("u", "a", "1"), ("u", "a", "3"), ("v", "a", "1"), ("u", "b", "2.0")]
     kept, _, found = choose_rows(usable(rows), None)
-    told = {one.key: one.count for one in found}
+    counted = {one.key: one.count for one in found}
     assert kept.lines.tolist() == [2, 3, 5, 6, 7]
-    assert told == {"duplicates": 1, "same_moment": 1, "repeats": 1, "short_users": 1}
+    assert counted == {"duplicates": 1, "same_moment": 1, "repeats": 1, "short_users": 1}
     first, _, found = choose_rows(usable(rows), None, first_only=True)
     assert first.lines.tolist() == [2, 3, 6] and by_key(found)["later_ones"].count == 2
 
@@ -190,14 +192,14 @@ def test_items_of_the_catalogue() -> None:
     own, _ = read_catalogue(items([("a", "A"), ("b", ""), ("c", "N/A"), ("d", "D")], "title"), ANY)
     whole, found = complete_catalogue(own, ["x", "a", "y"], 0, "my.csv", "line", True)
     assert whole.columns.to_numpy().tolist() == [["a", "A"], ["b", ""], ["c", "N/A"], ["d", "D"], ["x", ""], ["y", ""]]
-    told = by_key(found)
-    assert {key: one.count for key, one in told.items()} == {
+    counted = by_key(found)
+    assert {key: one.count for key, one in counted.items()} == {
         "never_bought": 3,
         "blank_titles": 1,
         "placeholder_titles": 1,
         "no_text": 1,
     }
-    assert told["blank_titles"].examples[0].where == "my.csv, line 3"
+    assert counted["blank_titles"].examples[0].where == "my.csv, line 3"
     core, found = complete_catalogue(own, ["a"], 2, "my.csv", "line", True)
     assert core.columns["item_id"].tolist() == ["a"] and by_key(found)["rare_items"].count == 3
     none = Catalogue(pd.DataFrame({"item_id": pd.Series([], dtype=object)}), np.zeros(0, dtype=np.int64))

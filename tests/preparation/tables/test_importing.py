@@ -1,4 +1,4 @@
-"""Own tables to atomic files: what goes in comes out of RecBole's reader and of ours, and the report says the rest."""
+"""User tables to atomic files: RecBole and this package read them back, and the report covers all changes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def options(folder: Path, orders: str = ORDERS, products: str | None = PRODUCTS,
 
 
 def test_fields_present_in_few_json_lines(tmp_path: Path) -> None:
-    """A known name and one that a pair names, both on late lines alone."""
+    """A standard name and one from a pair, both only on late lines."""
     items: list[dict[str, str]] = [{"item_id": str(n), "title": f"thing {n}"} for n in range(1500)]
     items[1300]["brand"], items[1400]["shade"] = "Acme", "red"
     (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
@@ -85,7 +85,7 @@ def test_files_written_by_an_import(tmp_path: Path) -> None:
     folder = tmp_path / "dataset" / "shop"
     names = ["shop.import.html", "shop.import.json", "shop.inter", "shop.item"]
     assert sorted(path.name for path in folder.iterdir()) == names
-    # ann comes up first; her rows are in time order, with exact seconds (2024-01-01T00:00:00Z is 1704067200)
+    # ann appears first; her rows are in time order, with exact seconds (2024-01-01T00:00:00Z is 1704067200)
     assert (folder / "shop.inter").read_text(encoding="utf-8") == (
         "user_id:token\titem_id:token\ttimestamp:float\trating:float\treview:token_seq\n"
         "ann\t1e5\t1704099600.25\t\t\n"
@@ -171,7 +171,7 @@ def test_split_sizes_are_those_of_a_run(tmp_path: Path) -> None:
 
 
 class Page(HTMLParser):
-    """Tags and texts of the page, scripts aside."""
+    """Tags and texts of the page, without scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -271,9 +271,9 @@ def test_a_full_disk_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     given = options(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_atomic", full)
-        with pytest.raises(OSError, match=r"no space left in .*partial files have been removed") as told:
+        with pytest.raises(OSError, match=r"no space left in .*partial files have been removed") as caught:
             import_tables(given)
-        assert told.value.errno == errno.ENOSPC and not (tmp_path / "dataset").exists()
+        assert caught.value.errno == errno.ENOSPC and not (tmp_path / "dataset").exists()
     import_tables(given)
     before = (tmp_path / "dataset" / "shop" / "shop.inter").read_bytes()
     monkeypatch.setattr(module, "write_atomic", full)
@@ -293,7 +293,7 @@ def test_a_read_only_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
     def forbidden(*args: object, **kwargs: object) -> None:
         raise PermissionError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Path, "mkdir", forbidden)  # root may write anywhere, so modes alone would not do
+    monkeypatch.setattr(Path, "mkdir", forbidden)  # root may write anywhere, so file modes are not enough
     with pytest.raises(ValueError, match=r"is not writable .*Read-only"):
         import_tables(given)
 
@@ -314,7 +314,7 @@ def test_unusable_tables_are_errors(tmp_path: Path, orders: str, message: str) -
 
 
 def test_one_table_serves_as_both(tmp_path: Path) -> None:
-    """Titles beside every order: the same file names the items, and its equal rows fold into one."""
+    """Every order repeats the title: the same file is the item table, and its equal rows are merged."""
     orders = "user_id,item_id,timestamp,title\n" + "".join(f"u{n % 3},i{n % 4},{n},Thing {n % 4}\n" for n in range(12))
     given = options(tmp_path, orders, products=orders, pairs=())
     report = import_tables(given)

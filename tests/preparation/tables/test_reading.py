@@ -1,4 +1,4 @@
-"""Tables of every form come out as the texts that were put in, with the lines that they stand on."""
+"""Tables of every format are read as the texts that were written, with their line numbers."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ def test_invalid_utf8_is_named_by_line_and_byte(tmp_path: Path) -> None:
 def test_files_that_are_not_tables(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "my.csv"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as caught:
         read(path, ["a"])
-    assert str(path) in str(told.value)
+    assert str(path) in str(caught.value)
 
 
 def test_no_such_file_and_separator(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("escapes", [True, False])
 def test_json_columns_that_appear_late(tmp_path: Path, escapes: bool) -> None:
-    """What is looked for is found on any line, the rest on the first thousand."""
+    """Expected names are found on any line, others on the first thousand."""
     path = tmp_path / "my.jsonl"
     records: list[dict[str, Any]] = [{"a": n} for n in range(2500)]
     records[1200]["größe"], records[1900]["b"], records[2400]["c"] = "XL", "z", "y"

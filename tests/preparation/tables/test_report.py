@@ -1,4 +1,4 @@
-"""The report's numbers, against those counted one by one."""
+"""Numbers of the report against counts by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that are nearly in a form that is known: read as their makers mean them, or told of in words that help."""
+"""Tables that almost match a supported format are read as intended, or rejected with a helpful error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_codecs_that_are_not_text_encodings(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("\n" + CSV, "line 1 is blank; remove it"),
         ("sep=;\n" + CSV.replace(",", ";"), "line 1 names the separator; remove it"),
@@ -50,12 +50,12 @@ def test_codecs_that_are_not_text_encodings(tmp_path: Path, name: str) -> None:
         (CSV + "b,x," + "9" * 200_000 + "\n", None),
     ],
 )
-def test_almost_valid_tables(tmp_path: Path, content: str | bytes, told: str | None) -> None:
-    if told is None:
+def test_almost_valid_tables(tmp_path: Path, content: str | bytes, message: str | None) -> None:
+    if message is None:
         (broken,) = read(tmp_path / "t", content).broken
         assert broken.line == 5 and "field of over 131,072 characters" in broken.reason
         return
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         read(tmp_path / "t", content)
 
 
@@ -68,7 +68,7 @@ def test_json_lines_in_a_given_encoding(tmp_path: Path) -> None:
 
 
 def test_lone_surrogates(tmp_path: Path) -> None:
-    """JSON can hold half of an emoji, a file cannot: an id with one is no id, a text gets a question mark."""
+    """JSON can contain half of an emoji, a UTF-8 file cannot: it is invalid in an id, and a question mark in a text."""
     lines = ['{"user_id": "a", "item_id": 1, "timestamp": 2, "review": "cut \\ud83d"}']
     lines += ['{"user_id": "a\\ud83d", "item_id": 1, "timestamp": 2}', '{"user_id": "\\ud83c\\udfae", "item_id": 1}']
     table = read(tmp_path / "t.jsonl", "\n".join(lines))
@@ -82,7 +82,7 @@ def test_lone_surrogates(tmp_path: Path) -> None:
 
 
 def test_parquet_columns_are_read_unchanged(tmp_path: Path) -> None:
-    """Whole numbers beside missing ones keep all digits, an index of pandas is a column, bytes are text."""
+    """Whole numbers beside missing ones keep all digits, a pandas index is a column, bytes are text."""
     path, big = tmp_path / "t.parquet", 2**53 + 1
     columns = [pa.array([big, None]), pa.array([b"x", "ü".encode()]), pa.array([1, 2]), pa.array([b"\xff", b""])]
     pq.write_table(pa.Table.from_arrays([*columns, columns[3]], [*FIELDS, "photo", "photo"]), path)
