@@ -1,4 +1,4 @@
-"""Catalogues of every shape, and the dictionary of their prefixes that the trie's arrays are held against."""
+"""Random catalogues of many shapes, and a dictionary of their prefixes to compare the trie with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Prefix = tuple[int, ...]
 
 @st.composite
 def codes(draw: st.DrawFn, min_levels: int = 1) -> Ids:
-    """Distinct rows of up to 6 tokens in any order; levels may share tokens, have gaps, or pass 63 bits together."""
+    """Distinct rows of up to 6 tokens in any order; levels may share tokens, have gaps, or exceed 63 bits together."""
     n_levels = draw(st.integers(min_levels, 6))
     code = st.integers(0, draw(st.integers(0, 4)))
     rows = draw(st.lists(st.tuples(*[code] * n_levels), min_size=1, max_size=40, unique=True))
@@ -29,7 +29,7 @@ def vanilla(draw: st.DrawFn) -> Ids:
 
 @st.composite
 def supplement(draw: st.DrawFn) -> Ids:
-    """Rows that share codes, told apart by a last level which counts the items of the same codes."""
+    """Rows with shared codes and a last level that numbers the items with the same codes."""
     shared = draw(codes())[:8]
     of_row = draw(st.lists(st.integers(0, len(shared) - 1), min_size=1, max_size=30))
     counts = [of_row[:place].count(row) for place, row in enumerate(of_row)]
@@ -44,7 +44,7 @@ class Prefixes:
 
     Args:
         ids: the token ids [N, H] of all items.
-        items: the rows that count; all of them unless told.
+        items: the item rows to include; None: all.
     """
 
     def __init__(self, ids: Ids, items: set[int] | None = None) -> None:
@@ -56,7 +56,7 @@ class Prefixes:
             self.node[prefix] = len(self.node)
 
     def below(self, prefix: Prefix) -> set[int]:
-        """The items whose index begins so."""
+        """The items whose index begins with a prefix."""
         return {item for item, row in self.rows.items() if row[: len(prefix)] == prefix}
 
     def children(self, prefix: Prefix) -> list[Prefix]:

@@ -1,4 +1,4 @@
-"""Tiny random language models, catalogues and prompts, and the plain answers that decoding is held against."""
+"""Tiny random language models, catalogues and prompts, and exhaustive scores to compare decoding with."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Rows = list[list[int]]
 
 @dataclass(frozen=True)
 class Lab:
-    """A small world: tokens 0 to 31 spell prompts, each level of an index has 12 tokens of its own from 32 on."""
+    """A small vocabulary: words 0 to 31 for prompts, then 12 tokens for each level of an index."""
 
     vocabulary: int = 80
     n_words: int = 32
     n_codes: int = 12
 
     def sizes(self) -> dict[str, Any]:
-        """What makes a model of the rotary kind tiny; weights are wide, so that items' scores are far apart."""
+        """Sizes of a tiny rotary model; large random weights keep items' scores far apart."""
         sizes: dict[str, Any] = {"vocab_size": self.vocabulary, "initializer_range": 0.3, "pad_token_id": 0}
         sizes |= {"bos_token_id": None, "eos_token_id": None, "hidden_size": 32, "intermediate_size": 48}
         sizes |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -63,14 +63,14 @@ class Lab:
             return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
 
     def catalogue(self, n_items: int, n_levels: int, n_codes: int | None = None, seed: int = 0) -> Tensor:
-        """Distinct rows of index tokens [N, H], in no order."""
+        """Distinct rows of index tokens [N, H], in random order."""
         codes = n_codes or self.n_codes
         flat = np.random.default_rng(seed).permutation(codes**n_levels)[:n_items]
         grid = np.stack(np.unravel_index(flat, (codes,) * n_levels), axis=1)
         return torch.from_numpy(grid + self.n_words + self.n_codes * np.arange(n_levels))
 
     def rows(self, *lengths: int, seed: int = 1, common: int = 0) -> Rows:
-        """Prompts of the given lengths, of which the first ``common`` tokens are the same and the next one is not."""
+        """Prompts of the given lengths, whose first ``common`` tokens are equal and whose next token differs."""
         rng = np.random.default_rng(seed)
         words = [rng.integers(1, self.n_words, length).tolist() for length in lengths]
         for number, row in enumerate(words):
@@ -80,13 +80,13 @@ class Lab:
         return words
 
     def prompts(self, *lengths: int, seed: int = 1, common: int = 0) -> PromptBatch:
-        """The same as a batch."""
+        """:meth:`rows` as a batch."""
         return PromptBatch.of(self.rows(*lengths, seed=seed, common=common))
 
     def exhaustive(
         self, model: PreTrainedModel, prompts: PromptBatch | Rows, ids: Tensor, legal: bool = False
     ) -> Tensor:
-        """Log-probability of every item [N, H] after every prompt [R, N], by passes without cache, mask or padding.
+        """Log-probability of every item [N, H] after every prompt [R, N], from passes without cache, mask or padding.
 
         With ``legal``, the probabilities of the tokens that continue some item add up to 1, prefix by prefix.
         """
@@ -104,7 +104,7 @@ class Lab:
 
 
 def _continues(ids: Tensor, vocabulary: int) -> Tensor:
-    """Which tokens continue each item's prefix to some item [N, H, V], by comparing all pairs of items."""
+    """Whether each token continues an item's prefix to an item [N, H, V], from all pairs of items."""
     table = torch.zeros((*ids.shape, vocabulary), dtype=torch.bool)
     for level in range(ids.shape[1]):
         same = (ids[:, None, :level] == ids[None, :, :level]).all(dim=-1)
@@ -120,7 +120,7 @@ def rows_of(prompts: PromptBatch | Rows) -> Rows:
 
 
 def assert_ranks(beams: Beams, truth: Tensor) -> None:
-    """The beams hold distinct items with their true scores [B, N], in descending order."""
+    """Check that the beams hold distinct items with their true scores [B, N], in descending order."""
     assert beams.items.dtype == torch.int64
     assert beams.log_probs.dtype == torch.float32
     assert torch.isfinite(beams.log_probs).all()
@@ -130,7 +130,7 @@ def assert_ranks(beams: Beams, truth: Tensor) -> None:
 
 
 def assert_best(beams: Beams, truth: Tensor, k: int | None = None) -> None:
-    """The first ``k`` of the beams are the best items of all, of which those with -inf do not count."""
+    """Check that the first ``k`` beams are the best of all items; items with -inf are not allowed."""
     k = k or beams.items.shape[1]
     first = Beams(beams.items[:, :k], beams.log_probs[:, :k], beams.bound)
     assert_ranks(first, truth)
@@ -139,7 +139,7 @@ def assert_best(beams: Beams, truth: Tensor, k: int | None = None) -> None:
 
 @contextmanager
 def tokens_read(model: PreTrainedModel) -> Iterator[list[int]]:
-    """How many tokens go through the model at each of its calls."""
+    """Number of tokens that the model reads at each call."""
     counts: list[int] = []
     hook = model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: counts.append(inputs[0].numel()))
     try:
@@ -161,12 +161,12 @@ def ranker_for(model: PreTrainedModel, trie: Trie, settings: DecodingSettings) -
 
 
 def users_of(rows: Sequence[list[int]], n_templates: int = 1) -> list[Rows]:
-    """Prompts as those of users, ``n_templates`` of each."""
+    """Group prompts by user, ``n_templates`` each."""
     return [list(rows[start : start + n_templates]) for start in range(0, len(rows), n_templates)]
 
 
 class Watched:
-    """A reader that has room for ``limit`` tokens and notes which batches it was able to read."""
+    """A reader that runs out of memory above ``limit`` tokens and records the batches that it read."""
 
     def __init__(self, reader: Any, limit: int = 10**9, err: Callable[[], Exception] = MemoryError) -> None:
         self.reader, self.limit, self.err = reader, limit, err
@@ -176,12 +176,12 @@ class Watched:
     def read(self, prompts: PromptBatch, n_branch_tokens: int) -> Any:
         branches, states = self.reader.read(prompts, n_branch_tokens)
         if len(prompts) * (int(prompts.lengths.max()) + n_branch_tokens) > self.limit:
-            raise self.err()  # after work was done
+            raise self.err()  # after part of the work
         self.read_batches.append((prompts, n_branch_tokens))
         return branches, states
 
 
 @pytest.fixture
 def lab() -> Lab:
-    """The small world of this folder's tests."""
+    """The small vocabulary and models of these tests."""
     return Lab()

@@ -33,7 +33,7 @@ def test_every_user_is_in_one_batch_within_the_budget(
         one = per_user * (max(lengths[user] for user in batch) + extra)
         assert len(batch) >= 1
         assert len(batch) == 1 or len(batch) * one <= max_tokens
-        if place < len(batches) - 1:  # no batch could have had one more
+        if place < len(batches) - 1:  # no batch had room for one more
             assert (len(batch) + 1) * one > max_tokens
 
 
@@ -43,20 +43,20 @@ def test_users_of_equal_length_keep_their_order() -> None:
 
 @pytest.mark.parametrize("lack", LACKS)
 def test_batches_are_halved_until_they_fit(lack: Callable[[], Exception], caplog: pytest.LogCaptureFixture) -> None:
-    """Work fails before or after some of it was done; every user is served once, in the same order."""
-    served: list[int] = []
+    """Work may fail before or after it began; every user is processed once, in the same order."""
+    processed: list[int] = []
     tried: list[int] = []
 
     def work(users: np.ndarray) -> None:
         tried.append(len(users))
         if len(users) > 3:
             raise lack()
-        served.extend(users.tolist())
+        processed.extend(users.tolist())
 
     with caplog.at_level(logging.WARNING):
         run_batches([np.arange(10), np.arange(10, 17), np.array([17])], work)
-    assert served == list(range(18))
-    # 10 -> 5 + 5 with 7 -> 4 + 3; 5 -> 3 + 2 throughout, and all that is left with it
+    assert processed == list(range(18))
+    # 10 -> 5 + 5 with 7 -> 4 + 3; 5 -> 3 + 2 for all remaining batches
     assert tried == [10, 5, 3, 2, 3, 2, 2, 2, 2, 1, 1]
     assert [record.message.split(":")[0] for record in caplog.records] == [
         f"Not enough memory to decode {count} users at once" for count in (10, 5)
@@ -65,17 +65,17 @@ def test_batches_are_halved_until_they_fit(lack: Callable[[], Exception], caplog
 
 
 def test_failures_midway_neither_lose_nor_repeat_users() -> None:
-    served: list[int] = []
+    processed: list[int] = []
     fails = iter([False, True, False, True, True] + [False] * 20)
 
     def work(users: np.ndarray) -> None:
         made = users.tolist()
         if next(fails):
             raise MemoryError
-        served.extend(made)
+        processed.extend(made)
 
     run_batches([np.arange(8), np.arange(8, 16), np.arange(16, 24)], work)
-    assert sorted(served) == list(range(24))
+    assert sorted(processed) == list(range(24))
 
 
 def test_single_user_out_of_memory_is_an_error() -> None:

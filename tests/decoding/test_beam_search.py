@@ -1,4 +1,4 @@
-"""Beam search against exhaustive scoring of all items: scores, order, what is left out, and bad input."""
+"""Beam search, compared with exhaustive scoring of all items: scores, order, exclusion and bad input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_beam_of_catalogue_size_gives_the_exact_ranking(
 
 
 def tied_or_not(lab: Lab, architecture: str, tied: bool, attention: str = "sdpa") -> PreTrainedModel:
-    """A random model whose head has the embeddings' weights, or weights of its own."""
+    """A random model with a tied or an untied output head."""
     config = lab.model(architecture).config
     config.tie_word_embeddings = tied
     model = lab.built(config, attention)
@@ -141,7 +141,7 @@ def test_top_positions_sort_stably() -> None:
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 def test_excluded_items_are_never_found(lab: Lab, reader: Any, normalizer: str) -> None:
-    """Single items, all items below a first token, and none; probabilities are not shared out anew."""
+    """Single items, all items below a first token, and none; probabilities are not renormalised."""
     model, ids, prompts = lab.model("mistral"), lab.catalogue(60, 3, n_codes=5), lab.prompts(7, 12, 4)
     trie = Trie.from_token_ids(ids)
     subtree = (ids[:, 0] == ids[7, 0]).nonzero().squeeze(1).tolist()
@@ -224,7 +224,7 @@ def test_weights_stay_trainable_after_a_search(lab: Lab) -> None:
 def test_non_finite_logits_are_an_error(
     lab: Lab, reader: Any, normalizer: str, dtype: torch.dtype, value: float
 ) -> None:
-    """NaN weights, and weights by which float16 overflows."""
+    """NaN weights, and weights that make float16 overflow."""
     model = lab.model("llama").to(dtype)
     torch.nn.init.constant_(model.model.norm.weight, value)
     torch.nn.init.constant_(model.lm_head.weight, value)

@@ -1,4 +1,4 @@
-"""Proofs that the items found are the best of the whole catalogue, and the search that goes on until there is one."""
+"""Certificates that the found items are the best of all, and search that is widened until there is one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 @pytest.mark.parametrize("seed", range(6))
 def test_certificates_are_correct(lab: Lab, seed: int, normalizer: str) -> None:
-    """Over random catalogues and beams; both verdicts come up, and the bound is no less than what was missed."""
+    """For random catalogues and beam sizes; both outcomes occur, and the bound is at least the best missed score."""
     model, ids = lab.model("llama"), lab.catalogue(150, 3, n_codes=7, seed=seed)
     prompts = lab.prompts(*range(3, 15), seed=seed)
     truth = lab.exhaustive(model, prompts, ids, legal=normalizer == "legal")
@@ -35,7 +35,7 @@ def test_certificates_are_correct(lab: Lab, seed: int, normalizer: str) -> None:
 
 
 def test_certificate_needs_a_score_above_the_bound(lab: Lab) -> None:
-    """Two levels; beam 1 drops the other first token, whose item may be better."""
+    """Two levels; a beam of 1 drops the other first token, whose item may be better."""
     model, prompts = lab.model("llama"), lab.prompts(5)
     ids = torch.tensor([[40, 50], [41, 51], [41, 52]])
     beams = beam_search(SharedReader(model), prompts, Trie.from_token_ids(ids), beam_size=1)
@@ -59,7 +59,7 @@ def test_certificate_needs_a_score_above_the_bound(lab: Lab) -> None:
 def test_exact_search_finds_the_best_of_all_items(
     lab: Lab, search: str, normalizer: str, n_templates: int, beam_size: int, k: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At a beam that proves the result of some users and not of others."""
+    """With a beam size that certifies some users and not others."""
     model, ids, rows = lab.model("qwen2"), lab.catalogue(90, 3, n_codes=6), lab.rows(*LENGTHS, 4)
     changes: dict[str, Any] = {"beam_size": beam_size, "search": search, "normalizer": normalizer, "max_tokens": 200}
     trie, users = Trie.from_token_ids(ids), users_of(rows, n_templates)
@@ -82,7 +82,7 @@ def test_exact_search_finds_the_best_of_all_items(
 
 
 def test_exact_search_widens_up_to_all_items(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    """Every first token is as likely as any other, so nothing but the widest beam proves anything."""
+    """All first tokens are equally likely, so only the widest beam gives a certificate."""
     model, ids = lab.model("llama"), torch.tensor([[32 + item, 44 + item % 4] for item in range(12)])
     with torch.no_grad():
         model.lm_head.weight[32:44] = 0.0

@@ -1,4 +1,4 @@
-"""Dead nodes against the sets of items below each prefix."""
+"""Dead nodes, compared with the sets of items below each prefix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.decoding.catalogues import Ids, Prefixes, catalogues
 
 
 def rows(histories: list[list[int]]) -> torch.Tensor:
-    """Histories as rows of one length, padded by -1."""
+    """Histories as rows of equal length, padded with -1."""
     width = max(map(len, histories))
     return torch.tensor([[*history, *[-1] * (width - len(history))] for history in histories]).view(len(histories), -1)
 
@@ -39,8 +39,8 @@ def test_nodes_are_dead_if_all_items_below_are_excluded(ids: Ids, data: st.DataO
         held = excluded.nodes[level - 1]
         assert held.shape == (len(histories), max(map(len, histories)))
         for user, row in enumerate(held.tolist()):
-            alive = [node for node, gone in zip(nodes[user].tolist(), dead[user], strict=True) if gone]
-            assert row == alive + [excluded.padding] * (len(row) - len(alive))
+            own = [node for node, gone in zip(nodes[user].tolist(), dead[user], strict=True) if gone]
+            assert row == own + [excluded.padding] * (len(row) - len(own))
     assert excluded.padding == len(expected.node)
 
 

@@ -1,4 +1,4 @@
-"""Beam search against transformers' own ``generate`` under a prefix function."""
+"""Beam search, compared with transformers' ``generate`` with a prefix function."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def generate(model: PreTrainedModel, rows: Rows, ids: Tensor, beam_size: int) ->
     found: Any = model.generate(
         input_ids=words,
         attention_mask=mask,
-        # a beam that is no prefix scores minus infinity already; it may go on as it likes
+        # a beam that is not a prefix already scores minus infinity, so any token will do
         prefix_allowed_tokens_fn=lambda _, sequence: sorted(after.get(tuple(sequence[length:].tolist()), {0})),
         num_beams=beam_size,
         num_return_sequences=beam_size,
@@ -88,10 +88,10 @@ def test_same_items_and_scores_with_lora_and_merged(
 def test_generation_config_is_ignored(lab: Lab, reader: Any) -> None:
     model, trie, prompts = lab.model("llama"), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)
     before = beam_search(reader(model), prompts, trie, beam_size=5)
-    hostile = {"num_beams": 3, "temperature": 9.0, "do_sample": True, "repetition_penalty": 5.0, "max_length": 1}
-    hostile |= {"top_k": 1, "bad_words_ids": [[40]], "suppress_tokens": [33], "eos_token_id": 35, "use_cache": False}
-    hostile |= {"length_penalty": 7.0, "renormalize_logits": True, "forced_bos_token_id": 3, "num_return_sequences": 2}
-    for name, value in hostile.items():
+    unusual = {"num_beams": 3, "temperature": 9.0, "do_sample": True, "repetition_penalty": 5.0, "max_length": 1}
+    unusual |= {"top_k": 1, "bad_words_ids": [[40]], "suppress_tokens": [33], "eos_token_id": 35, "use_cache": False}
+    unusual |= {"length_penalty": 7.0, "renormalize_logits": True, "forced_bos_token_id": 3, "num_return_sequences": 2}
+    for name, value in unusual.items():
         setattr(model.generation_config, name, value)
     model.config.use_cache = False
     after = beam_search(reader(model), prompts, trie, beam_size=5)
@@ -100,10 +100,10 @@ def test_generation_config_is_ignored(lab: Lab, reader: Any) -> None:
     assert rows_of(prompts) == lab.rows(7, 4)
 
 
-HOSTILE = {"num_beams": 3, "num_return_sequences": 2, "do_sample": True, "temperature": 9.0, "top_k": 1}
-HOSTILE |= {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "length_penalty": 7.0, "max_length": 1}
-HOSTILE |= {"forced_bos_token_id": 3, "forced_eos_token_id": 4, "suppress_tokens": [33], "bad_words_ids": [[40]]}
-HOSTILE |= {"begin_suppress_tokens": [34], "eos_token_id": 35, "renormalize_logits": True, "use_cache": False}
+UNUSUAL = {"num_beams": 3, "num_return_sequences": 2, "do_sample": True, "temperature": 9.0, "top_k": 1}
+UNUSUAL |= {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "length_penalty": 7.0, "max_length": 1}
+UNUSUAL |= {"forced_bos_token_id": 3, "forced_eos_token_id": 4, "suppress_tokens": [33], "bad_words_ids": [[40]]}
+UNUSUAL |= {"begin_suppress_tokens": [34], "eos_token_id": 35, "renormalize_logits": True, "use_cache": False}
 
 
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
@@ -115,9 +115,9 @@ def test_generation_config_on_disk_is_ignored(
     model, trie, prompts = lab.model(architecture), Trie.from_token_ids(lab.catalogue(80, 4)), lab.prompts(7, 4)
     before = beam_search(reader(model), prompts, trie, 5, normalizer)
     model.save_pretrained(tmp_path)
-    (tmp_path / "generation_config.json").write_text(json.dumps(HOSTILE), encoding="utf-8")
+    (tmp_path / "generation_config.json").write_text(json.dumps(UNUSUAL), encoding="utf-8")
     loaded = load_saved(tmp_path, "sdpa").eval()
-    assert not any(getattr(loaded.generation_config, name) == value for name, value in HOSTILE.items())
+    assert not any(getattr(loaded.generation_config, name) == value for name, value in UNUSUAL.items())
     after = beam_search(reader(loaded), prompts, trie, 5, normalizer)
     assert after.items.equal(before.items)
     torch.testing.assert_close(after.log_probs, before.log_probs, rtol=1e-6, atol=1e-5)  # other memory, other kernels

@@ -1,4 +1,4 @@
-"""Beam search with LoRA and trained rows of new tokens, and with what they are merged into."""
+"""Beam search with LoRA and trained rows of new tokens, and with the merged model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCHES = pytest.mark.parametrize(
 
 
 def adapted(lab: Lab, model: PreTrainedModel) -> Any:
-    """The model under LoRA that says something, also in the rows of index tokens."""
+    """The model with a LoRA adapter that changes its logits, also in the rows of index tokens."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         settings = LoraSettings(4, 8, 0.0, "all-linear", False)
@@ -53,7 +53,7 @@ def test_lora_and_merged_in_small_and_large_batches(
 
 
 def require_exhaustive(lab: Lab, model: PreTrainedModel, prompts: PromptBatch, ids: Tensor, normalizer: str) -> None:
-    """Under LoRA, and merged, the whole catalogue is ranked as by passes of their own; and not as without LoRA."""
+    """Check that with LoRA, and merged, all items are ranked as by separate passes, and not as without LoRA."""
     trie, n_items = Trie.from_token_ids(ids), len(ids)
     plain = beam_search(SharedReader(model), prompts, trie, n_items, normalizer)
     wrapped = adapted(lab, model)

@@ -1,4 +1,4 @@
-"""Log-probabilities of chosen tokens against the plain formula in float64."""
+"""Log-probabilities of selected tokens, compared with the plain formula in float64."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def case(dtype: torch.dtype = torch.float32, bias: bool = False) -> tuple[nn.Lin
 
 def by_hand(head: nn.Linear, states: Tensor, tokens: Tensor, legal: Tensor, legal_only: bool) -> Tensor:
     """The formula, token by token; 0 or minus infinity where not legal."""
-    logits = head(states).double()  # rounded as the head rounds
+    logits = head(states).double()  # with the head's rounding
     result = torch.zeros(tokens.shape, dtype=torch.float64)
     for row in range(R):
         for query in range(Q):
@@ -40,7 +40,7 @@ def by_hand(head: nn.Linear, states: Tensor, tokens: Tensor, legal: Tensor, lega
 
 
 class Wrapped(nn.Module):
-    """A head that is no plain matrix, as adapters make it."""
+    """A head that is not a plain matrix, as with an adapter."""
 
     def __init__(self, head: nn.Linear) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize("block", [1024, 16, 7, 1])
 @pytest.mark.parametrize("logits_bytes", [2**27, 4 * V * 4, 1])
 def test_full_normaliser(bias: bool, logits_bytes: int, block: int, wrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one part, in parts with a shorter last one, and state by state; the vocabulary in one block and in many."""
+    """In one chunk, in chunks with a shorter last one, and state by state; the vocabulary in one block and in many."""
     monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", {"cpu": logits_bytes, "cuda": logits_bytes})
     monkeypatch.setattr(next_tokens, "_BLOCK", block)
     head, states, tokens, legal = case(bias=bias)
@@ -73,7 +73,7 @@ def test_full_normaliser(bias: bool, logits_bytes: int, block: int, wrap: Any, m
 def test_legal_normaliser(
     bias: bool, level_tokens: Any, wrap: Any, logits_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens that lie together and apart; a token of the level that this state may not take has no weight."""
+    """Contiguous and scattered tokens; tokens that are illegal for a state do not count."""
     monkeypatch.setattr(next_tokens, "_LOGITS_BYTES", {"cpu": logits_bytes, "cuda": logits_bytes})
     head, states, tokens, legal = case(bias=bias)
     scores = next_token_log_probs(wrap(head), states, tokens, legal, torch.tensor(level_tokens))
@@ -96,7 +96,7 @@ def test_half_precision_is_normalised_in_float32(dtype: torch.dtype, level_token
 
 
 def test_no_score_is_above_zero() -> None:
-    """A token that is all but certain: rounding must not lift it above probability 1."""
+    """A nearly certain token: rounding must not give it a probability above 1."""
     logits = torch.linspace(-40.0, 40.0, 81).repeat(400, 1) + torch.arange(400).unsqueeze(1) * 0.37
     tokens, legal = torch.full((400, 1), 80), torch.ones((400, 1), dtype=torch.bool)
     logits[:, 80] += 40
@@ -129,7 +129,7 @@ def test_non_finite_logit_is_an_error(wrong: float, level_tokens: Any) -> None:
 
 @pytest.mark.parametrize("block", [1024, 1])
 def test_token_with_logit_minus_infinity(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does a block that is ruled out as a whole."""
+    """It does not change other tokens, even if it is a whole block."""
     monkeypatch.setattr(next_tokens, "_BLOCK", block)
     head, states, tokens, legal = case(bias=True)
     head.bias[3] = -torch.inf
@@ -142,7 +142,7 @@ def test_token_with_logit_minus_infinity(block: int, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("around", [0.0, 300.0, -300.0])
 @pytest.mark.parametrize("block", [1024, 16])
 def test_logits_of_any_size(far: float, around: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens that the highest logit is guessed from lie far below or above the others, which may lie far from 0."""
+    """Tokens of the estimated maximum are far below or above the others, which may be far from 0."""
     monkeypatch.setattr(next_tokens, "_MAX_ESTIMATE_TOKENS", 3)
     monkeypatch.setattr(next_tokens, "_BLOCK", block)
     head, states, tokens, legal = case(bias=True)
@@ -173,7 +173,7 @@ def test_estimated_max_is_used_unless_it_overflows(far: float) -> None:
 
 
 def test_logits_too_large_for_the_estimated_max() -> None:
-    """At 1e7 a float32 tells whole numbers apart: a guess taken off by another product may be wide of the mark."""
+    """At 1e7 a float32 resolves integers only, so the estimate from a separate product may be far off."""
     generator = torch.Generator().manual_seed(4)
     head = nn.Linear(4096, 200, bias=False).requires_grad_(False)
     head.weight.normal_(0.0, 400.0, generator=generator)

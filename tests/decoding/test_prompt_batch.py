@@ -1,4 +1,4 @@
-"""Batches of prompts, by hand."""
+"""Batches of prompts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_rows_are_padded_on_the_right() -> None:
 @pytest.mark.parametrize(
     ("rows", "common"),
     [
-        ([[1, 2, 3, 4], [1, 2, 9, 4]], 2),  # the same token later on is another matter
-        ([[1, 2, 3], [1, 2, 3, 4]], 2),  # each prompt keeps a last token of its own to read
+        ([[1, 2, 3, 4], [1, 2, 9, 4]], 2),  # a later equal token does not count
+        ([[1, 2, 3], [1, 2, 3, 4]], 2),  # each prompt keeps its last token
         ([[1, 2], [1, 2], [1, 2]], 1),
         ([[1, 2, 3], [2, 2, 3]], 0),
         ([[1], [1, 2]], 0),
-        ([[0, 0, 0, 1], [0, 0]], 1),  # padding is not taken for a token
+        ([[0, 0, 0, 1], [0, 0]], 1),  # padding is not a common token
         ([[1, 2, 3]], 2),
     ],
 )

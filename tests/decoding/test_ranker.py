@@ -1,4 +1,4 @@
-"""Many users: their order, batches, lack of memory and bad input, held against exhaustive scoring."""
+"""Ranking of many users, compared with exhaustive scoring: order, batches, out-of-memory handling and bad input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 
 @pytest.mark.parametrize("max_tokens", [1, 120, 10_000])
 def test_users_keep_their_order(lab: Lab, max_tokens: int) -> None:
-    """User by user, in batches of like length, and all at once."""
+    """User by user, in batches of similar length, and all at once."""
     model, ids, rows = lab.model("llama"), lab.catalogue(50, 3), lab.rows(*LENGTHS)
     decoder = ranker_for(model, Trie.from_token_ids(ids), decoding_settings(beam_size=50, max_tokens=max_tokens))
     beams = decoder.rank(users_of(rows), k=10)
@@ -52,7 +52,7 @@ def test_batches_do_not_depend_on_users_per_call(lab: Lab, at_once: int, monkeyp
         watched.rank(users[start : start + at_once], k=5)
     lengths = [sorted(batch.lengths.tolist()) for batch, _ in reader.read_batches]
     expected = [list(LENGTHS[start : start + 4]) for start in (0, 4, 8)]
-    for group in expected:  # each batch lies within a group, and each group is served whole before the next
+    for group in expected:  # each batch lies within a group, and each group is finished before the next
         taken: list[int] = []
         while len(taken) < len(group):
             taken += lengths.pop(0)
@@ -62,7 +62,7 @@ def test_batches_do_not_depend_on_users_per_call(lab: Lab, at_once: int, monkeyp
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_excluded_items_of_each_user(lab: Lab, exact: bool) -> None:
-    """With batches that mix users up; items left out by a restriction may be named."""
+    """With batches in another order than the users; excluded items may be missing from a restricted trie."""
     model, ids, rows = lab.model("qwen3"), lab.catalogue(60, 3, n_codes=5), lab.rows(*LENGTHS)
     allowed = [item for item in range(60) if item % 7]
     excluded = [[(user * 5 + step) % 60 for step in range(3 * (user % 4))] for user in range(11)]
@@ -113,14 +113,14 @@ def test_out_of_memory_only_makes_batches_smaller(lab: Lab, err: Any, caplog: py
 
 @pytest.mark.parametrize("normalizer", ["full", "legal"])
 def test_scores_equal_ranked_log_probs(lab: Lab, normalizer: str) -> None:
-    """Unequal numbers of candidates, in any order, some twice; -1 is none."""
+    """Different numbers of candidates, in any order, some twice; -1 is padding."""
     model, ids, rows = lab.model("gpt2"), lab.catalogue(50, 3), lab.rows(*LENGTHS, 8)
     settings = decoding_settings(beam_size=50, normalizer=normalizer, max_tokens=300)
     decoder, users = ranker_for(model, Trie.from_token_ids(ids), settings), users_of(rows, 2)
-    wanted = [[3, 49, 3], [], [7], [0, -1, 20, 21, 22], [11], [5, 6]]
-    scores = decoder.score(users, wanted)
+    candidates = [[3, 49, 3], [], [7], [0, -1, 20, 21, 22], [11], [5, 6]]
+    scores = decoder.score(users, candidates)
     ranked = decoder.rank(users, 50)
-    for user, items in enumerate(wanted):
+    for user, items in enumerate(candidates):
         of_item = dict(zip(ranked.items[user].tolist(), ranked.log_probs[user].tolist(), strict=True)) | {
             -1: -torch.inf
         }
@@ -128,6 +128,12 @@ def test_scores_equal_ranked_log_probs(lab: Lab, normalizer: str) -> None:
         assert scores[user].tolist() == pytest.approx([of_item[item] for item in items], rel=1e-5, abs=1e-4)
     assert [row.tolist() for row in decoder.score(users, [[]] * 6)] == [[]] * 6
     assert decoder.score([], []) == []
+
+
+def test_trie_moves_to_the_device(lab: Lab) -> None:
+    trie, model = Trie.from_token_ids(lab.catalogue(20, 2)), lab.model("llama")
+    assert Ranker(PlainReader(model), trie, decoding_settings(), torch.device("meta")).trie.device.type == "meta"
+    assert trie.device.type == "cpu"
 
 
 def test_no_users(lab: Lab) -> None:

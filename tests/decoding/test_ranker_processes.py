@@ -1,4 +1,4 @@
-"""Several processes share users out among themselves; here they are threads, each with a model of its own."""
+"""Several processes that split the users; here they are threads, each with its own copy of the model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LENGTHS = (9, 3, 14, 1, 6, 20, 9, 11, 2, 17, 5)
 
 
 def same(one: Beams, other: Beams) -> bool:
-    """Equal to the last bit."""
+    """Whether two results are bitwise equal."""
     pairs = ((one.items, other.items), (one.log_probs, other.log_probs), (one.bound, other.bound))
     return all(first.equal(second) for first, second in pairs)
 
 
 def in_processes(count: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> list[Any]:
-    """What ``work`` gives in each of ``count`` processes that meet wherever they exchange values."""
+    """Results of ``work`` in ``count`` simulated processes, with a barrier wherever they exchange values."""
     own, barrier = threading.local(), threading.Barrier(count, timeout=60)
     box: list[Any] = [None] * count
     results: list[Any] = [None] * count
@@ -55,17 +55,17 @@ def in_processes(count: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[],
 
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_several_processes_give_bitwise_equal_results(lab: Lab, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uneven numbers of users, some processes with none at all; every round of widening is shared out anew."""
+    """Uneven numbers of users, some processes with none; every round of widening is split again."""
     model, trie = lab.model("mistral"), Trie.from_token_ids(lab.catalogue(90, 3, n_codes=6))
     users, settings = users_of(lab.rows(*LENGTHS)), decoding_settings(beam_size=3, exact=True, max_tokens=60)
     excluded = [[user, user + 1] for user in range(11)]
-    wanted = [[7, 8, 9][: 1 + user % 3] for user in range(11)]
+    candidates = [[7, 8, 9][: 1 + user % 3] for user in range(11)]
     alone = ranker_for(model, trie, settings)
-    beams, scores = alone.rank(users, 3, excluded), alone.score(users, wanted)
+    beams, scores = alone.rank(users, 3, excluded), alone.score(users, candidates)
 
     def work() -> Any:
         mine = ranker_for(copy.deepcopy(model), trie, settings)
-        return mine.rank(users, 3, excluded), mine.score(users, wanted)
+        return mine.rank(users, 3, excluded), mine.score(users, candidates)
 
     for found, given in in_processes(count, monkeypatch, work):
         assert same(found, beams)
@@ -86,7 +86,7 @@ def test_each_user_is_ranked_by_one_process(lab: Lab, monkeypatch: pytest.Monkey
 
 
 def test_all_processes_raise_the_same_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that raised alone would leave the others waiting."""
+    """If only one process raised, the others would wait for it."""
     model, trie = lab.model("llama"), Trie.from_token_ids(lab.catalogue(40, 3))
     users = [*users_of(lab.rows(*LENGTHS)), [[1] * 63]]
 

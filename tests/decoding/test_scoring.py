@@ -1,4 +1,4 @@
-"""Scores of given items against plain forward passes, and against beam search."""
+"""Scores of given items, compared with plain forward passes and with beam search."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_shared_prefix_is_read_once(lab: Lab) -> None:
 
 
 def test_full_scores_sum_to_one_over_the_vocabulary(lab: Lab) -> None:
-    """The probabilities of all one-token items that exist in the vocabulary add up to 1."""
+    """The probabilities of all one-token items in the vocabulary sum to 1."""
     reader, trie = SharedReader(lab.model("qwen2")), Trie.from_token_ids(torch.arange(lab.vocabulary).unsqueeze(1))
     scores = score_items(reader, lab.prompts(5, 2), trie, torch.arange(lab.vocabulary).expand(2, -1))
     torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(2))

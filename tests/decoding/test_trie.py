@@ -1,4 +1,4 @@
-"""The trie against a brute-force dictionary of prefixes."""
+"""The trie, compared with a brute-force dictionary of prefixes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from recbole_lcrec.decoding.trie_input import lexicographic_order
 from tests.decoding.catalogues import Ids, Prefixes, catalogues
 
 
-def assert_spells(trie: Trie, expected: Prefixes, n_rows: int) -> None:
-    """Every array and every method say what the dictionary of prefixes says."""
+def assert_matches(trie: Trie, expected: Prefixes, n_rows: int) -> None:
+    """Check every array and every method against the dictionary of prefixes."""
     nodes = [prefix for level in expected.levels for prefix in level]
     assert trie.token.tolist() == [prefix[-1] if prefix else -1 for prefix in nodes]
     assert trie.n_children.tolist() == [len(expected.children(prefix)) for prefix in nodes]
@@ -81,7 +81,7 @@ def assert_same(first: Trie, second: Trie) -> None:
 @settings(max_examples=80, deadline=None)
 @given(catalogues)
 def test_trie_holds_exactly_the_prefixes_of_the_items(ids: Ids) -> None:
-    assert_spells(Trie.from_token_ids(ids), Prefixes(ids), len(ids))
+    assert_matches(Trie.from_token_ids(ids), Prefixes(ids), len(ids))
 
 
 @settings(max_examples=50, deadline=None)
@@ -91,7 +91,7 @@ def test_restricted_trie_holds_allowed_items_only(ids: Ids, data: st.DataObject)
     allowed = data.draw(rows)
     whole = Trie.from_token_ids(ids)
     trie = whole.restricted(np.isin(np.arange(len(ids)), list(allowed)))
-    assert_spells(trie, Prefixes(ids, allowed), len(ids))
+    assert_matches(trie, Prefixes(ids, allowed), len(ids))
     for same in (sorted(allowed, reverse=True), torch.tensor([*allowed, *allowed]), np.array([*allowed], np.uint16)):
         assert_same(whole.restricted(same), trie)
     again = data.draw(st.sets(st.sampled_from(sorted(allowed)), min_size=1))

@@ -1,4 +1,4 @@
-"""A trie comes back as it was saved, or not at all."""
+"""A saved trie is loaded unchanged, or loading fails."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def test_trie_of_another_index_is_an_error(saved: Path) -> None:
 
 
 def test_caller_supplies_the_remedies(saved: Path) -> None:
-    with pytest.raises(ValueError, match=r"abd; ask$"):
-        load_trie(saved, "abd", rebuild="mend it", put_back="ask")
-    saved.write_bytes(b"torn")
-    with pytest.raises(ValueError, match=r"\); mend it$"):
-        load_trie(saved, "abd", rebuild="mend it", put_back="ask")
+    with pytest.raises(ValueError, match=r"abd; restore it$"):
+        load_trie(saved, "abd", rebuild="rebuild it", put_back="restore it")
+    saved.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"\); rebuild it$"):
+        load_trie(saved, "abd", rebuild="rebuild it", put_back="restore it")
 
 
 @pytest.mark.parametrize("kept", [0, 4, 60, -1])
@@ -100,7 +100,7 @@ def test_failed_write_keeps_the_existing_file(saved: Path, monkeypatch: pytest.M
 
 
 def tampered(path: Path, change: Callable[[dict[str, Any]], Any], **about: Any) -> None:
-    """Writes the file again with changed arrays or another description; what is None is left out."""
+    """Write the file again with changed arrays or metadata; None removes an entry."""
     arrays = load_file(path)
     with safe_open(str(path), framework="numpy") as file:
         described = {**json.loads(file.metadata()["recbole_lcrec.trie"]), **about}
@@ -167,7 +167,7 @@ def test_files_without_a_digest_stay_readable(saved: Path) -> None:
 
 
 def swapped(arrays: dict[str, Any]) -> None:
-    """Two items at each other's leaves: as sound a trie as the right one."""
+    """Swap the leaves of two items; the trie stays valid."""
     arrays["leaf_items"][:2] = arrays["leaf_items"][[1, 0]]
 
 

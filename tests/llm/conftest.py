@@ -15,7 +15,7 @@ ITEM_TOKENS = [(f"<a_{i % 4}>", f"<b_{i // 4}>") for i in range(12)]
 
 @pytest.fixture
 def backbone() -> Backbone:
-    """A LLaMA of two layers that knows 12 items of two levels."""
+    """A LLaMA of two layers with index tokens of 12 items of two levels."""
     tokenizer = train_tokenizer(["What comes after this item? A hammer, a lamp.", "Answer the request."], 300)
     add_index_tokens(tokenizer, sorted({token for tokens in ITEM_TOKENS for token in tokens}))
     config = LlamaConfig(

@@ -27,7 +27,7 @@ class Source:
 
 
 def tuning_settings(**changes: Any) -> TuningSettings:
-    """Two epochs of four rows a step at a constant rate, but for what is to differ."""
+    """Settings for two epochs of four rows per step at a constant learning rate, with changes."""
     values: dict[str, Any] = {
         "tasks": ("seq",),
         "samples_per_task": None,
@@ -57,6 +57,6 @@ def tuning_settings(**changes: Any) -> TuningSettings:
 
 
 def tuning_run(settings: TuningSettings, source: Any = None, **changes: Any) -> TuningRun:
-    """Tuning on the CPU without DeepSpeed, but for what is to differ."""
+    """Tuning on the CPU without DeepSpeed, with changes."""
     values = {"source": source or Source(), "deepspeed": None, "device": CPU, "seed": 5, "max_grad_norm": 1.0}
     return TuningRun(settings=settings, **{**values, **changes})

@@ -1,4 +1,4 @@
-"""LoRA on grown vocabularies: which weights move, and what comes back from disk, held against plain peft."""
+"""LoRA on extended vocabularies: which weights are trained, saved and loaded, compared with plain peft."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lora(**changes: Any) -> LoraSettings:
 
 
 def write_base(folder: Path, family: str = "llama", tied: bool = True, spare_rows: int = 0) -> str:
-    """A tiny pretrained model that has never seen an index token; ``spare_rows`` pad its vocabulary."""
+    """A tiny pretrained model without index tokens; ``spare_rows`` pad its vocabulary."""
     tokenizer = train_tokenizer(["A hammer for every nail, a lamp for every night"], 290)
     ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "tie_word_embeddings": tied}
     rows = len(tokenizer) + spare_rows
@@ -72,7 +72,7 @@ def batch(backbone: Backbone) -> torch.Tensor:
 
 
 def step(backbone: Backbone, steps: int = 1) -> None:
-    """Plain gradient descent: what gets no gradient stays exactly where it was."""
+    """Plain gradient descent: weights without a gradient do not change at all."""
     ids = batch(backbone)
     trained = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.5)
@@ -106,7 +106,9 @@ def test_one_step_changes_new_rows_and_lora_matrices_only(family: str, tied: boo
     ids = batch(backbone)
     new = backbone.tokenizer.convert_tokens_to_ids(TOKENS)
     assert min(new) >= old
-    torch.testing.assert_close(logits(model, ids[:, :3])[..., :old], logits(plain, ids[:, :3]))  # the start is the base
+    torch.testing.assert_close(
+        logits(model, ids[:, :3])[..., :old], logits(plain, ids[:, :3])
+    )  # initially the base model
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     embedding, head = (m.weight.detach().clone() for m in (model.get_input_embeddings(), model.get_output_embeddings()))
     step(backbone)
@@ -121,7 +123,7 @@ def test_one_step_changes_new_rows_and_lora_matrices_only(family: str, tied: boo
         moved = not torch.equal(before[name], value)
         if "lora_B" in name or "trainable_tokens" in name:
             assert moved, name
-        else:  # the first matrix has no gradient as long as the second is zero
+        else:  # the first matrix has no gradient while the second is zero
             assert not moved, name
         assert value.requires_grad == ("lora_" in name or "trainable_tokens" in name), name
         kinds.add(name.partition(".lora_")[0].rpartition(".")[2])
@@ -137,20 +139,20 @@ def test_one_step_changes_new_rows_and_lora_matrices_only(family: str, tied: boo
 def test_saved_adapter_and_merged_model_give_same_logits(family: str, tied: bool, tmp_path: Path) -> None:
     backbone = adapted(write_base(tmp_path / "base", family, tied))
     step(backbone, 3)
-    ids, wanted = batch(backbone), logits(backbone.model, batch(backbone))
+    ids, expected = batch(backbone), logits(backbone.model, batch(backbone))
     folder = saved(backbone, tmp_path / "run")
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= {f.name for f in folder.iterdir()}
-    torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(folder), ids), wanted)
-    torch.testing.assert_close(logits(load_saved(folder, "sdpa"), ids), wanted)
+    torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(folder), ids), expected)
+    torch.testing.assert_close(logits(load_saved(folder, "sdpa"), ids), expected)
     merge_adapter_folder(folder, tmp_path / "merged")
     assert not is_adapter_folder(tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert type(merged) is type(AutoModelForCausalLM.from_pretrained(tmp_path / "base"))
-    torch.testing.assert_close(logits(merged, ids), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(merged, ids), expected, rtol=1e-5, atol=1e-5)
     again = AutoTokenizer.from_pretrained(tmp_path / "merged")
     assert again("".join(TOKENS))["input_ids"] == backbone.tokenizer("".join(TOKENS))["input_ids"]
-    assert torch.equal(logits(backbone.model, ids), wanted)  # the model in memory is as it was
-    torch.testing.assert_close(logits(load_saved(tmp_path / "merged", "sdpa"), ids), wanted, rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits(backbone.model, ids), expected)  # the model in memory is unchanged
+    torch.testing.assert_close(logits(load_saved(tmp_path / "merged", "sdpa"), ids), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_only_new_vocabulary_rows_are_saved(tmp_path: Path) -> None:
@@ -166,8 +168,8 @@ def test_padded_vocabulary_keeps_its_size(tmp_path: Path) -> None:
     assert rows == len(backbone.tokenizer) + 5  # four of the nine spare rows became index tokens
     step(backbone)
     folder = saved(backbone, tmp_path / "run")
-    wanted = logits(backbone.model, batch(backbone))
-    torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(folder), batch(backbone)), wanted)
+    expected = logits(backbone.model, batch(backbone))
+    torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(folder), batch(backbone)), expected)
 
 
 def test_index_rows_of_a_tuned_base_are_trained(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_index_rows_of_a_tuned_base_are_trained(tmp_path: Path) -> None:
 def test_rows_of_other_new_tokens_are_saved(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
     tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.add_tokens(["<extra>"])  # the model has no row for it, so chance fills it at every load
+    tokenizer.add_tokens(["<extra>"])  # the model has no row for it, so each load fills it at random
     tokenizer.save_pretrained(base)
     backbone = adapted(base)
     ids = torch.tensor([backbone.tokenizer("<extra> a <a_0>")["input_ids"]])
@@ -201,22 +203,22 @@ def test_head_with_a_bias_is_trained_whole(tmp_path: Path) -> None:
     model: Any = backbone.model
     embedding = model.get_input_embeddings().weight.detach().clone()
     ids, plain = batch(backbone)[:, :3], AutoModelForCausalLM.from_pretrained(tmp_path / "base")
-    torch.testing.assert_close(logits(model, ids)[..., :old], logits(plain, ids))  # the bias is not forgotten
+    torch.testing.assert_close(logits(model, ids)[..., :old], logits(plain, ids))  # with the bias
     step(backbone)
     assert torch.equal(embedding[:old], model.get_input_embeddings().weight[:old])
     assert not torch.equal(embedding[old:], model.get_input_embeddings().weight[old:])
     head = {name for name, value in model.named_parameters() if "lm_head" in name and value.requires_grad}
     assert {name.rpartition(".")[2] for name in head} == {"weight", "bias"}
     folder = saved(backbone, tmp_path / "run")
-    wanted = logits(model, batch(backbone))
-    torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(folder), batch(backbone)), wanted)
+    expected = logits(model, batch(backbone))
+    torch.testing.assert_close(logits(AutoPeftModelForCausalLM.from_pretrained(folder), batch(backbone)), expected)
     step(backbone)
-    assert not torch.equal(logits(model, batch(backbone)), wanted)
+    assert not torch.equal(logits(model, batch(backbone)), expected)
     load_adapter_weights(model, folder)
-    assert torch.equal(logits(model, batch(backbone)), wanted)
+    assert torch.equal(logits(model, batch(backbone)), expected)
     merge_adapter_folder(folder, tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    torch.testing.assert_close(logits(merged, batch(backbone)), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(merged, batch(backbone)), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_tied_head_with_a_bias_is_rejected(tmp_path: Path) -> None:
@@ -274,7 +276,7 @@ def test_missing_target_is_named_before_loading(target: str, words: str, tmp_pat
     base = write_base(tmp_path / "base")
     with pytest.raises(ValueError, match=words):
         adapted(base, lora(targets=("v_proj", target)))
-    (tmp_path / "base" / "model.safetensors").unlink()  # the check needs the configuration alone
+    (tmp_path / "base" / "model.safetensors").unlink()  # the check needs the configuration only
     with pytest.raises(ValueError, match=words):
         check_lora(lora(targets=("v_proj", target)), base)
     check_lora(lora(targets=("v_proj", "down_proj")), base)
@@ -303,21 +305,21 @@ def test_new_tokens_must_be_embedding_rows(tmp_path: Path) -> None:
 def test_base_model_that_was_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_base(tmp_path / "base")
     monkeypatch.chdir(tmp_path)
-    backbone = adapted("base")  # a path that holds in this folder alone
+    backbone = adapted("base")  # a path relative to this folder
     step(backbone)
     folder = saved(backbone, tmp_path / "run")
-    wanted, ids = logits(backbone.model, batch(backbone)), batch(backbone)
+    expected, ids = logits(backbone.model, batch(backbone)), batch(backbone)
     monkeypatch.chdir(folder)
-    torch.testing.assert_close(logits(load_saved(folder, "sdpa"), ids), wanted)
+    torch.testing.assert_close(logits(load_saved(folder, "sdpa"), ids), expected)
     shutil.move(tmp_path / "base", tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=r"an adapter tuned on '.*base'.* set base_model to where that model is now"):
         load_saved(folder, "sdpa")
     with pytest.raises(ValueError, match=r"'/nowhere' cannot be loaded; set base_model"):
         load_saved(folder, "sdpa", "/nowhere")
     elsewhere = str(tmp_path / "elsewhere")
-    torch.testing.assert_close(logits(load_saved(folder, "sdpa", elsewhere), ids), wanted)
+    torch.testing.assert_close(logits(load_saved(folder, "sdpa", elsewhere), ids), expected)
     merge_adapter_folder(folder, tmp_path / "merged", elsewhere)
-    torch.testing.assert_close(logits(load_saved(tmp_path / "merged", "sdpa"), ids), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits(load_saved(tmp_path / "merged", "sdpa"), ids), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_adapter_on_a_different_model(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Loading, initialising and refusing language models, whole, damaged and with files of others."""
+"""Loading and initialising language models, and errors for damaged or unsuitable ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from transformers import (
 
 from recbole_lcrec.config.settings import BackboneSettings, LoraSettings, ScratchSettings
 from recbole_lcrec.llm.adapters import save_adapter
-from recbole_lcrec.llm.backbone import Backbone, check_base_model, load_backbone, load_saved
+from recbole_lcrec.llm.backbone import Backbone, check_base_model, is_partitioned, load_backbone, load_saved
 from recbole_lcrec.llm.scratch import train_tokenizer
 
 SIZES: dict[str, Any] = {
@@ -44,7 +44,7 @@ FAMILIES: dict[str, Any] = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3":
 WEIGHTS = "model.safetensors"
 IDS = torch.tensor([[5, 9, 7, 6]])
 LORA = LoraSettings(r=2, alpha=4, dropout=0.0, targets="all-linear", merge=False)
-HOSTILE = [
+UNUSUAL_CONFIGS = [
     '{"bos_token_id": 7, "eos_token_id": 8, "max_length": 4096, "pad_token_id": 9, "temperature": 0.9, "top_p": 0.6}',
     '{"max_new_tokens": -3, "num_beams": 3, "num_return_sequences": 9}',
     '{"temperature": "hot"}',
@@ -176,24 +176,24 @@ def saved_adapter(base: Path, folder: Path) -> Path:
 
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        return model.eval()(IDS).logits[..., :250]  # without the rows that a vocabulary grows by
+        return model.eval()(IDS).logits[..., :250]  # without new rows of the vocabulary
 
 
-def write_weights(path: Path, weights: dict[str, torch.Tensor], *left_out: str) -> None:
-    save_file({name: weights[name] for name in weights.keys() - {*left_out}}, path, metadata={"format": "pt"})
+def write_weights(path: Path, weights: dict[str, torch.Tensor], *removed: str) -> None:
+    save_file({name: weights[name] for name in weights.keys() - {*removed}}, path, metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("content", HOSTILE)
+@pytest.mark.parametrize("content", UNUSUAL_CONFIGS)
 def test_generation_config_is_ignored(content: str, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "base")
-    wanted = logits(AutoModelForCausalLM.from_pretrained(folder))
+    expected = logits(AutoModelForCausalLM.from_pretrained(folder))
     adapter = saved_adapter(folder, tmp_path / "adapter")
     (folder / "generation_config.json").write_text(content, encoding="utf-8")
     check_base_model(str(folder))
     plain = GenerationConfig(bos_token_id=0, eos_token_id=1, pad_token_id=2)
     adapted: Any = load_saved(adapter, "sdpa")
     for model in (load_base(folder).model, load_saved(folder, "sdpa"), adapted.get_base_model()):
-        assert torch.equal(logits(model), wanted)
+        assert torch.equal(logits(model), expected)
         assert model.generation_config.to_dict() == plain.to_dict()
         model.save_pretrained(tmp_path / "again")
 
@@ -202,14 +202,14 @@ def test_generation_config_is_ignored(content: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
 def test_weights_that_do_not_match_the_model(family: str, tied: bool, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "base", family, tied)
-    whole, wanted = load_file(folder / WEIGHTS), logits(AutoModelForCausalLM.from_pretrained(folder))
+    whole, expected = load_file(folder / WEIGHTS), logits(AutoModelForCausalLM.from_pretrained(folder))
     inner = next(name for name in sorted(whole) if name.endswith("proj.weight"))
     embedding = next(name for name in whole if "embed_tokens" in name or "wte" in name)
 
-    def weights(*left_out: str, **others: torch.Tensor) -> None:
-        write_weights(folder / WEIGHTS, {**whole, **others}, *left_out)
+    def weights(*removed: str, **others: torch.Tensor) -> None:
+        write_weights(folder / WEIGHTS, {**whole, **others}, *removed)
 
-    def require_refused(message: str) -> None:
+    def require_rejected(message: str) -> None:
         with pytest.raises(ValueError, match=rf"base_model = .*/base' could not be loaded: .*{message}"):
             load_base(folder)
         with pytest.raises(ValueError, match=rf"the saved run .*/base could not be loaded: .*{message}") as caught:
@@ -217,26 +217,26 @@ def test_weights_that_do_not_match_the_model(family: str, tied: bool, tmp_path: 
         assert "restore the run's own files" in str(caught.value)
 
     def require_whole() -> None:
-        assert torch.equal(logits(load_base(folder).model), wanted)
-        assert torch.equal(logits(load_saved(folder, "sdpa")), wanted)
+        assert torch.equal(logits(load_base(folder).model), expected)
+        assert torch.equal(logits(load_saved(folder, "sdpa")), expected)
 
     require_whole()
     weights(inner)
-    require_refused(rf"\(1 missing, first \['{inner}'\]\)")
+    require_rejected(rf"\(1 missing, first \['{inner}'\]\)")
     weights(**{inner: whole[inner][:, :-1].contiguous()})
     rows, columns = whole[inner].shape
-    require_refused(
+    require_rejected(
         rf"\(1 of the wrong shape, first \['{inner} \[{rows}, {columns - 1}\], not \[{rows}, {columns}\]'\]\)"
     )
     weights(embedding)
-    require_refused(f"{1 + tied} missing, first .*'{embedding}'")
+    require_rejected(f"{1 + tied} missing, first .*'{embedding}'")
     weights(*whole)
-    require_refused(f"{len(whole) + tied} missing, first ")
-    weights(**{"old.buffer": torch.ones(2)})  # of others it may be there, but not of a run
-    assert torch.equal(logits(load_base(folder).model), wanted)
+    require_rejected(f"{len(whole) + tied} missing, first ")
+    weights(**{"old.buffer": torch.ones(2)})  # allowed in a base model, but not in a saved run
+    assert torch.equal(logits(load_base(folder).model), expected)
     with pytest.raises(ValueError, match=r"\(1 unexpected, first \['old\.buffer'\]\); restore the run's own files"):
         load_saved(folder, "sdpa")
-    if tied:  # one of the two is enough, under either name
+    if tied:  # one of the two suffices, under either name
         weights(embedding, **{"lm_head.weight": whole[embedding]})
         require_whole()
 
@@ -245,13 +245,13 @@ def test_weights_that_do_not_match_the_model(family: str, tied: bool, tmp_path: 
 def test_checkpoint_without_output_head(family: str, tmp_path: Path) -> None:
     for tied in (True, False):
         folder = write_model(tmp_path / f"{tied}", family, tied)
-        wanted = logits(AutoModelForCausalLM.from_pretrained(folder))
+        expected = logits(AutoModelForCausalLM.from_pretrained(folder))
         config = (folder / "config.json").read_bytes()  # still names the class with the head
         model: Any = AutoModelForCausalLM.from_pretrained(folder)
         model.base_model.save_pretrained(folder)
         (folder / "config.json").write_bytes(config)
         if tied:
-            assert torch.equal(logits(load_base(folder).model), wanted)
+            assert torch.equal(logits(load_base(folder).model), expected)
             continue
         with pytest.raises(ValueError, match=r"1 missing, first \['lm_head.weight'\]\); this model was saved without"):
             load_base(folder)
@@ -292,3 +292,11 @@ def test_damaged_pickle_of_weights(content: bytes, tmp_path: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(content)
     with pytest.raises(ValueError, match=r"base_model = .* could not be loaded"):
         load_base(folder)
+
+
+def test_parameters_of_zero_3_are_recognised() -> None:
+    """DeepSpeed marks each parameter that it splits with ``ds_id``."""
+    model = scratch().model
+    assert not is_partitioned(model)
+    next(iter(model.parameters())).ds_id = 0  # type: ignore[attr-defined]
+    assert is_partitioned(model)

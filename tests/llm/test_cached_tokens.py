@@ -1,4 +1,4 @@
-"""Pieces put together are the whole, id for id, and what is kept has a bound."""
+"""Cached pieces give the ids of whole texts, and caches are bounded."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def word_level() -> PreTrainedTokenizerFast:
 
 
 def added_as_words(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    tokenizer.add_tokens(INDEX)  # transformers marks them as normalized then
+    tokenizer.add_tokens(INDEX)  # which transformers marks as normalized
     return tokenizer
 
 
@@ -122,12 +122,12 @@ def test_cached_ids_equal_those_of_whole_texts(kind: str, tokenizers: Any, rows:
     assert isinstance(cached, CachedTokenizer)
     expected = tokenize_instructions(tokenizer, rows, 10_000)
     assert cached.instructions(rows, 10_000) == expected
-    assert cached.instructions(rows, 10_000) == expected  # now with everything kept that may be
+    assert cached.instructions(rows, 10_000) == expected  # now with all pieces cached
     assert cached.prompts([each.prompt for each in rows]) == tokenize_prompts(tokenizer, [each.prompt for each in rows])
 
 
 def test_ids_by_hand() -> None:
-    tokenizer = with_index(sentencepiece_like("always"))  # letters are tokens, a mark begins every stretch of words
+    tokenizer = with_index(sentencepiece_like("always"))  # letters are tokens, and a mark begins every piece of text
     cached = instruction_tokenizer(tokenizer)
     ids = tokenizer.get_vocab()
     (row,) = cached.instructions([Instruction("ab<a_12><b_0>, <a_0>", "<a_1>", closed=False)], 20)
@@ -160,7 +160,7 @@ def test_every_index_token_is_recognised() -> None:
 
 
 def listened(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """The texts that the tokenizer is given from now on."""
+    """The texts that the tokenizer gets from now on."""
     seen: list[str] = []
 
     class Listening(type(tokenizer)):  # type: ignore[misc]
@@ -179,16 +179,16 @@ def test_only_short_pieces_are_cached() -> None:
     review = "a long review " * 30
     seen.clear()
     cached.prompts(["After <a_0><b_0>, <a_1><b_7>; what?"] * 2)
-    assert len(seen) == 2  # the words at both ends; the comma was tried when the cache was made
+    assert len(seen) == 2  # the words at both ends; the comma was cached by the trial
     cached.prompts(["After <a_12><b_0>, <b_7>, <a_0>, <a_1>; what?"])
     assert len(seen) == 2
     seen.clear()
     cached.prompts([f"{review}<a_0>", f"{review}<a_1>", "Title of a lamp"])
     assert len(seen) == 2  # the words before <a_0> and <a_1> are the same
     cached.prompts([f"{review}<a_12>", "Title of a lamp"])
-    assert len(seen) == 4  # neither was kept
+    assert len(seen) == 4  # neither is cached
     cached.prompts(["Title of a lamp<a_0>"])
-    assert len(seen) == 5  # a text without an index token is not kept as the beginning of one that has some
+    assert len(seen) == 5  # a text without index tokens is not cached as a first piece
 
 
 def test_caches_are_bounded_and_correct(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_caches_are_bounded_and_correct(monkeypatch: pytest.MonkeyPatch) -> None
     texts = [f"word {n}{INDEX[n % 5]}{INDEX[n % 3]} or {n}, {INDEX[n % 4]} end {n}" for n in range(50)]
     for text in texts:
         assert cached.prompts([text]) == tokenize_prompts(tokenizer, [text])
-    assert cached.prompts(texts) == tokenize_prompts(tokenizer, texts)  # more new pieces at once than are kept
+    assert cached.prompts(texts) == tokenize_prompts(tokenizer, texts)  # more new pieces than the cache holds
     kept = {"_runs": 3, "_first": 4, "_between": 4, "_last": 4}
     for name, limit in kept.items():
         recent = getattr(cached, name)
@@ -222,13 +222,13 @@ def test_pickled_copies_give_the_same_ids() -> None:
     tokenizer = with_index(train_tokenizer(WORDS, 300))
     cached = instruction_tokenizer(tokenizer)
     texts = ["After <a_0><b_0>, <a_1><b_7>; what?", "<a_12>"]
-    for _ in range(2):  # with nothing kept of these, and with all of it
+    for _ in range(2):  # without and with these pieces in the cache
         copy = pickle.loads(pickle.dumps(cached))
         assert isinstance(copy, CachedTokenizer)
         assert copy.prompts(texts) == cached.prompts(texts) == tokenize_prompts(tokenizer, texts)
 
 
-def swallowing(**options: bool) -> PreTrainedTokenizerFast:
+def stripping(**options: bool) -> PreTrainedTokenizerFast:
     tokenizer = train_tokenizer(WORDS, 300)
     tokenizer.add_tokens([AddedToken("<a_0>", normalized=False, **options)])
     return tokenizer
@@ -256,22 +256,22 @@ def spaced() -> PreTrainedTokenizerFast:
     return SpacedTokenizer(tokenizer_object=sentencepiece_like("never").backend_tokenizer, unk_token="<unk>")
 
 
-UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
-    "swallows the blank before": (lambda: swallowing(lstrip=True), "matches '<a_0>' depending on the text around it"),
-    "swallows the blank after": (lambda: swallowing(rstrip=True), "matches '<a_0>' depending on the text around it"),
-    "single words": (lambda: swallowing(single_word=True), "matches '<a_0>' depending on the text around it"),
+UNSUITABLE: dict[str, tuple[Callable[[], Any], str]] = {
+    "strips the blank before": (lambda: stripping(lstrip=True), "matches '<a_0>' depending on the text around it"),
+    "strips the blank after": (lambda: stripping(rstrip=True), "matches '<a_0>' depending on the text around it"),
+    "single words": (lambda: stripping(single_word=True), "matches '<a_0>' depending on the text around it"),
     "in the normalized text": (normalized, "matches '<a_0>' depending on the text around it"),
-    "a token that takes a letter": (lambda: beside_another("x<a"), r"has the token 'x<a' \(\d+\), which may match"),
-    "a token that holds one": (lambda: beside_another("<a_0>!"), r"has the token '<a_0>!' \(\d+\), which may match"),
+    "a token that matches a letter": (lambda: beside_another("x<a"), r"has the token 'x<a' \(\d+\), which may match"),
+    "a token that contains one": (lambda: beside_another("<a_0>!"), r"has the token '<a_0>!' \(\d+\), which may match"),
     "at random": (at_random, "splits texts at random"),
     "changes texts before": (spaced, "but its pieces as"),
     "slow": (ByT5Tokenizer, "is a slow one"),
 }
 
 
-@pytest.mark.parametrize("kind", UNFIT)
+@pytest.mark.parametrize("kind", UNSUITABLE)
 def test_unsuitable_tokenizers_get_whole_texts(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    make, reason = UNFIT[kind]
+    make, reason = UNSUITABLE[kind]
     tokenizer = with_index(make())
     with caplog.at_level(logging.WARNING):
         chosen = instruction_tokenizer(tokenizer)
@@ -293,5 +293,5 @@ def test_tokenizer_without_index_tokens_gets_whole_texts(caplog: pytest.LogCaptu
 
 def test_trial_finds_tokens_that_strip_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached_tokens, "_reason_against_pieces", lambda tokenizer: None)
-    tokenizer = with_index(swallowing(lstrip=True))
+    tokenizer = with_index(stripping(lstrip=True))
     assert isinstance(instruction_tokenizer(tokenizer), WholeTextTokenizer)

@@ -1,4 +1,4 @@
-"""A tuning that was broken off goes on to the same weights, and never goes on from another run's checkpoint."""
+"""An interrupted tuning resumes to the same weights, and never from a different run's checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDENTITY = {"item index": "abc", "vocabulary": 12, "epochs": 3}
 
 
 class Killed(BaseException):
-    """Breaks a run off where it stands."""
+    """Interrupts a run."""
 
 
 def tune(backbone: Backbone, folder: Path, resume: bool = False, kill_at: int = -1, **changes: Any) -> dict[int, float]:
@@ -84,7 +84,7 @@ def test_resumed_run_equals_an_uninterrupted_one(backbone: Backbone, tmp_path: P
 def test_only_the_latest_complete_checkpoint_is_kept(backbone: Backbone, tmp_path: Path) -> None:
     tune(backbone, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["step-12"]
-    (tmp_path / "run" / "step-99").mkdir()  # torn: it has no progress.json
+    (tmp_path / "run" / "step-99").mkdir()  # incomplete: it has no progress.json
     newest = latest_checkpoint(tmp_path / "run")
     assert newest is not None and newest.name == "step-12"
     assert latest_checkpoint(tmp_path / "none") is None
@@ -132,25 +132,25 @@ def test_half_deleted_checkpoint_is_ignored(
 
 
 def test_non_finite_weights_do_not_replace_a_checkpoint(backbone: Backbone, tmp_path: Path) -> None:
-    """The weights break after the fifth step, without a loss that would show it."""
+    """Weights become infinite after the fifth step without affecting the loss."""
     broken = copy.deepcopy(backbone)
     steps = []
 
-    def spoil(module: Any, inputs: Any) -> None:
+    def break_weights(module: Any, inputs: Any) -> None:
         steps.append(None)
         if len(steps) == 5:
             unused = broken.tokenizer.convert_tokens_to_ids("<b_2>")
             broken.model.model.embed_tokens.weight.data[unused, 0] = float("inf")
 
-    class Without(Source):
+    class FewData(Source):
         def instruction(self, epoch: int, datum: int) -> Any:
             return super().instruction(epoch, 3 * (datum % 2))
 
-    broken.model.register_forward_pre_hook(lambda module, inputs: spoil(module, inputs))
+    broken.model.register_forward_pre_hook(lambda module, inputs: break_weights(module, inputs))
     checkpoints = Checkpoints(tmp_path / "run", 1, IDENTITY, dict)
     settings = tuning_settings(epochs=3, batch_size=2)
     with pytest.raises(DivergedError, match="weights after the previous step is nan at step 5"):
-        finetune(broken, tuning_run(settings, Without(), checkpoints=checkpoints), lambda report: False)
+        finetune(broken, tuning_run(settings, FewData(), checkpoints=checkpoints), lambda report: False)
     newest = latest_checkpoint(tmp_path / "run")
     assert newest is not None and newest.name == "step-4"
     weights = load_file(newest / "checkpoint-4" / "model.safetensors")

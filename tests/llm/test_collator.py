@@ -1,4 +1,4 @@
-"""Labels stand on responses alone, even where padding and end token are one; passes are parted at the least cost."""
+"""Labels on responses only, even if padding and end token are the same; forward passes at the lowest cost."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_batches_equal_those_of_whole_texts(backbone: Backbone, workers: int) ->
     ]
     loader = DataLoader(rows, batch_size=3, collate_fn=InstructionCollator(backbone.tokenizer, 64), num_workers=workers)
     expected = [flat_batch(tokenize_instructions(backbone.tokenizer, rows[n : n + 3], 64)) for n in (0, 3, 6, 9)]
-    for batch, wanted in zip(loader, expected, strict=True):
+    for batch, expected_batch in zip(loader, expected, strict=True):
         assert {name: each.tolist() for name, each in batch.items()} == {
-            name: each.tolist() for name, each in wanted.items()
+            name: each.tolist() for name, each in expected_batch.items()
         }
 
 
@@ -67,7 +67,7 @@ def cost(lengths: list[int], groups: list[list[int]], overhead: int) -> int:
 
 
 def cheapest(lengths: list[int], max_rows: int, max_tokens: int, overhead: int) -> int:
-    """The least cost over every way to cut the rows, sorted by length, into runs."""
+    """The lowest cost of all ways to split the rows, sorted by length, into runs."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     best = None
     for count in range(len(order)):

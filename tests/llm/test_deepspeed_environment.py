@@ -30,8 +30,8 @@ found = []
 for name in (None, "zero3", None, "zero2", None):
     backbone, losses = fixture.__wrapped__(), []
     deepspeed = deepspeed_config(name, properties_dir() / "deepspeed")
-    kept = lambda report: bool(losses.append(report.loss))
-    finetune(backbone, tuning_run(tuning_settings(), deepspeed=deepspeed), kept)
+    record = lambda report: bool(losses.append(report.loss))
+    finetune(backbone, tuning_run(tuning_settings(), deepspeed=deepspeed), record)
     found.append([losses, dict(os.environ), [weight.numel() for weight in backbone.model.parameters()]])
 with open("found.json", "w") as file:
     json.dump(found, file)

@@ -1,4 +1,4 @@
-"""Tuning: the loss of Eq. 7 by hand, a fixed loss sequence, accumulation, and what it hands over."""
+"""Tuning: the loss of Eq. 7 by hand, reproducible losses, accumulation, and reports after epochs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def tune(backbone: Backbone, stop_after: int = 99, source: Any = None, **changes
 
 
 def plain_loss(backbone: Backbone, instructions: list[Instruction]) -> float:
-    """Negative log-likelihood per response token, row by row and over every logit."""
+    """Negative log-likelihood per response token, row by row, from all logits."""
     collate = InstructionCollator(backbone.tokenizer, 64)
     total, count = 0.0, 0
     backbone.model.eval()
@@ -59,7 +59,7 @@ def test_report_counts_rows_and_tokens(backbone: Backbone) -> None:
     collate = InstructionCollator(backbone.tokenizer, 64)
     lengths = [len(collate([Source().instruction(0, datum)])["input_ids"]) for datum in range(8)]
     (report,) = tune(backbone, epochs=1, batch_size=4, batch_tokens=1)
-    assert (report.rows, report.tokens, report.places) == (8, sum(lengths), sum(lengths))  # a pass of its own each
+    assert (report.rows, report.tokens, report.places) == (8, sum(lengths), sum(lengths))  # one pass per row
     assert report.peak_memory > 2**20
     assert "padding 0.0%" in report.in_words()
 
@@ -75,7 +75,7 @@ def test_losses_fall_and_are_reproducible(backbone: Backbone) -> None:
 @pytest.mark.parametrize(
     "changes",
     [{"batch_size": 2, "accumulation_steps": 4}, {"batch_size": 8, "batch_tokens": 24}],
-    ids=["accumulated", "parted by length"],
+    ids=["accumulated", "split by length"],
 )
 def test_split_steps_equal_one_large_batch(backbone: Backbone, changes: dict[str, int]) -> None:
     """Rows have unequal numbers of response tokens, so a mean of means would differ."""
@@ -118,7 +118,7 @@ def test_stopping_and_saving(backbone: Backbone, tmp_path: Path) -> None:
 def test_base_model_with_sampling_config_is_tuned_and_saved(
     content: str, lora: LoraSettings | None, tmp_path: Path
 ) -> None:
-    """The values are some that transformers refuses to read, or reads and refuses to write."""
+    """Some values that transformers refuses to read, or to write."""
     base, run = tmp_path / "base", tmp_path / "run"
     save_tiny_llama(base, tied=False)
     (base / "generation_config.json").write_text(content, encoding="utf-8")
@@ -152,16 +152,16 @@ def test_no_autocast_in_after_epoch_or_after_tuning(backbone: Backbone) -> None:
         with torch.no_grad():
             return backbone.model.eval().lm_head(backbone.model.model(ids).last_hidden_state)
 
-    judged = []
+    unchanged = []
 
     def after_epoch(report: EpochReport) -> bool:
         with torch.no_grad():
-            judged.append(torch.equal(backbone.model.eval()(ids).logits, plain_logits()))
+            unchanged.append(torch.equal(backbone.model.eval()(ids).logits, plain_logits()))
         return False
 
     settings = tuning_settings(precision="bf16", epochs=2)
     finetune(backbone, tuning_run(settings), after_epoch)
-    assert judged == [True, True]
+    assert unchanged == [True, True]
     with torch.no_grad():
         assert torch.equal(backbone.model.eval()(ids).logits, plain_logits())
 
@@ -176,7 +176,7 @@ def test_no_data_to_tune_on(backbone: Backbone) -> None:
 
 
 def test_non_finite_loss_stops_and_names_step_and_data(backbone: Backbone) -> None:
-    """The third step's loss is made infinite through the head's weights."""
+    """The head's weights make the third step's loss NaN."""
     seen: list[int] = []
 
     class Breaking(Source):
@@ -187,5 +187,5 @@ def test_non_finite_loss_stops_and_names_step_and_data(backbone: Backbone) -> No
             return super().instruction(epoch, datum)
 
     stops = pytest.raises(DivergedError, match=r"the loss is nan at step 2 \(epoch 0, 2 instructions.*learning_rate")
-    with torch.autograd.set_detect_anomaly(True), stops:  # as RecBole's SINE leaves it for everybody
+    with torch.autograd.set_detect_anomaly(True), stops:  # as importing RecBole's SINE sets it globally
         tune(backbone, source=Breaking(), batch_size=2)

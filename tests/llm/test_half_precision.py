@@ -1,4 +1,4 @@
-"""A base model in bf16 under LoRA: what trains is float32, and it can be scored without autocast."""
+"""LoRA on a base model in bf16: trained weights are float32, and scoring needs no autocast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that cannot be loaded though their files are whole."""
+"""Models that cannot be loaded although their files are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss at response places alone, held against log-probabilities of every place, row by row and without padding."""
+"""The loss at response tokens only, compared with all log-probabilities, row by row and without padding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOCABULARY, PAD = 40, 2
 ROPE: dict[str, Any] = {"llama": LlamaConfig, "qwen2": Qwen2Config, "mistral": MistralConfig}
 FAMILIES = [*ROPE, "gpt2"]
 ROWS = [([3, 4, 5, 6, 7], [8, 9, 1]), ([10, 11], [12, 1]), ([13, 14, 15], []), ([16], [17, 18, 19, 20, 21, 1])]
-"""Prompts and responses of unequal lengths; one row asks for nothing."""
+"""Prompts and responses of unequal lengths; one row has no response."""
 
 
 def tiny(family: str, tied: bool) -> Any:
@@ -44,7 +44,7 @@ def with_lora(model: Any) -> Any:
     adapted = add_lora(model, LoraSettings(r=2, alpha=4, dropout=0.0, targets="all-linear", merge=False), [8, 9, 17])
     generator = torch.Generator().manual_seed(2)
     for name, value in adapted.named_parameters():
-        if "lora_B" in name:  # starts at 0, where its partner has no gradient
+        if "lora_B" in name:  # initialised with 0, where the other matrix has no gradient
             value.data = 0.3 * torch.randn(value.shape, generator=generator)
     return adapted
 
@@ -130,7 +130,7 @@ def test_label_of_the_first_token_is_ignored() -> None:
 
 def test_model_that_bypasses_its_head_is_rejected() -> None:
     class Unusual(nn.Module):
-        """Computes logits from the embedding, not in the module that calls itself its head."""
+        """Computes logits from the embedding, not in its head."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -142,4 +142,4 @@ def test_model_that_bypasses_its_head_is_rejected() -> None:
     model = Unusual()
     with pytest.raises(RuntimeError, match=r"Unusual returned logits of shape \(4, 8, 40\) for 11 response tokens"):
         response_loss(model, model.head, *padded())
-    assert not model.head._forward_pre_hooks  # taken off again
+    assert not model.head._forward_pre_hooks  # removed again

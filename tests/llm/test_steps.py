@@ -1,4 +1,4 @@
-"""Every datum once per epoch, the same in any process and from any step on."""
+"""Every datum once per epoch, the same in all processes and from any step on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts measured and cut, held against the tokenizer itself."""
+"""Counting and cutting texts, compared with the tokenizer itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_cut_texts_are_prefixes_that_fit_and_end_at_a_word(texts: list[str], mos
         assert len(tokens(cut)) <= most
         if len(tokens(text)) <= most:
             assert cut == text
-        elif " " in cut:  # a first word that is too long alone is cut within
+        elif " " in cut:  # only a first word that is too long is cut inside
             assert text[len(cut)] == " "
 
 

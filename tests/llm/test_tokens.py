@@ -1,4 +1,4 @@
-"""Index tokens are one id each, wherever they stand."""
+"""Index tokens have one id each, anywhere in a text."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_tokenizer_that_splits_index_tokens_is_rejected() -> None:
 
 
 def sentencepiece_like(style: str) -> PreTrainedTokenizerFast:
-    """A tokenizer that writes blanks as a mark, as those of LLaMA, Mistral and T5 do."""
+    """A tokenizer that marks blanks, as those of LLaMA, Mistral and T5 do."""
     alphabet = ["\u2581", *"abcdefghijklmnopqrstuvwxyz.,:<>_0123456789"]
     vocabulary = {token: place for place, token in enumerate(["<unk>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
-    if style == "legacy":  # a mark before every stretch of text, also before one that follows an added token
+    if style == "legacy":  # a mark before every piece of text, also after an added token
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
     elif style == "lowercase":
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "\u2581")])
@@ -77,13 +77,13 @@ def test_blank_marks_are_not_part_of_an_index(style: str) -> None:
         encoded = tokenizer(text, add_special_tokens=False)["input_ids"]
         places = [place for place, token in enumerate(encoded) if token >= size - 3]
         assert [encoded[place] for place in places] == ids.ravel().tolist()
-        assert places[1] == places[0] + 1 and places[3] == places[2] + 1  # side by side
+        assert places[1] == places[0] + 1 and places[3] == places[2] + 1  # adjacent
     (row,) = tokenize_instructions(tokenizer, [Instruction("after <a_0><B_1>", "<a_1><B_1>", closed=False)], 64)
     assert row.response == ids[1].tolist() and row.prompt[-2:] == ids[0].tolist()
 
 
 class SpacedTokenizer(PreTrainedTokenizerFast):
-    """Puts a blank between tokens that stand side by side, as some slow tokenizers do with added ones."""
+    """Inserts a blank between adjacent tokens, as some slow tokenizers do with added ones."""
 
     def __call__(self, text: Any, **options: Any) -> Any:
         spaced = text.replace("><", "> <") if isinstance(text, str) else [each.replace("><", "> <") for each in text]
@@ -98,10 +98,10 @@ def test_tokenizer_that_inserts_blanks_is_rejected() -> None:
 
 
 def test_tokenizer_that_splits_a_known_token_is_rejected() -> None:
-    spelt = sentencepiece_like("always").backend_tokenizer
-    vocabulary = {**spelt.get_vocab(), "<a_0>": spelt.get_vocab_size()}  # known, but no merge leads there
-    spelt.model = models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=spelt, unk_token="<unk>")
+    backend = sentencepiece_like("always").backend_tokenizer
+    vocabulary = {**backend.get_vocab(), "<a_0>": backend.get_vocab_size()}  # known, but no merge produces it
+    backend.model = models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
     assert add_index_tokens(tokenizer, ["<a_0>"]) == 0
     with pytest.raises(ValueError, match="splits the index token '<a_0>' inside a text"):
         item_token_ids(tokenizer, [("<a_0>",)])

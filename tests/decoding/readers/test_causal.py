@@ -1,4 +1,4 @@
-"""What is read how often, and models that cannot be read so."""
+"""How often tokens are read, and models whose beams cannot share a prompt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ READERS = (SharedReader, PlainReader)
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_prompts_and_common_tokens_are_read_once(lab: Lab, architecture: str) -> None:
-    """Then each beam of the inner levels; a level of 12 prefixes has no more than 12 beams."""
+    """Then each beam of the inner levels is read; a level of 12 prefixes has at most 12 beams."""
     model, trie = lab.model(architecture), Trie.from_token_ids(lab.catalogue(400, 4))
     reader = SharedReader(model)
     assert trie.level_size(1) == 12 and trie.level_size(2) > 20
@@ -53,12 +53,12 @@ def test_one_level_reads_the_prompt_only(lab: Lab) -> None:
 
 
 class Head(torch.nn.Linear):
-    """One that is asked for whole logits, as no plain matrix is."""
+    """A head that is not exactly a plain matrix, so all of its logits are computed."""
 
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_logits_are_computed_for_needed_states_only(lab: Lab, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the last prompt tokens and of the beams of inner levels; the head sees nothing else."""
+    """States of the last prompt tokens and of the beams of inner levels only."""
     model, trie, rows = lab.model("llama"), Trie.from_token_ids(lab.catalogue(300, 3)), []
     head, linear, addmm = model.lm_head, torch.nn.functional.linear, torch.addmm
     head.__class__ = torch.nn.Linear if plain else Head
@@ -82,7 +82,7 @@ def test_logits_are_computed_for_needed_states_only(lab: Lab, plain: bool, monke
 
 @contextmanager
 def logits_made(model: Any) -> Iterator[list[tuple[int, ...]]]:
-    """How many texts, and how many tokens of each, the head makes logits for at each of its calls."""
+    """Numbers of texts and tokens that the head computes logits for at each call."""
     shapes: list[tuple[int, ...]] = []
     hook = model.get_output_embeddings().register_forward_hook(
         lambda _, inputs, __: shapes.append(tuple(inputs[0].shape[:-1]))
@@ -95,7 +95,7 @@ def logits_made(model: Any) -> Iterator[list[tuple[int, ...]]]:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_plain_reader_computes_last_logits_only(lab: Lab, architecture: str) -> None:
-    """One text for each prompt, then one for each of its beams; alike through an adapter."""
+    """One text for each prompt, then one for each of its beams; the same with an adapter."""
     model, ids, prompts = lab.model(architecture), lab.catalogue(300, 3), lab.prompts(9, 5)
     trie = Trie.from_token_ids(ids)
     for asked in (model, add_lora(model, LoraSettings(4, 8, 0.0, "all-linear", False), range(32, 80)).eval()):
@@ -107,7 +107,7 @@ def test_plain_reader_computes_last_logits_only(lab: Lab, architecture: str) -> 
 
 
 def test_plain_reader_of_a_model_without_logits_to_keep(lab: Lab) -> None:
-    """One whose forward pass cannot be asked for less."""
+    """A model whose forward pass has no ``logits_to_keep``."""
     model: Any = lab.model("llama")
     ids, prompts, forward = lab.catalogue(300, 3), lab.prompts(9, 5), model.forward
 
@@ -142,7 +142,7 @@ def test_sliding_window_must_hold_prompt_and_index(lab: Lab) -> None:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_longrope_limits_shared_prompts(lab: Lab, attention: str) -> None:
-    """longrope goes by the longest text that is read at once."""
+    """longrope depends on the longest text in a batch."""
     rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
     rope |= {"original_max_position_embeddings": 32, "factor": 2.0}
     config = LlamaConfig(**lab.sizes() | {"rope_parameters": rope})
@@ -169,23 +169,23 @@ def test_attention_that_ignores_the_mask_is_rejected(lab: Lab, attention: str) -
 
 
 def scaled(lab: Lab, by: float) -> Any:
-    """A model that scales what its head says."""
+    """A model that scales its head's logits."""
     model: Any = lab.model("llama")
     forward = model.forward
 
-    def bent(*args: Any, **kwargs: Any) -> Any:
+    def scaled_forward(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
         output.logits = output.logits * by
         return output
 
-    model.forward = bent
+    model.forward = scaled_forward
     return model
 
 
 NARROW = {"initializer_range": 0.05}
 REFUSED: dict[str, tuple[Any, str]] = {
     "scaled": (lambda lab: scaled(lab, 1.01), "'llama' changes logits after its output head"),
-    "gemma2": (  # logits are so small that capping them changes next to nothing
+    "gemma2": (  # logits are so small that capping hardly changes them
         lambda lab: lab.built(Gemma2Config(**lab.sizes() | NARROW, head_dim=8), "eager"),
         "'gemma2' changes logits after its output head",
     ),
@@ -213,13 +213,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
         ),
         "'gpt_neo' has layers of kind local",
     ),
-    "mpt": (  # places keys by their order, whatever positions it is given
+    "mpt": (  # uses the order of keys, not the given positions
         lambda lab: lab.built(
             MptConfig(vocab_size=80, d_model=32, n_heads=4, n_layers=2, initializer_range=0.3), "eager"
         ),
         "'mpt' with attn_implementation='eager' scores beams that share a prompt differently from separate beams",
     ),
-    "bloom": (  # wants a mask of two dimensions
+    "bloom": (  # requires a 2-D mask
         lambda lab: lab.built(BloomConfig(vocab_size=80, hidden_size=32, n_layer=2, n_head=4), "eager"),
         "'bloom' cannot read beams that share a prompt",
     ),

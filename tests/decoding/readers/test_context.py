@@ -1,4 +1,4 @@
-"""How much a model reads, by its own configuration."""
+"""Context limits from a model's configuration."""
 
 from __future__ import annotations
 

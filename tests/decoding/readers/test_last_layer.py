@@ -1,4 +1,4 @@
-"""The last layer's feed-forward network for last tokens alone, beside reading in full."""
+"""The last layer's feed-forward network for last tokens only, compared with full computation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def layers(model: Any) -> Any:
-    """A model's layers, also under LoRA."""
+    """A model's layers, also with LoRA."""
     within = model.get_base_model() if hasattr(model, "get_base_model") else model
     return within.transformer.h if hasattr(within, "transformer") else within.model.layers
 
 
 @contextmanager
 def seen_by(*networks: nn.Module) -> Iterator[list[list[tuple[int, ...]]]]:
-    """Rows and tokens that each network computes at each of its calls, by what its first matrix is given."""
+    """Rows and tokens that each network computes at each call, from the input of its first matrix."""
     shapes: list[list[tuple[int, ...]]] = [[] for _ in networks]
     first = [next(module for module in network.modules() if not list(module.children())) for network in networks]
     hooks = [
@@ -59,7 +59,7 @@ def found(reader: SharedReader, prompts: PromptBatch) -> Tensor:
 def test_reduced_and_full_last_layers_agree(
     lab: Lab, architecture: str, attention: str, tied: bool, lora: bool, common: int
 ) -> None:
-    """The same states, of prompts of unequal length; the last network sees one token a row, the first all of them."""
+    """Equal states for prompts of unequal length; the last network computes one token per row, the first all tokens."""
     model: Any = tied_or_not(lab, architecture, tied, attention)
     model = adapted(lab, model) if lora else model
     reader, prompts = SharedReader(model), lab.prompts(18, 13, 21, common=common)
@@ -80,7 +80,7 @@ def test_reduced_and_full_last_layers_agree(
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("lengths", [(1,), (1, 5), (2, 1, 9)])
 def test_short_prompts(lab: Lab, architecture: str, lengths: tuple[int, ...]) -> None:
-    """Prompts of a single token, also beside longer ones; by search and for given items."""
+    """Prompts of a single token, also together with longer ones; for search and for given items."""
     model, ids, prompts = lab.model(architecture), lab.catalogue(30, 3), lab.prompts(*lengths)
     reader, trie, truth = SharedReader(model), Trie.from_token_ids(ids), lab.exhaustive(model, prompts, ids)
     assert_best(beam_search(reader, prompts, trie, 30), truth)
@@ -95,7 +95,7 @@ def test_half_precision_reduces_the_last_layer(lab: Lab) -> None:
 
 
 class Around(nn.Module):
-    """A feed-forward network that does something besides."""
+    """A feed-forward network with additional computation."""
 
     def __init__(self, network: nn.Module, bend: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def shared_by_layers(model: Any) -> None:
 
 
 def by_another_name(model: Any) -> None:
-    """A last layer whose network is called something else."""
+    """A last layer whose network has a different name."""
     last = model.model.layers[-1]
     last.feed_forward = last.mlp
     del last.mlp
@@ -119,13 +119,13 @@ def by_another_name(model: Any) -> None:
 
 
 def called_by_keyword(model: Any) -> None:
-    """A network that is given its states by name."""
+    """A network that gets its states as a keyword argument."""
     last = model.model.layers[-1]
     last.mlp = Keyword(last.mlp)
 
 
 class Keyword(nn.Module):
-    """Passes an option on beside the states."""
+    """Passes the states on as a keyword argument."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -139,19 +139,19 @@ class Keyword(nn.Module):
 
 
 def fixed_width(model: Any) -> None:
-    """A network that treats a lone token otherwise than one among others, if there is more than one row."""
+    """A network that computes a single token differently if there is more than one row."""
     last = model.model.layers[-1]
     last.mlp = Around(last.mlp, lambda states, new: new * 2 if states.shape[1] == 1 and len(states) > 1 else new)
 
 
 def failing_alone(model: Any) -> None:
-    """A network that wants as many tokens as there were."""
+    """A network that fails on single tokens."""
     last = model.model.layers[-1]
     last.mlp = Around(last.mlp, lambda states, new: new if len(states) == 1 or states.shape[1] > 1 else new.view(0))
 
 
 def named_twice(model: Any) -> None:
-    """Two stacks of as many modules as the model has layers."""
+    """Two module lists with as many modules as the model has layers."""
     model.model.other = nn.ModuleList([nn.Identity(), nn.Identity()])
 
 
@@ -168,12 +168,12 @@ def test_unsuitable_last_layers_are_computed_in_full(lab: Lab, change: Callable[
 
 
 def hooks_of(model: nn.Module) -> int:
-    """Hooks on all modules of a model."""
+    """Number of hooks on all modules of a model."""
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 def test_no_hooks_remain_on_the_model(lab: Lab) -> None:
-    """Neither by opening, nor by reading, nor by a failure in the midst of it; a later pass computes all tokens."""
+    """After opening, reading and failures; a later pass computes all tokens."""
     model: Any = lab.model("llama")
     words = torch.tensor([[4, 5, 6], [7, 8, 9]])
     logits = model(words).logits

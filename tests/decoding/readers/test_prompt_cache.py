@@ -1,4 +1,4 @@
-"""Keys and values of prompts are held once and never moved; branches see their own ancestors alone."""
+"""Keys and values of prompts are held once and never moved; branches attend to their own ancestors only."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_prompt_is_cached_once_for_all_beams(
 def test_many_branches_are_read_in_chunks(
     lab: Lab, architecture: str, attention: str, mask_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One by one, and a handful at a time: the same as all at once."""
+    """One by one, and a few at a time: the same as all at once."""
     opened, trie = SharedReader(lab.model(architecture, attention)), Trie.from_token_ids(lab.catalogue(200, 4))
     prompts = lab.prompts(9, 4, 13)
     whole = beam_search(opened, prompts, trie, 11)
@@ -86,7 +86,7 @@ def test_many_branches_are_read_in_chunks(
 
 @pytest.mark.parametrize(("architecture", "attention"), BACKENDS)
 def test_branches_can_continue_any_branch(lab: Lab, architecture: str, attention: str) -> None:
-    """More and fewer branches than before, in any order, some twice, one never; each as if it were alone."""
+    """More and fewer branches than before, in any order, some twice, one never; each as if it were read separately."""
     model, prompts = lab.model(architecture, attention), lab.prompts(5, 9)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
