@@ -64,7 +64,7 @@ def _make(config: Config) -> Path | None:
         made = IndexedDataset(config)
         if process_rank():
             return None
-        method = config.stage(IndexSettings).resolved().method if made.index_folder else "given"
+        method = config.stage(IndexSettings).resolved().method.rpartition(":")[2] if made.index_folder else "given"
         name = f"index-{config['dataset']}-{method}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
         folder = unused_path(Path(config["checkpoint_dir"]) / name)
         with whole_folder(folder) as unfinished:

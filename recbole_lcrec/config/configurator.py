@@ -1,7 +1,7 @@
-"""One model's whole configuration: RecBole's ``Config`` with this package's property files and loud errors.
+"""The configuration of one model: RecBole's ``Config`` with this package's property files and strict checks.
 
 ``sys.argv`` is not read (command-line values are passed in), and no process group is opened: under torchrun each
-process takes its own device and ``transformers`` opens the group.
+process takes its own device, and ``transformers`` opens the group.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recbole_lcrec.config import registry
 from recbole_lcrec.config.checks import check_common_values, check_history, full_ranking_problems, values_for_model
 from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
 from recbole_lcrec.config.known_keys import property_file, stage_files
-from recbole_lcrec.config.model_spec import ModelSpec
+from recbole_lcrec.config.model_spec import ModelSpec, resolve
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import StageSettings, keys_of
 from recbole_lcrec.config.values import parse_value, read_yaml, write_yaml
@@ -32,7 +32,7 @@ __all__ = ["Config"]
 
 Stage = TypeVar("Stage", bound=StageSettings)
 
-# What RecBole's Config derives from other keys; a saved configuration leaves them out, so that they are derived anew.
+# Keys that RecBole's Config derives from others; a saved configuration leaves them out, so that they are derived again.
 _DERIVED = frozenset(
     {
         "MODEL_TYPE",
@@ -51,37 +51,45 @@ _DERIVED = frozenset(
 class Config(RecBoleConfig):
     """The configuration of one model on one data set.
 
-    Later sources beat earlier ones, key by key (a nested mapping is replaced whole): RecBole's defaults (overall,
-    model, sample, data set, quick start), ``properties/overall.yaml``, the stages that the model reads
+    Later sources override earlier ones, key by key (a nested mapping is replaced as a whole): RecBole's defaults
+    (overall, model, sample, data set, quick start), ``properties/overall.yaml``, the stages that the model reads
     (``properties/stages``), the model's own property file, the preset that a later source names (``scratch_preset``),
     ``properties/dataset/<dataset>.yaml``, ``config_file_list`` in its order, ``config_dict``, ``command_line``. The
-    last three may hold ``Model.key``, which reaches that model alone and beats the bare key of the same source.
+    last three may hold ``Model.key``, which applies only to that model and overrides the bare key of the same source.
 
     A label such as ``SASRec-BCE`` names a variant of a model: ``config["model"]`` is ``SASRec``, :attr:`label` is the
-    label, and ``SASRec-BCE.key`` reaches that variant alone.
+    label, and ``SASRec-BCE.key`` applies only to that variant.
 
-    Where it departs from RecBole's: ``sys.argv`` is not read; an unknown key or a value out of range is an error;
-    ``data_path`` is heeded for ml-100k too when it is given; what a given ``eval_args`` leaves out comes from
-    ``properties/overall.yaml`` (RecBole would fall back to a random split); ``train_neg_sample_args`` is None where a
-    sequential model's loss is cross entropy, unless it is given; ``repeatable`` follows ``mask_history`` for models
-    that are not sequential, because RecBole masks their history by it; ``load_col`` gains the columns that
-    ``selected_features`` or ``item_attribute`` name, for models that read them; ``use_gpu: False`` means the CPU; under
-    torchrun (``WORLD_SIZE`` above 1) ``CUDA_VISIBLE_DEVICES`` is left alone and the device is ``cuda:LOCAL_RANK``.
+    Differences from RecBole's Config:
+
+    - ``sys.argv`` is not read.
+    - An unknown key or a value out of range is an error.
+    - A given ``data_path`` is also used for ml-100k.
+    - What a given ``eval_args`` leaves out comes from ``properties/overall.yaml``; RecBole would fall back to a random
+      split.
+    - ``train_neg_sample_args`` is None if a sequential model's loss is cross entropy, unless it is given.
+    - ``repeatable`` follows ``mask_history`` for models that are not sequential, because RecBole masks their history
+      by it.
+    - ``load_col`` is extended by the columns that ``selected_features`` or ``item_attribute`` name, for models that
+      read them.
+    - ``use_gpu: False`` means the CPU.
+    - Under torchrun (``WORLD_SIZE`` above 1) ``CUDA_VISIBLE_DEVICES`` is not changed, and the device is
+      ``cuda:LOCAL_RANK``.
 
     Attributes:
-        label: the name under which the model's results go.
+        label: the name under which the model's results are reported.
 
     Args:
-        model: a model's name, the label of a variant, or a class; None: the sources' ``model``.
-        dataset: the data set's name; None: the sources' ``dataset``.
+        model: a model's name, the label of a variant, or a class; None: the ``model`` of a source.
+        dataset: the data set's name; None: the ``dataset`` of a source.
         config_file_list: paths of YAML property files.
-        config_dict: parameters; texts among the values are read as on the command line.
-        command_line: parameters that beat all others, already read (see ``command_line.parse_command_line``).
-        run: labels of all models of the run; bare keys that only the others know are passed over. None: this one.
+        config_dict: parameters; values that are text are parsed as on the command line.
+        command_line: parameters that override all others, already parsed (see ``command_line.parse_command_line``).
+        run: labels of all models of the run; bare keys that only the others know are ignored. None: this model alone.
 
     Raises:
         ValueError: an unknown model, key or metric, a value of the wrong type or out of range, or a property file that
-            cannot be read; everything wrong with the values is in one message.
+            cannot be read; all problems of the values are in one message.
     """
 
     def __init__(
@@ -93,7 +101,7 @@ class Config(RecBoleConfig):
         command_line: Mapping[str, Any] | None = None,
         run: Sequence[str] | None = None,
     ) -> None:
-        self._asked = (model, dataset)
+        self._arguments = (model, dataset)
         self._command_line = dict(command_line or {})
         self._run = tuple(run or ())
         self._stages: dict[type[StageSettings], StageSettings] = {}
@@ -104,12 +112,12 @@ class Config(RecBoleConfig):
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's specification."""
+        """Specification of the model."""
         return registry.spec_of(self.model)
 
     @property
     def label(self) -> str:
-        """The name under which the model's results go: the model's, or that of a variant."""
+        """Name under which the model's results are reported: the model's, or that of a variant."""
         label: str | None = self.final_config_dict.get("model_label")
         return label or self.model
 
@@ -117,16 +125,16 @@ class Config(RecBoleConfig):
         """Return the settings of one stage, built and checked once.
 
         Raises:
-            ValueError: the model does not read the stage, or a value that was set since is wrong.
+            ValueError: the model does not read the stage, or a value that was set later is out of range.
         """
-        stages = self.__dict__.setdefault("_stages", {})  # a pickle of an earlier version has none
+        stages = self.__dict__.setdefault("_stages", {})  # pickles of earlier versions have none
         if stage not in stages:
             stages[stage] = stage.from_config(self.final_config_dict)
         found: Stage = stages[stage]
         return found
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Set a value; the settings of stages are built anew when they are next asked for."""
+        """Set a value; the settings of stages are rebuilt on the next access."""
         super().__setitem__(key, value)
         self._stages = {}
 
@@ -149,9 +157,9 @@ class Config(RecBoleConfig):
             ("command line", self.cmd_config_dict),
         ]
         named = {key: value for _, values in sources for key, value in values.items()}
-        asked_model, asked_dataset = self._asked
-        model: str | type = asked_model or _named("model", named.get("model"), registry.registered_names()[0])
-        self.dataset: str = asked_dataset or _named("dataset", named.get("dataset"), "ml-100k")
+        given_model, given_dataset = self._arguments
+        model: str | type = given_model or _named("model", named.get("model"), registry.registered_names()[0])
+        self.dataset: str = given_dataset or _named("dataset", named.get("dataset"), "ml-100k")
         label = model if isinstance(model, str) else model.__name__
         self.model: str = registry.spec_of(label).name
         self.model_class: type = registry.get_model(label) if isinstance(model, str) else model
@@ -180,11 +188,11 @@ class Config(RecBoleConfig):
             property_file(spec),
             *self._presets(data),
         ):
-            if path.is_file():  # a preset without a file is refused with the other values
+            if path.is_file():  # an unknown preset is reported with the other values
                 self.internal_config_dict.update(read_yaml(path))
         others = set(registry.FEATURE_KEYS) - {spec.feature_key}
         self.internal_config_dict.update({key: value for key, value in data.items() if key not in others})
-        if set(columns) > {"inter"} and not spec.feature_key:  # RecBole names what this model cannot do without
+        if set(columns) > {"inter"} and not spec.feature_key:  # files that RecBole requires for this model
             self.internal_config_dict["load_col"] = columns
 
     def _presets(self, data: Mapping[str, Any]) -> list[Path]:
@@ -228,6 +236,8 @@ class Config(RecBoleConfig):
                 self._stages[stage] = stage.from_config(final)
             except ValueError as err:
                 problems.append(str(err))
+            if stage.problems is not None:
+                problems += resolve(stage.problems)(final)
         if problems:
             raise ValueError(f"{final.get('model_label', self.model)}: " + "; ".join(problems))
         if isinstance(final["topk"], tuple):
@@ -246,36 +256,36 @@ class Config(RecBoleConfig):
         self.final_config_dict["data_path"] = os.path.join(root, self.dataset)
 
     def adapt_to_machine(self) -> None:
-        """Finds data path and device anew, after the configuration came out of a file from another place."""
+        """Set data path and device again, after the configuration was read from a file of another machine."""
         self._set_data_path()
         self._init_device()
 
     def _init_device(self) -> None:
         final = self.final_config_dict
         if process_count() > 1:
-            wanted = final["use_gpu"] and str(final["gpu_id"]) != "" and torch.cuda.is_available()
-            final["device"] = torch.device("cuda", from_launcher("LOCAL_RANK")) if wanted else torch.device("cpu")
+            on_gpu = final["use_gpu"] and str(final["gpu_id"]) != "" and torch.cuda.is_available()
+            final["device"] = torch.device("cuda", from_launcher("LOCAL_RANK")) if on_gpu else torch.device("cpu")
             final["single_spec"], final["local_rank"] = True, 0
             if process_rank() != 0:
                 final["state"], final["show_progress"] = "ERROR", False
             return
-        final.pop("local_rank", None)  # with it RecBole would open a process group
+        final.pop("local_rank", None)  # RecBole would open a process group
         super()._init_device()
         if not final["use_gpu"]:
             final["device"] = torch.device("cpu")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what a pickle might not find when it is read: the model's class, and settings built from values."""
+        """Leave out what might be missing when the pickle is read: the model's class, and settings built from values."""
         return {key: value for key, value in vars(self).items() if key not in ("model_class", "_stages")}
 
     def to_plain(self) -> dict[str, Any]:
-        """The full configuration as values that YAML holds.
+        """Return the full configuration as values that YAML can represent.
 
-        What RecBole derives is left out, so that ``Config(config_dict=config.to_plain())`` is the same configuration,
-        also on another machine.
+        Keys that RecBole derives are left out, so that ``Config(config_dict=config.to_plain())`` is the same
+        configuration, also on another machine.
 
         Raises:
-            RuntimeError: a value that YAML cannot hold was put into the configuration.
+            RuntimeError: the configuration contains a value that YAML cannot represent.
         """
         plain = {key: _plain(key, value) for key, value in self.final_config_dict.items() if key not in _DERIVED}
         plain.pop("data_path")
@@ -286,12 +296,12 @@ class Config(RecBoleConfig):
         return plain
 
     def save(self, path: str | Path) -> None:
-        """Writes :meth:`to_plain` as a property file that ``config_file_list`` takes."""
+        """Write :meth:`to_plain` as a property file for ``config_file_list``."""
         write_yaml(self.to_plain(), path)
 
 
 def _ranks_in_full(model: type) -> bool:
-    """Whether a model has a ``full_sort_predict``; RecBole ranks with its own models that have none, item by item."""
+    """Return whether a model has a ``full_sort_predict``; RecBole's own models without one are ranked item by item."""
     if model.__module__.startswith("recbole."):
         return True
     return any("full_sort_predict" in vars(base) for base in model.__mro__ if base is not AbstractRecommender)
@@ -299,7 +309,7 @@ def _ranks_in_full(model: type) -> bool:
 
 def _named(key: str, value: Any, example: str) -> str:
     if not value or not isinstance(value, str):
-        raise ValueError(f"no {key} is named; give one with --{key}={example}, in a property file or as argument")
+        raise ValueError(f"no {key} is given; set it with --{key}={example}, in a property file or as an argument")
     return value
 
 

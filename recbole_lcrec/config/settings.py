@@ -1,7 +1,7 @@
-"""The settings of every stage: one frozen dataclass each, built once and checked before any work starts.
+"""Settings of every stage: one frozen dataclass each, built once and checked before any work starts.
 
-Defaults live in the property files alone (``properties/stages`` for stages that models share, else the model's own
-file), so that a key is documented and defaulted in one place. Where a value came from is known to ``configurator.py``.
+Only the property files hold defaults (``properties/stages`` for stages that models share, else the model's own file), so
+that each key is documented and given its default in one place. ``configurator.py`` merges the sources of values.
 """
 
 from __future__ import annotations
@@ -46,39 +46,42 @@ def setting(check: Check, key: str | None = None) -> Any:
     """Return a dataclass field with its check.
 
     Args:
-        check: of the value (see ``value_checks.py``).
-        key: the full key where it is not the stage's prefix and the field's name.
+        check: check of the value (see ``value_checks.py``).
+        key: the full key, if it is not the stage's prefix followed by the field's name.
     """
     return field(metadata={"check": check, "key": key})
 
 
 SCRATCH = "scratch"
-"""The ``base_model`` that is initialised small instead of loaded."""
+"""The value of ``base_model`` for a small, randomly initialised model instead of a pretrained one."""
 
 DEFAULT_INDEX_METHOD = "rqvae"
-"""What ``index_method: auto`` learns an item index by where none is given."""
+"""The index method that ``index_method: auto`` stands for when no index is given."""
 
 _CAPS = optional(either(integer(1), mapping_of(text, integer(1))))
 
 
 class StageSettings:
-    """The base of every stage's settings: a frozen dataclass read from flat, prefixed keys, each value checked.
+    """Base of every stage's settings: a frozen dataclass read from flat, prefixed keys, each value checked.
 
     Attributes:
-        prefix: what the keys begin with; a field may have a key of its own.
-        default_file: file below ``properties`` that gives the keys their defaults, for stages that several models
-            share; None: the model's own property file does.
-        preset_folder: folder below ``properties`` whose files are sizes in one word, chosen by the key
-            ``<prefix>preset``; None: there are none.
+        prefix: common prefix of the keys; a field may have a key of its own.
+        default_file: file below ``properties`` with the defaults, for stages that several models share; None: the
+            model's own property file holds them.
+        preset_folder: folder below ``properties`` with presets, files that set several keys at once and are chosen by
+            the key ``<prefix>preset``; None: there are none.
+        problems: ``"package.module:function"``, which takes the merged values and returns a sentence for each problem
+            that no single value shows, such as an unknown index method; None: there is none.
     """
 
     prefix: ClassVar[str] = ""
     default_file: ClassVar[str | None] = None
     preset_folder: ClassVar[str | None] = None
+    problems: ClassVar[str | None] = None
 
     @classmethod
     def keys(cls) -> dict[str, str]:
-        """Field name -> flat key, in the order of definition."""
+        """Return field name -> flat key, in the order of definition."""
         return {
             f.name: f.metadata["key"] or cls.prefix + f.name
             for f in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -86,15 +89,15 @@ class StageSettings:
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
-        """Builds the settings from anything with ``config[key]``: RecBole's Config or a plain dict.
+        """Build the settings from anything with ``config[key]``: RecBole's Config or a plain dict.
 
         Raises:
-            ValueError: a key is absent, or its value is of the wrong type or out of range; all are named at once.
+            ValueError: a key is absent, or its value has the wrong type or is out of range; names all of them.
         """
         values, problems = {}, []
         for name, key in cls.keys().items():
             if key not in config:
-                problems.append(f"{key} is missing: the model's property file must give it a default")
+                problems.append(f"{key} is missing: give it a default in the model's property file")
                 continue
             values[name] = tuple(config[key]) if isinstance(config[key], list) else config[key]
         if problems:
@@ -114,7 +117,7 @@ class StageSettings:
 
 @dataclass(frozen=True)
 class TextSettings(StageSettings):
-    """Which fields of the item file are the item's text, and what encodes them (paper III-B1)."""
+    """Text of the items: which fields of the item file it is made of, and which model encodes it (paper III-B1)."""
 
     prefix: ClassVar[str] = "text_"
     default_file: ClassVar[str | None] = "stages/text.yaml"
@@ -128,10 +131,11 @@ class TextSettings(StageSettings):
 
 @dataclass(frozen=True)
 class IndexSettings(StageSettings):
-    """How items get their indices: the RQ-VAE with uniform semantic mapping (paper III-B, IV-A4) and its rivals."""
+    """Item indexing: the RQ-VAE with uniform semantic mapping (paper III-B, IV-A4), and other methods."""
 
     prefix: ClassVar[str] = "index_"
     default_file: ClassVar[str | None] = "stages/index.yaml"
+    problems: ClassVar[str | None] = "recbole_lcrec.indexing.inputs:index_problems"
     method: str = setting(text)
     file: str | None = setting(optional(text))
     embedding_file: str | None = setting(optional(text))
@@ -152,13 +156,13 @@ class IndexSettings(StageSettings):
     sinkhorn_iterations: int = setting(integer(1))
 
     def resolved(self) -> IndexSettings:
-        """The same with ``auto`` put in words, for a data set without a given index."""
+        """Return the settings with ``auto`` replaced by the default method, for a data set without a given index."""
         return dataclasses.replace(self, method=DEFAULT_INDEX_METHOD) if self.method == "auto" else self
 
 
 @dataclass(frozen=True)
 class BackboneSettings(StageSettings):
-    """Which causal language model is tuned."""
+    """The causal language model that is tuned."""
 
     base_model: str = setting(text)
     attention: str = setting(one_of("sdpa", "eager"), key="base_model_attention")
@@ -193,6 +197,7 @@ class TuningSettings(StageSettings):
     """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
 
     prefix: ClassVar[str] = "tuning_"
+    problems: ClassVar[str | None] = "recbole_lcrec.instructions.selection:task_problems"
     tasks: str | tuple[str, ...] = setting(either(one_of("auto"), list_of(text)))
     samples_per_task: int | Mapping[str, int] | None = setting(_CAPS)
     seq_format: str = setting(one_of("instruction", "stream"))
@@ -223,24 +228,24 @@ class TuningSettings(StageSettings):
             raise ValueError(f"tuning_tasks = {list(self.tasks)} names a task twice")
         if self.stream_epochs and self.seq_format == "stream":
             raise ValueError(
-                f"tuning_stream_epochs = {self.stream_epochs} puts streams before instructions, but "
-                "tuning_seq_format = 'stream' has no instructions of seq: leave one of the two out"
+                f"tuning_stream_epochs = {self.stream_epochs} starts with streams and continues with instructions, but "
+                "tuning_seq_format = 'stream' has no instructions of seq: remove one of the two"
             )
         if self.stream_epochs and self.tasks != "auto" and "seq" not in self.tasks:
             raise ValueError(
-                f"tuning_stream_epochs = {self.stream_epochs} begins with streams of seq, but tuning_tasks = "
-                f"{list(self.tasks)} lacks it: add seq, or set tuning_stream_epochs to 0"
+                f"tuning_stream_epochs = {self.stream_epochs} starts with streams of seq, but tuning_tasks = "
+                f"{list(self.tasks)} does not contain seq: add it, or set tuning_stream_epochs to 0"
             )
         if self.stream_epochs >= self.epochs:
             raise ValueError(
-                f"tuning_stream_epochs = {self.stream_epochs} leaves none of epochs = {self.epochs} to instructions; "
-                "lower it, or set tuning_seq_format=stream"
+                f"tuning_stream_epochs = {self.stream_epochs} leaves no epoch of epochs = {self.epochs} for "
+                "instructions; lower it, or set tuning_seq_format=stream"
             )
 
 
 @dataclass(frozen=True)
 class LoraSettings(StageSettings):
-    """Low-rank adaptation (Hu et al., ICLR 2022) in the place of full fine-tuning."""
+    """Low-rank adaptation (Hu et al., ICLR 2022) instead of full fine-tuning."""
 
     prefix: ClassVar[str] = "lora_"
     r: int | None = setting(optional(integer(1)))
@@ -252,7 +257,7 @@ class LoraSettings(StageSettings):
 
 @dataclass(frozen=True)
 class IntentionSettings(StageSettings):
-    """Where the intentions and preferences of users come from (paper III-C3)."""
+    """Source of the users' intentions and preferences (paper III-C3)."""
 
     prefix: ClassVar[str] = "intention_"
     source: str = setting(one_of("auto", "file", "llm", "extractive", "none"))
@@ -276,6 +281,7 @@ class DecodingSettings(StageSettings):
 
     prefix: ClassVar[str] = "decoding_"
     default_file: ClassVar[str | None] = "stages/decoding.yaml"
+    problems: ClassVar[str | None] = "recbole_lcrec.config.checks:beam_problems"
     beam_size: int = setting(integer(1, 2**31 - 1))
     max_tokens: int | None = setting(optional(integer(1)))
     search: str = setting(one_of("shared", "plain"))
@@ -287,7 +293,7 @@ class DecodingSettings(StageSettings):
 
 @dataclass(frozen=True)
 class WordingSettings(StageSettings):
-    """Which SEQ template asks for the next item, and whether a test covers all templates (paper IV-D)."""
+    """The SEQ template that asks for the next item, and whether a test covers all templates (paper IV-D)."""
 
     template: int = setting(integer(0), key="decoding_template")
     eval_templates: str = setting(one_of("one", "all", "ensemble"), key="eval_templates")

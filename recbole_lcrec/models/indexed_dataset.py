@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.bridge.catalogue import ItemCatalogue
-from recbole_lcrec.config.settings import IndexSettings, TextSettings
+from recbole_lcrec.config.settings import DecodingSettings, IndexSettings, TextSettings
 from recbole_lcrec.data.atomic_header import require_columns
+from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.indexing.export import export_index
 from recbole_lcrec.indexing.inputs import check_index_inputs
 from recbole_lcrec.indexing.item_index import ItemIndex
 from recbole_lcrec.indexing.report import IndexReport, make_report
 from recbole_lcrec.indexing.stage import IndexStage, index_items
-from recbole_lcrec.preparation.locate import DataFiles, artifact_store
+from recbole_lcrec.preparation.locate import DataFiles, artifact_store, require_dataset
 
-__all__ = ["IndexedDataset", "check_index", "item_text_file"]
+__all__ = ["IndexedDataset", "check_index", "check_inputs", "item_text_file"]
 
 
 class IndexedDataset(ItemCatalogue):
@@ -123,6 +124,18 @@ def check_index(config: Any, files: DataFiles) -> None:
         item_text_file(files),
         lambda path, names, asked_by: require_columns(path, names, *form, asked_by),
     )
+
+
+def check_inputs(config: Any) -> None:
+    """Check, before any data are read, what every model that writes item indices needs; for a :class:`ModelSpec`.
+
+    Raises:
+        ValueError: there is no data set, no index and nothing to learn one from, or no list of allowed items.
+    """
+    check_index(config, require_dataset(config))
+    allowed = config.stage(DecodingSettings).allowed_items
+    if allowed is not None:
+        read_allowed(Path(allowed))
 
 
 def _check_catalogue(n_items: int, k: int) -> None:

@@ -1,4 +1,4 @@
-"""What exists, compared with what RecBole itself finds, and what other packages and scripts add."""
+"""The registered models compared with those that RecBole itself finds, and models of other packages and scripts."""
 
 import inspect
 import subprocess
@@ -79,7 +79,7 @@ def test_register_puts_our_classes_where_recbole_looks():
 
 
 def offer(folder: Path, package: str, entries: dict[str, str], code: str = "") -> None:
-    """Writes what pip leaves of a package: its module, and metadata with entry points."""
+    """Write what pip installs of a package: its module, and metadata with entry points."""
     info = folder / f"{package}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
@@ -90,7 +90,7 @@ def offer(folder: Path, package: str, entries: dict[str, str], code: str = "") -
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder of installed packages; the registry looks into it anew."""
+    """A folder of installed packages, which the registry reads without its caches."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -196,7 +196,7 @@ def test_a_script_registers_its_model(scripted, tmp_path):
     register_model(tmp_path / "quick.yaml")(scripted)  # a cell that is run twice
 
 
-def test_a_label_is_a_variant_with_keys_of_its_own(tmp_path):
+def test_a_label_is_a_variant_with_its_own_keys(tmp_path):
     values = {"hidden_size": 8, "SASRec.n_layers": 1, "SASRec-wide.hidden_size": 16, "SASRec-wide.n_layers": 3}
     run = ["SASRec", "SASRec-wide", "SASRec-2"]
     plain, wide, second = (Config(label, "ml-100k", config_dict=values, run=run) for label in run)
@@ -211,7 +211,7 @@ def test_a_label_is_a_variant_with_keys_of_its_own(tmp_path):
             Config(wrong, "ml-100k")
 
 
-def test_variants_stand_in_one_table_by_their_labels(tmp_path, capsys):
+def test_variants_are_in_one_table_by_their_labels(tmp_path, capsys):
     from recbole_lcrec.quick_start import load_data_and_model, main
 
     write_shop(tmp_path / "data")
@@ -223,3 +223,26 @@ def test_variants_stand_in_one_table_by_their_labels(tmp_path, capsys):
     assert len(saved) == 2 and saved[1].startswith("SASRec-wide-")
     config, model, *_ = load_data_and_model(Path("saved") / saved[1])
     assert config.label == "SASRec-wide" and model.hidden_size == 16
+
+
+def test_recbole_creates_our_data_set_from_its_own_name(tmp_path):
+    from recbole.data import create_dataset
+
+    from tests.conftest import TINY, write_index
+
+    write_index(write_shop(tmp_path / "data"))
+    config = Config("LCRec", SHOP, config_dict={**TINY, "data_path": str(tmp_path / "data"), "use_gpu": False})
+    assert type(create_dataset(config)).__name__ == "LCRecDataset"
+
+
+def test_settings_of_a_stage_follow_a_value_that_is_set():
+    from recbole_lcrec.config.settings import DecodingSettings
+
+    config = Config("LCRec", "ml-100k")
+    first = config.stage(DecodingSettings)
+    assert first is config.stage(DecodingSettings) and first.beam_size == 20
+    config["decoding_beam_size"] = 30
+    assert config.stage(DecodingSettings).beam_size == 30
+    config["decoding_beam_size"] = 0
+    with pytest.raises(ValueError, match="decoding_beam_size = 0: expected an integer of at least 1"):
+        config.stage(DecodingSettings)

@@ -9,7 +9,6 @@ from typing import Any
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import (
     BackboneSettings,
-    DecodingSettings,
     IntentionSettings,
     LoraSettings,
     TextSettings,
@@ -17,7 +16,6 @@ from recbole_lcrec.config.settings import (
     WordingSettings,
 )
 from recbole_lcrec.data.atomic_header import require_columns
-from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.intentions.source import check_intentions
 from recbole_lcrec.instructions.selection import requested_families
@@ -27,7 +25,8 @@ from recbole_lcrec.llm.adapters import check_lora
 from recbole_lcrec.llm.backbone import check_base_model
 from recbole_lcrec.llm.deepspeed_files import check_deepspeed, deepspeed_config
 from recbole_lcrec.llm.devices import require_one_gpu, resolve_precision
-from recbole_lcrec.models.indexed_dataset import check_index, item_text_file
+from recbole_lcrec.models.indexed_dataset import check_inputs as check_indexed
+from recbole_lcrec.models.indexed_dataset import item_text_file
 from recbole_lcrec.models.lcrec.prompt_writer import require_template
 from recbole_lcrec.models.lcrec.resume import check_resume
 from recbole_lcrec.models.lcrec.tuning_data import given_intentions
@@ -51,12 +50,9 @@ def check_inputs(config: Any) -> None:
     check_base_model(base_model)
     _check_task_texts(tuning.tasks, config.stage(TextSettings), files, (config["field_separator"], config["encoding"]))
     _check_user_texts(tuning.tasks, config.stage(IntentionSettings), files)
-    check_index(config, files)
+    check_indexed(config)
     check_lora(config.stage(LoraSettings), base_model)
     templates = checked_templates(tuning, config.stage(WordingSettings))
-    allowed = config.stage(DecodingSettings).allowed_items
-    if allowed is not None:
-        read_allowed(Path(allowed))
     if tuning.general_file is not None:
         read_general(Path(tuning.general_file), templates)
     resolve_precision(tuning.precision, device)

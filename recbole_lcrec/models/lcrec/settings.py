@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_lcrec.config.checks import beam_problems
 from recbole_lcrec.config.settings import (
     SCRATCH,
     BackboneSettings,
@@ -19,7 +18,6 @@ from recbole_lcrec.config.settings import (
     WordingSettings,
     keys_of,
 )
-from recbole_lcrec.instructions.selection import task_problems
 
 __all__ = ["RESUMED_KEYS", "STAGES", "complete_values", "default_learning_rate"]
 
@@ -70,14 +68,14 @@ def default_learning_rate(base_model: str) -> float:
 
 
 def complete_values(values: dict[str, Any]) -> list[str]:
-    """Set the default learning rate, and return the problems that no single stage sees.
+    """Set the default learning rate.
 
     Args:
         values: the merged parameters; ``learning_rate`` is set where it is None.
 
     Returns:
-        One sentence for each problem.
+        No problems.
     """
     if values["learning_rate"] is None:
         values["learning_rate"] = default_learning_rate(values["base_model"])
-    return [*beam_problems(values), *task_problems(values)]
+    return []

@@ -12,6 +12,7 @@ TINY_GPT = ModelSpec(
     property_file=FOLDER / "TinyGPT.yaml",
     settings="recbole_stranger.models:SETTINGS",
     dataset="recbole_lcrec.models.indexed_dataset:IndexedDataset",
+    check_inputs="recbole_lcrec.models.indexed_dataset:check_inputs",
 )
 ITEM_BAG = ModelSpec(
     name="ItemBag",
