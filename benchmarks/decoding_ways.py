@@ -68,7 +68,7 @@ class Found:
 
 def settings(beam_size: int, normalizer: str) -> DecodingSettings:
     """The package's defaults, but for these two."""
-    defaults = yaml.safe_load((properties_dir() / "model" / "LCRec.yaml").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load((properties_dir() / "stages" / "decoding.yaml").read_text(encoding="utf-8"))
     return DecodingSettings.from_config(
         {**defaults, "decoding_beam_size": beam_size, "decoding_normalizer": normalizer}
     )

@@ -287,7 +287,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     vectors = np.array(item_vectors(options), dtype=np.float32)
     embeddings = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    defaults = IndexSettings.from_config(yaml.safe_load((ROOT / "properties/model/LCRec.yaml").read_text("utf-8")))
+    defaults = IndexSettings.from_config(yaml.safe_load((ROOT / "properties/stages/index.yaml").read_text("utf-8")))
     outcomes: list[Outcome] = []
     for seed in options.seeds:
         outcomes.append(yardstick(embeddings, seed, options.epochs, options.every, options.warm_up))

@@ -56,7 +56,7 @@ def settings(epochs: int) -> Any:
     from recbole_lcrec.config.settings import IndexSettings
     from recbole_lcrec.config.values import read_yaml
 
-    defaults = IndexSettings.from_config(read_yaml(properties_dir() / "model" / "LCRec.yaml"))
+    defaults = IndexSettings.from_config(read_yaml(properties_dir() / "stages" / "index.yaml"))
     return dataclasses.replace(defaults, method="rqvae", epochs=epochs)
 
 

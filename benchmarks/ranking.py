@@ -77,38 +77,34 @@ def settings_of(config: Any) -> str:
 
 def run(config: Any) -> Arrays:
     """Trains and tests one model; returns per-user hits and what the run cost."""
-    from recbole.utils import init_logger, init_seed
+    from recbole.utils import init_logger
 
-    from recbole_lcrec import create_dataset
-    from recbole_lcrec.bridge.loading import data_preparation
-    from recbole_lcrec.bridge.pretraining import build_model, pretrained
-    from recbole_lcrec.config.registry import get_trainer
+    from recbole_lcrec.bridge.building import build_run, build_trainer
 
     started = perf_counter()
-    model_name, seed = config.model, config["seed"]
-    init_seed(seed, config["reproducibility"])
+    model_name = config.label
     init_logger(config)
-    dataset = create_dataset(config)
-    train, valid, test = data_preparation(config, dataset)
-    init_seed(seed, config["reproducibility"])
-    model = pretrained(build_model(config, train), config, train)
-    trainer = get_trainer(config["MODEL_TYPE"], model_name)(config, model)
-    valid_score, _ = trainer.fit(train, valid, show_progress=False)
+    built = build_run(config)
+    pretrain = config.spec.part("pretrain")
+    model = built.model if pretrain is None else pretrain(built.model, config, built.train_data, True)
+    trainer = build_trainer(config, model)
+    valid_score, _ = trainer.fit(built.train_data, built.valid_data, show_progress=False)
     structs: list[Any] = []
     evaluate = trainer.evaluator.evaluate
     trainer.evaluator.evaluate = lambda struct: (structs.append(struct), evaluate(struct))[1]
-    result = trainer.evaluate(test)
+    result = trainer.evaluate(built.test_data)
     hits = structs[-1].get("rec.topk")[:, :-1].numpy().astype(bool)
     for metric in METRICS:  # the per-user values are RecBole's own
         reported, mine = result[metric.lower()], metric_per_user(hits, metric).mean()
         if abs(reported - mine) > 6e-5:
             raise RuntimeError(f"{model_name}: RecBole's {metric} is {reported}, per-user mean is {mine}")
     seconds = perf_counter() - started
-    return {"hits": hits, "valid": np.array(valid_score), "seconds": np.array(seconds), **index_of(config, dataset)}
+    index = index_of(config, built.dataset)
+    return {"hits": hits, "valid": np.array(valid_score), "seconds": np.array(seconds), **index}
 
 
 def index_of(config: Any, dataset: Any) -> Arrays:
-    """The codes [N, H] of LCRec's index, and per depth the purity of its prefixes where labels are named."""
+    """The codes [N, H] of an item index, and per depth the purity of its prefixes where labels are named."""
     if not hasattr(dataset, "item_index"):
         return {}
     codes = dataset.item_index.codes
