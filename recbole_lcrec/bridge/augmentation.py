@@ -108,7 +108,7 @@ def reason_for_all_lists(model: type | None, transform: str | None) -> str | Non
         if name in _READ_NOTHING or name.startswith("torch."):
             continue
         if not name.startswith(_KNOWN_MODELS):
-            return f"{model.__name__} is defined outside RecBole ({name})"
+            return f"{model.__name__} is defined outside RecBole and this package ({name})"
         try:
             source = inspect.getsource(sys.modules[name])
         except (OSError, TypeError):

@@ -39,7 +39,7 @@ def run_command(prepare: Callable[[], Callable[[], Any]], flags: Sequence[str]) 
             raise
         if debug:
             traceback.print_exc()
-        hint = " (--state=DEBUG shows where)" if started and not debug else ""
+        hint = " (--state=DEBUG shows the traceback)" if started and not debug else ""
         sys.stderr.write(f"error: {' '.join(str(err).split())}{hint}\n")
         return 2
     return 0

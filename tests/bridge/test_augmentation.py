@@ -233,7 +233,7 @@ def test_models_get_the_lists_they_read(tmp_path, caplog):
             config.model_class = model
             part = create_dataset(config).build()[0]
         assert [field for field in part[[0, 1]].columns if field.endswith("_list")] == lists
-        assert ("Batches hold every list" in caplog.text) == (len(lists) > 1)
+        assert ("Batches contain every list" in caplog.text) == (len(lists) > 1)
 
 
 def test_the_sparse_matrix_equals_recboles(tmp_path):

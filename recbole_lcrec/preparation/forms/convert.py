@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_lcrec.config.values import KeyTwiceError, distinct_keys
+from recbole_lcrec.config.values import DuplicateKeyError, distinct_keys
 from recbole_lcrec.data.item_text import leaves
 from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.preparation.forms.atomic_writer import write_atomic
@@ -49,7 +49,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=distinct_keys)
-    except KeyTwiceError as err:
+    except DuplicateKeyError as err:
         raise ValueError(f"{path}: {err}, so one of the two values would be lost; keep one") from err
     except OSError as err:
         raise ValueError(f"{path} cannot be read ({err.strerror}); check the path") from err

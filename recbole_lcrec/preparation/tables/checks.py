@@ -122,7 +122,7 @@ def _read_times(table: RawTable, time_format: str | None) -> Times:
     if time_format is None and looks_like_dates(texts):
         raise ValueError(
             f"{table.path}: the times look like dates written as digits, such as {texts[0]!r} on {table.unit} "
-            f"{table.lines[0]}; give --time_format=%Y%m%d (or %Y%m%d%H%M%S), or --time_format=s if they are seconds"
+            f"{table.lines[0]}; set --time_format=%Y%m%d (or %Y%m%d%H%M%S), or --time_format=s if they are seconds"
         )
     times = parse_times(texts, time_format)
     merged = _units(times)

@@ -159,7 +159,7 @@ def _tables_of(pair: Pair) -> list[str]:
 def _unmatched(pair: Pair, headers: Mapping[str, Header]) -> str:
     searched = {table: header for table, header in headers.items() if table in _tables_of(pair)}
     if not searched:
-        return f"--columns: {pair} is for the items, but no table of items is given; add --items=FILE"
+        return f"--columns: {pair} is for the items, but there is no item table; add --items=FILE"
     listed = "; ".join(
         f"{header.path.name} has {', '.join(map(repr, header.columns))}{did_you_mean(pair.theirs, header.columns)}"
         for header in searched.values()
@@ -173,7 +173,7 @@ def _fields(table: str, header: Header, applicable: Mapping[Pair, Sequence[str]]
         if given.setdefault(pair.ours, pair.theirs) != pair.theirs:
             raise ValueError(
                 f"--columns: {header.path.name} has both {given[pair.ours]!r} and {pair.theirs!r} for {pair.ours}; "
-                f"name one, or write {table}.{pair.ours}=... for this table alone"
+                f"keep one, or write {table}.{pair.ours}=... for this table alone"
             )
     taken = set(given.values())
     fields = {name: given.get(name, name) for name in KNOWN_TYPES[table] if name in given or _free(name, header, taken)}

@@ -50,7 +50,7 @@ class ImportOptions:
     Attributes:
         name: name of the data set.
         interactions: table of users, items and times.
-        items: table of items with texts; None for none.
+        items: item table with texts; None for none.
         data_path: folder that contains a folder for each data set.
         pairs: which column is which field.
         types: field -> RecBole's type, to override the guess.
@@ -96,7 +96,7 @@ class ImportOptions:
             if getattr(self, key) < 0:
                 raise ValueError(f"--{key}={getattr(self, key)} must be 0 or more")
         if self.drop_unknown_items and self.items is None:
-            raise ValueError("--drop_unknown_items needs a table of items; add --items=FILE")
+            raise ValueError("--drop_unknown_items needs an item table; add --items=FILE")
 
 
 def name_of(interactions: Path) -> str:
