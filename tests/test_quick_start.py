@@ -122,7 +122,7 @@ def test_models_may_be_named_in_a_file(shop, tmp_path):
     (tmp_path / "run.yaml").write_text("model: Pop,SASRec\ndataset: shop\n")
     configs = build_configs(None, None, [tmp_path / "run.yaml"], shop, None)
     assert [(config.model, config.dataset) for config in configs] == [("Pop", "shop"), ("SASRec", "shop")]
-    with pytest.raises(ValueError, match="no model is named"):
+    with pytest.raises(ValueError, match="no model is given"):
         build_configs(None, "shop", None, shop, None)
 
 
@@ -144,7 +144,7 @@ def test_the_command_shows_one_table(shop, caplog, tmp_path):
         (["--model=Pop", "--dataset=shop", "--epochs=-1"], ["epochs = -1", "at least 0"]),
         (["--model=Pop", "--dataset=shop", "stray"], ["'stray'"]),
         (["--model=Pop", "--dataset=shop", "--config_files=no.yaml"], ["'no.yaml'", "No such file"]),
-        (["--dataset=shop"], ["no model is named"]),
+        (["--dataset=shop"], ["no model is given"]),
         (["--model=Pop"], ["no dataset is named"]),
     ],
 )
@@ -239,7 +239,7 @@ def test_interactions_without_a_time_are_refused_before_any_work(shop, capsys):
     path = Path(shop["data_path"]) / "shop" / "shop.inter"
     path.write_text("user_id:token\titem_id:token\nu\ti\n", encoding="utf-8")
     assert main(["--model=SASRec,Pop", "--dataset=shop", *flags(shop)]) == 2
-    assert "no column 'timestamp', asked for by USER_ID_FIELD, ITEM_ID_FIELD, TIME_FIELD" in capsys.readouterr().err
+    assert "no column 'timestamp', required by USER_ID_FIELD, ITEM_ID_FIELD, TIME_FIELD" in capsys.readouterr().err
 
 
 def test_a_validation_metric_needs_its_cutoff(shop, capsys):

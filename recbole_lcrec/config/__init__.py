@@ -1,7 +1,6 @@
-"""What a run is asked for: models, keys, values, and which value wins.
+"""Configuration of a run: which models exist, which parameters they take, and which source of a value wins.
 
-Knows models by their specifications and keys by their settings. ``Config`` is loaded on first use, because it loads
-PyTorch and RecBole. Refuses to know what stages do with their settings.
+``Config`` is loaded on first use, because it loads PyTorch and RecBole.
 """
 
 from __future__ import annotations

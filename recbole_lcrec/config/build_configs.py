@@ -1,6 +1,6 @@
-"""What a run consists of: the checked configuration of each of its models, and what all of them must share.
+"""The models of a run: the checked configuration of each, and the parameters that all must share.
 
-PyTorch and RecBole are loaded only after the models' names have been found good.
+PyTorch and RecBole are loaded only after the model names have been checked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_configs"]
 
-# What all models of a run must share for their results to stand in one table.
+# Parameters that all models of a run must share, so that their results are comparable in one table.
 _SHARED = (
     "dataset",
     "data_path",
@@ -43,10 +43,17 @@ def build_configs(
     config_dict: Mapping[str, Any] | None,
     command_line: Mapping[str, Any] | None,
 ) -> list[Config]:
-    """The checked configurations of all models of a run, in order.
+    """Return the checked configurations of all models of a run, in order.
+
+    Args:
+        model: one or more models, see :func:`recbole_lcrec.quick_start.run_recbole_lcrec`.
+        dataset: name of the data set; None: the ``dataset`` of a file or of ``config_dict``.
+        config_file_list: paths of YAML property files.
+        config_dict: parameters, ``Model.key`` for those of one model.
+        command_line: parameters that override all others.
 
     Raises:
-        ValueError: a wrong model, data set or parameter, or models that could not be compared.
+        ValueError: a wrong model, data set or parameter, or models that cannot be compared.
     """
     models = _models(model, config_file_list, config_dict)
     names = [one if isinstance(one, str) else one.__name__ for one in models]
@@ -69,13 +76,13 @@ def build_configs(
 
 
 def _require_one_catalogue(first: Config, other: Config) -> None:
-    """Models that do not read the item file rank only items that somebody met, which is another catalogue."""
+    """Refuse models that rank different catalogues: without the item file, only items with interactions are ranked."""
     reads = [config["load_col"] is None or "item" in config["load_col"] for config in (first, other)]
     if reads[0] != reads[1]:
         without = (first, other)[reads[0]]
         raise ValueError(
-            f"load_col of {without.label} reads no item file, so it would rank another catalogue than the others; add "
-            "an entry item: [item_id] to its load_col"
+            f"load_col of {without.label} reads no item file, so it would rank a different catalogue than the other "
+            "models; add an entry item: [item_id] to its load_col"
         )
 
 
@@ -92,5 +99,5 @@ def _models(
     names = split_names(model if isinstance(model, str) else ",".join(model or ()))
     if not names:
         example = registry.registered_names()[0]
-        raise ValueError(f"no model is named; give one with --model={example}, in a property file or as argument")
+        raise ValueError(f"no model is given; set it with --model={example}, in a property file or as an argument")
     return list(names)

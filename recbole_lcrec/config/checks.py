@@ -1,7 +1,7 @@
-"""Checks of parameters before any work starts: which keys a source may name, which models they reach, which values fit.
+"""Checks of parameters before any work starts: which keys exist, which models they reach, which values are allowed.
 
-The keys here are those that RecBole's trainers and evaluator read for every model; the values of stages are checked in
-``settings.py``. Every problem of a configuration is reported in one message.
+The values checked here are those that RecBole's trainers and evaluator read for every model; the values of stages are
+checked in ``settings.py``. All problems of a configuration are reported in one message.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ def values_for_model(
     run: Sequence[str],
     strict: bool = False,
 ) -> dict[str, Any]:
-    """Return the part of one source's values that reaches one model of a run.
+    """Return those values of one source that apply to one model of a run.
 
-    A bare key reaches each model of the run that knows it. ``Model.key`` reaches that model and its variants, and
-    beats the bare key; ``Label.key`` of a variant reaches that variant and beats both.
+    A bare key applies to each model of the run that knows it. ``Model.key`` applies to that model and its variants, and
+    overrides the bare key; ``Label.key`` of a variant applies to that variant and overrides both.
 
     Args:
         values: bare and ``Model.key`` keys with their values.
-        source: where they come from, for messages.
+        source: where the values come from, for error messages.
         label: the model to configure, or the label of a variant of one.
         dataset: the data set's name.
         run: the labels of every model of the run, ``label`` among them.
         strict: whether ``Model.key`` of a model outside the run is an error; property files may hold such keys.
 
     Raises:
-        ValueError: a key that no model of the run knows, or ``Model.key`` that this model does not know; all are named.
+        ValueError: no model of the run knows a key, or the model of ``Model.key`` does not know it; names all such
+            keys.
     """
     bare, of_class, own, problems = {}, {}, {}, []
     for key, value in values.items():
@@ -67,13 +68,13 @@ def values_for_model(
 
 def _problem_of_key(where: str, target: str, name: str, dataset: str, run: Sequence[str], strict: bool) -> str:
     if name in _PARALLEL:
-        return f"{where} is not used here: several processes are started with torchrun"
+        return f"{where} is not used here: start several processes with torchrun"
     if name in _COMMAND_ONLY:
         return f"{where} is a flag of the command, not a parameter"
     if target:
         spec_of(target)
         if strict and target not in {*run, *(spec_of(label).name for label in run)}:
-            return f"{where} is for {target}, which is not run; the models are {', '.join(run)}"
+            return f"{where} is for {target}, which is not part of this run; its models are {', '.join(run)}"
     addressed = (target,) if target else tuple(run)
     known = frozenset().union(*(known_keys(label, dataset) for label in addressed))
     if name in known:
@@ -82,8 +83,8 @@ def _problem_of_key(where: str, target: str, name: str, dataset: str, run: Seque
 
 
 def _not_saved(value: Any) -> str:
-    """RecBole's pickles of data sets and loaders: every run prepares its data anew, in exact time order."""
-    return "nothing (False or None), because prepared data are never saved or reloaded here" if value else ""
+    """Refuse RecBole's pickles of data sets and loaders: every run prepares its data itself, in exact time order."""
+    return "False or None, because prepared data are never saved or reloaded here" if value else ""
 
 
 def _eval_args(value: Any) -> str:
@@ -92,7 +93,7 @@ def _eval_args(value: Any) -> str:
     modes = value.get("mode", "full")
     each = modes if isinstance(modes, Mapping) else {"test": modes}
     good = each and set(each) <= {"valid", "test"} and all(_MODE.fullmatch(str(mode)) for mode in each.values())
-    return "" if good else f"a mode that is {_MODES}, or {{'valid': ..., 'test': ...}} with such modes"
+    return "" if good else f"one of the modes {_MODES}, or {{'valid': ..., 'test': ...}} with two of these"
 
 
 def _cutoffs(value: Any) -> str:
@@ -104,7 +105,7 @@ def _cutoffs(value: Any) -> str:
 _MODE = re.compile(r"full|labeled|(?:uni|pop)[1-9][0-9]*")
 _MODES = (
     "'full' (every item is ranked), 'uniN' or 'popN' (N sampled items, such as 'uni100', uniformly or by popularity), "
-    "'labeled' (metrics of values)"
+    "'labeled' (value metrics)"
 )
 
 
@@ -142,7 +143,7 @@ _WITHOUT_CUTOFF = _OF_VALUES | {"gauc"}
 def check_common_values(
     values: Mapping[str, Any], metric_names: Collection[str], skip: Collection[str] = ()
 ) -> list[str]:
-    """The problems of the values that RecBole reads for every model.
+    """Return the problems of the values that RecBole reads for every model.
 
     Args:
         values: the merged parameters, before RecBole interprets them.
@@ -150,7 +151,7 @@ def check_common_values(
         skip: keys that another check reports.
 
     Returns:
-        One sentence a problem; none when all is well.
+        One sentence per problem; empty if there is none.
     """
     problems = [
         f"{key} = {values[key]!r}: expected {expected}"
@@ -168,45 +169,43 @@ def _check_metrics(values: Mapping[str, Any], metric_names: Collection[str]) -> 
     if not isinstance(metrics, (list, tuple)) or not metrics or not all(isinstance(m, str) for m in metrics):
         return [f"metrics = {metrics!r}: expected one or more names of metrics, such as [Hit, NDCG]"]
     if unknown := [metric for metric in metrics if metric.lower() not in metric_names]:
-        hints = [
-            f"metrics holds {metric!r}, which RecBole has not{did_you_mean(metric, metric_names)}" for metric in unknown
-        ]
-        return hints
+        return [f"metrics: RecBole has no {metric!r}{did_you_mean(metric, metric_names)}" for metric in unknown]
     of_values = [metric for metric in metrics if metric.lower() in _OF_VALUES]
     if of_values and len(of_values) < len(metrics):
-        return [f"metrics = {list(metrics)} mixes metrics of values ({', '.join(of_values)}) with metrics of ranks"]
+        return [f"metrics = {list(metrics)} mixes value metrics ({', '.join(of_values)}) with ranking metrics"]
     if of_values and "full" in str((values.get("eval_args") or {}).get("mode", "")):
         return [
-            f"metrics = {list(metrics)} are of values, so eval_args cannot have mode 'full': set 'labeled' or 'uniN'"
+            f"metrics = {list(metrics)} are value metrics, which eval_args mode 'full' cannot compute: set 'labeled' "
+            "or 'uniN'"
         ]
     if not isinstance(valid, str):
         return [f"valid_metric = {valid!r}: expected a metric and a cut-off, such as NDCG@10"]
     name, at, cutoff = valid.partition("@")
     if not at and name.lower() not in _WITHOUT_CUTOFF:
         k = max(_as_list(values["topk"]))
-        return [f"valid_metric = {valid!r} needs a cut-off that is one of topk: write {valid}@{k}"]
+        return [f"valid_metric = {valid!r} needs a cut-off out of topk: write {valid}@{k}"]
     if name.lower() not in {metric.lower() for metric in metrics}:
-        return [f"valid_metric = {valid!r} is none of metrics = {list(metrics)}: name one of them, or add it there"]
+        return [f"valid_metric = {valid!r} is not in metrics = {list(metrics)}: choose one of them, or add it"]
     cutoffs = _as_list(values["topk"])
     if at and cutoff not in {str(k) for k in cutoffs}:
         remedy = f"set valid_metric={name}@{max(cutoffs)}, or extend topk"
-        return [f"valid_metric = {valid!r} is not at one of topk = {cutoffs}: {remedy}"]
+        return [f"valid_metric = {valid!r} has a cut-off that is not in topk = {cutoffs}: {remedy}"]
     return []
 
 
 def check_history(values: Mapping[str, Any]) -> list[str]:
-    """The problem of two keys that disagree about masking a general model's history; none when they agree."""
+    """Return the problem of two keys that disagree about masking a general model's history; empty if they agree."""
     repeatable, masked = values["repeatable"], values["mask_history"]
     if not isinstance(repeatable, bool) or not isinstance(masked, bool) or repeatable != masked:
         return []
     return [
-        f"repeatable = {repeatable} contradicts mask_history = {masked}: RecBole leaves the history of a model that is "
-        "not sequential out of the ranking exactly where repeatable is False; give mask_history alone"
+        f"repeatable = {repeatable} contradicts mask_history = {masked}: RecBole masks the history of a model that is "
+        "not sequential exactly if repeatable is False; set only mask_history"
     ]
 
 
 def full_ranking_problems(label: str, eval_args: Any) -> list[str]:
-    """Return the problem of ranking every item with a model that scores given candidates alone.
+    """Return the problem of ranking every item with a model that only scores given candidates.
 
     Args:
         label: the model.
@@ -216,18 +215,18 @@ def full_ranking_problems(label: str, eval_args: Any) -> list[str]:
     if "full" not in (mode.values() if isinstance(mode, Mapping) else [mode]):
         return []
     return [
-        f"eval_args mode = {mode!r} ranks every item, but {label} scores given candidates alone: sample them with "
+        f"eval_args mode = {mode!r} ranks every item, but {label} only scores given candidates: sample them with "
         "--eval_args=\"{'mode': 'uni100'}\", for every model of the table"
     ]
 
 
 def beam_problems(values: Mapping[str, Any]) -> list[str]:
-    """The problem of asking for more items than beams are kept; none when ``max(topk) <= decoding_beam_size``."""
+    """Return the problem of more requested items than beams; empty if ``max(topk) <= decoding_beam_size``."""
     topk, beams = values["topk"], values["decoding_beam_size"]
     if _cutoffs(topk) or integer(1)(beams) or max(_as_list(topk)) <= beams:
         return []
     return [
-        f"topk = {topk} asks for {max(_as_list(topk))} items a user, but decoding_beam_size = {beams} finds only "
+        f"topk = {topk} needs {max(_as_list(topk))} items per user, but decoding_beam_size = {beams} finds only "
         f"{beams}: raise decoding_beam_size or lower topk"
     ]
 

@@ -1,6 +1,6 @@
-"""The flags of the command, read into a plain value: RecBole's own, and any number of ``--key=value``.
+"""Parsing of the commands' flags: RecBole's own, and any number of ``--key=value``.
 
-Nothing heavy is loaded, so that ``--help`` answers at once.
+Neither PyTorch nor RecBole is loaded, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _FREE = re.compile(r"--(?:(?P<model>\w[\w-]*)\.)?(?P<key>[A-Za-z_][\w-]*)=(?P<va
 _LAUNCHER = re.compile(r"--local[_-]rank=\d+")
 _DESCRIPTION = "Train LC-Rec and RecBole's models on one data set and rank them with RecBole's evaluator."
 _EPILOG = f"""\
-Every other flag has the form --key=value and sets one parameter: a bare key reaches each model of the list that knows
-it, --Model.key=value reaches that model alone. The command line beats property files, and these beat the defaults in
-properties/. properties/model/LCRec.yaml and properties/stages/ say what each key of LCRec means. A name such as
-SASRec-wide is a variant of SASRec with keys of its own, --SASRec-wide.hidden_size=128.
+Every other flag has the form --key=value and sets one parameter: a bare key applies to each model of the list that
+knows it, --Model.key=value only to that model. The command line overrides property files, and these override the
+defaults in properties/. properties/model/LCRec.yaml and properties/stages/ say what each key of LCRec means. A name
+such as SASRec-wide is a variant of SASRec with its own values, --SASRec-wide.hidden_size=128.
 
 examples:
   python {_PROGRAM} --model=LCRec --dataset=ml-100k
@@ -45,12 +45,11 @@ examples:
   torchrun --nproc_per_node=8 {_PROGRAM} --model=LCRec --dataset=Games --base_model=/models/my-llm
 """
 _INDEX_PROGRAM = "python -m recbole_lcrec.indexing"
-_INDEX_DESCRIPTION = "Learn the item index of a data set, without any language model, and report on it."
+_INDEX_DESCRIPTION = "Learn the item index of a data set, without a language model, and report on it."
 _INDEX_EPILOG = f"""\
 Every other flag has the form --key=value and sets one parameter; properties/stages/ says what each of text_* and
-index_* means. The index, what is needed to index new items, and a page of figures go to
-saved/index-<dataset>-<time>/. A run with the same parameters takes the same index; --index_file=<file> gives it
-another.
+index_* means. The index, what is needed to index new items, and a page of figures are written to
+saved/index-<dataset>-<time>/. A run with the same parameters uses the same index; --index_file=<file> sets another.
 
 examples:
   {_INDEX_PROGRAM} --dataset=ml-100k
@@ -63,7 +62,7 @@ examples:
 
 @dataclass(frozen=True)
 class Command:
-    """What a command line says.
+    """The parsed flags of the main command.
 
     Attributes:
         models: names of the models to run, in order; empty when ``--model`` is absent (a property file may name it).
@@ -80,18 +79,18 @@ class Command:
     per_model: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
-        """All values in one flat mapping, with per-model keys written ``Model.key``."""
+        """Return all values in one flat mapping, with per-model keys written ``Model.key``."""
         own = {f"{model}.{key}": value for model, values in self.per_model.items() for key, value in values.items()}
         return {**self.shared, **own}
 
 
 @dataclass(frozen=True)
 class IndexCommand:
-    """What a command line about an index says.
+    """The parsed flags of ``python -m recbole_lcrec.indexing``.
 
     Attributes:
         command: data set, property files and values; no models.
-        extend: folder of a saved run that new items are added to; empty when an index is to be made.
+        extend: folder of a saved run to which new items are added; empty when a new index is made.
     """
 
     command: Command
@@ -99,24 +98,24 @@ class IndexCommand:
 
 
 class FlagParser(argparse.ArgumentParser):
-    """Tells mistakes as errors, not by leaving the process."""
+    """An argument parser that raises errors instead of exiting the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises what argparse would write before it leaves."""
+        """Raise argparse's message as a ValueError."""
         raise ValueError(f"{message}; --help shows how flags are written")
 
 
 def parse_command_line(argv: Sequence[str]) -> Command:
-    """Reads the flags.
+    """Parse the flags of the main command.
 
-    A launcher's ``--local_rank=N`` is dropped: which process this is, the environment says.
+    A launcher's ``--local_rank=N`` is ignored: the rank is read from the environment.
 
     Args:
         argv: the flags, without the program's name.
 
     Raises:
         ValueError: a flag that is not of the form ``--key=value``, one key with two values, or a name given twice.
-        SystemExit: ``--help`` was asked for; the help text has been printed.
+        SystemExit: ``--help`` was given; the help text has been printed.
     """
     parser = _parser(_PROGRAM, _DESCRIPTION, f"{_EPILOG}\n{_listed_models()}", models=True)
     named, free = parser.parse_known_args(list(argv))
@@ -124,7 +123,7 @@ def parse_command_line(argv: Sequence[str]) -> Command:
 
 
 def parse_index_command(argv: Sequence[str]) -> IndexCommand:
-    """Reads the flags of ``python -m recbole_lcrec.indexing``; raises as :func:`parse_command_line` does."""
+    """Parse the flags of ``python -m recbole_lcrec.indexing``; raises as :func:`parse_command_line` does."""
     parser = _parser(_INDEX_PROGRAM, _INDEX_DESCRIPTION, _INDEX_EPILOG, models=False)
     parser.add_argument(
         "--extend",
@@ -136,7 +135,7 @@ def parse_index_command(argv: Sequence[str]) -> IndexCommand:
     named, free = parser.parse_known_args(list(argv))
     extend = only_value(named.extend, "--extend")
     if bool(extend) == bool(only_value(named.dataset, "--dataset")):
-        raise ValueError("give either --dataset=NAME, to make an index, or --extend=FOLDER, to add new items to one")
+        raise ValueError("give either --dataset=NAME to make an index, or --extend=FOLDER to add new items to one")
     return IndexCommand(_command(named, free), extend)
 
 
@@ -178,7 +177,7 @@ def free_values(free: Sequence[str]) -> tuple[dict[str, str], dict[str, dict[str
             continue
         match = _FREE.fullmatch(flag)
         if match is None:
-            raise ValueError(f"{flag!r} is not understood: write --key=value, with no blanks around '='")
+            raise ValueError(f"{flag!r} is not understood: write --key=value, with no spaces around '='")
         model, key, text = match["model"], match["key"], match["value"]
         values = per_model.setdefault(model, {}) if model else shared
         if values.setdefault(key, text) != text:
@@ -187,26 +186,26 @@ def free_values(free: Sequence[str]) -> tuple[dict[str, str], dict[str, dict[str
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Splits ``"LCRec,SASRec"`` at its commas.
+    """Split model names such as ``"LCRec,SASRec"`` at the commas.
 
     Raises:
-        ValueError: a name is empty or stands twice.
+        ValueError: a name is empty or appears twice.
     """
     if not text.strip():
         return ()
     names = tuple(name.strip() for name in text.split(","))
     if "" in names:
-        raise ValueError(f"model = {text!r} holds an empty name; write names with one comma between them")
+        raise ValueError(f"model = {text!r} contains an empty name; separate names by one comma")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"model = {text!r} names {', '.join(twice)} more than once")
     return names
 
 
 def only_value(given: list[str], flag: str) -> str:
-    """The one value of a flag that may be repeated with the same value; empty where it is absent.
+    """Return the value of a flag that may be repeated with the same value; empty if it is absent.
 
     Raises:
-        ValueError: it is given with two values.
+        ValueError: the flag is given with two values.
     """
     if len(set(given)) > 1:
         raise ValueError(f"{flag} is given twice: {given[0]!r} and {next(v for v in given if v != given[0])!r}")
@@ -228,7 +227,7 @@ def _parser(program: str, description: str, epilog: str, models: bool) -> argpar
             action="append",
             default=[],
             metavar="NAMES",
-            help="a model, or several with commas between them; all are listed below",
+            help="one model, or several separated by commas; all are listed below",
         )
     parser.add_argument(
         "-d",
@@ -243,6 +242,6 @@ def _parser(program: str, description: str, epilog: str, models: bool) -> argpar
         action="append",
         default=[],
         metavar='"FILES"',
-        help="YAML property files with blanks between them; a later one beats an earlier one",
+        help="YAML property files separated by spaces; a later one overrides an earlier one",
     )
     return parser

@@ -275,7 +275,7 @@ class Config(RecBoleConfig):
             final["device"] = torch.device("cpu")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what might be missing when the pickle is read: the model's class, and settings built from values."""
+        """Leave out what may be missing when the pickle is read: the model's class, and settings built from values."""
         return {key: value for key, value in vars(self).items() if key not in ("model_class", "_stages")}
 
     def to_plain(self) -> dict[str, Any]:

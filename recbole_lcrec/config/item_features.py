@@ -1,4 +1,4 @@
-"""Item features of models that read some: which columns of the item file they are."""
+"""Item features: the columns of the item file that a model reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def feature_columns(model: str, values: Mapping[str, Any]) -> list[str]:
     """Return the columns that a model reads as item features; none for models that read no features.
 
     Raises:
-        ValueError: the key that names them holds something else than names.
+        ValueError: the value of the key that names the columns is not a name or a list of names.
     """
     key = spec_of(model).feature_key
     if key is None:
@@ -32,6 +32,6 @@ def with_feature_columns(load_col: Any, item_id: str, columns: list[str]) -> Any
     if not isinstance(load_col, Mapping) or not columns:
         return load_col
     listed = load_col.get("item", [item_id])
-    if listed is None:  # every column
+    if listed is None:  # all columns
         return load_col
     return {**load_col, "item": [*listed, *(column for column in columns if column not in listed)]}

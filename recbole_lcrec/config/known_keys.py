@@ -1,4 +1,4 @@
-"""Which parameters a model knows: the keys of its property file, of the stages it reads, and RecBole's own."""
+"""The parameters that a model knows: keys of its property file, of the stages it reads, and RecBole's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recbole_lcrec.config.values import read_yaml
 
 __all__ = ["known_keys", "property_file", "stage_files"]
 
-# Keys that RecBole reads although no property file gives them: of every run, and of its trainers.
+# Keys that RecBole reads although no property file has them: in every run, and in its trainers.
 _EVERY_RUN = frozenset({"model", "dataset", "encoding", "tail_ratio", "model_label"})
 _RECBOLE_TRAINING = frozenset({"reg_weight", "mask_ratio", "ft_ratio", "eta", "beta", "kge_interval", "save_step"})
 
@@ -24,35 +24,35 @@ def property_file(spec: ModelSpec) -> Path:
     """Return the path of a model's property file.
 
     Raises:
-        ValueError: there is no such file, though the model is none of RecBole's (some of those have none).
+        ValueError: the file does not exist, and the model is not one of RecBole's (some of which have none).
     """
     path = Path(spec.property_file)
     path = path if path.is_absolute() else properties_dir() / path
     if not path.is_file() and not recbole_source(spec.name):
         raise ValueError(
-            f"model {spec.name}: its property file {path} does not exist; install the package that offers the model "
-            "again, or give the right path in its ModelSpec"
+            f"model {spec.name}: its property file {path} does not exist; reinstall the package that provides the "
+            "model, or correct the path in its ModelSpec"
         )
     return path
 
 
 def stage_files(spec: ModelSpec) -> list[Path]:
-    """Return the files that give the keys of shared stages their defaults."""
+    """Return the files with the defaults of the shared stages that a model reads."""
     return [properties_dir() / stage.default_file for stage in spec.part("settings") or () if stage.default_file]
 
 
 def known_keys(label: str, dataset: str = "") -> frozenset[str]:
-    """Return every parameter that has a meaning for a model on a data set.
+    """Return every parameter that a model on a data set can take.
 
-    These are the keys of RecBole's and this package's property files, of the model's own, of the stages that it reads,
-    of RecBole's lists of arguments, and, for a model of RecBole, those that its source reads.
+    These are the keys of RecBole's and this package's property files, of the model's own file, of the stages that it
+    reads, of RecBole's argument lists, and, for a model of RecBole, those that its source reads.
 
     Args:
         label: the model's name, or the label of a variant.
         dataset: the data set's name.
 
     Raises:
-        ValueError: no such model.
+        ValueError: there is no such model.
     """
     return _known_keys(spec_of(label), dataset)
 

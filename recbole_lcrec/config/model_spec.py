@@ -1,7 +1,6 @@
-"""What the package must know of a model before it loads one line of it.
+"""Specification of a model: its name, where its parts are, and what it can do, known before its code is imported.
 
-Knows names, dotted paths and abilities; importing this module loads neither PyTorch, transformers nor RecBole, so that
-``--help`` stays light. Refuses to know any model: the registry lists them.
+Importing this module loads neither PyTorch, transformers nor RecBole, so that ``--help`` stays fast.
 """
 
 from __future__ import annotations
@@ -16,39 +15,40 @@ from recbole_lcrec.config.values import first_line
 __all__ = ["ModelSpec", "resolve"]
 
 Place = str | type | None
-"""Where something is: ``"package.module:name"``, imported when it is needed, or the class itself."""
+"""Where a part is: ``"package.module:name"``, imported when it is needed, or the class itself."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model: where its parts are, and what it can do.
+    """Specification of one model: where its parts are, and what it can do.
 
-    A part is given as ``"package.module:name"`` and is imported only when a run needs it; a class may also be given
-    itself. Parts that are None are RecBole's own.
+    A part is given as ``"package.module:name"`` and imported only when a run needs it; a class may also be given
+    directly. Parts that are None are RecBole's own.
 
     Attributes:
-        name: the name that users give, and the name of the model's class; ``config["model"]``.
+        name: the name by which users select the model, and the name of its class; ``config["model"]``.
         model: the model's class.
         property_file: a YAML file with a default for each of the model's keys: an absolute path, or one below the
             package's ``properties`` folder.
         settings: a tuple of settings classes (see ``settings.py``) whose flat keys the model reads; each class brings
             the defaults of its ``default_file``.
-        dataset: class of the data set; None: the class that RecBole's ``create_dataset`` takes.
-        trainer: class of the trainer; None: :class:`~recbole_lcrec.models.base.GenerativeTrainer` for a model that
-            writes item indices, else the trainer that RecBole takes.
-        complete_values: ``(values) -> problems``: fills in values that depend on others, and returns a sentence for
+        dataset: class of the data set; None: the class that RecBole's ``create_dataset`` chooses.
+        trainer: class of the trainer; None: :class:`~recbole_lcrec.models.evaluation.ScorerTrainer` for a subclass of
+            :class:`~recbole_lcrec.models.base.Scorer`, else the trainer that RecBole chooses.
+        complete_values: ``(values) -> problems``: fills in values that depend on others, and returns one sentence for
             each problem; called once with the merged values, before RecBole interprets them.
-        check_inputs: ``(config) -> None``: raises ValueError where a file or model that a run needs is missing, before
+        check_inputs: ``(config) -> None``: raises ValueError if a file or model that a run needs is missing, before
             any data are read.
         build: ``(config, train_data) -> model``: how the model is built; None: ``model(config, dataset)``.
-        pretrain: ``(model, config, train_data, saved) -> model``: a first stage that comes before the trainer.
+        pretrain: ``(model, config, train_data, saved) -> model``: a first training stage, before the trainer's.
         load_folder: ``(folder) -> (config, restore)``: reads a folder that the model's trainer saved;
-            ``restore(model)`` gives a freshly built model its weights. None: the trainer saves RecBole's ``.pth`` file.
+            ``restore(model)`` loads the weights into a newly built model. None: the trainer saves RecBole's ``.pth``
+            file.
         load_answering: ``(folder, device, base_model, decoding) -> ItemAnswering``: opens a saved folder for
             :class:`~recbole_lcrec.serving.recommender.Recommender` without its data set. None: the run's data set and
-            model are built anew.
+            model are built again.
         feature_key: the key that names the columns of the item file which the model reads; None: it reads none.
-        full_ranking: whether the model can rank the whole catalogue; else it scores given candidates alone.
+        full_ranking: whether the model can rank the whole catalogue; else it only scores given candidates.
         distributed: whether a run of several processes trains the model in all of them.
         resumable: whether a killed training is resumed from its last checkpoint.
     """
@@ -71,10 +71,10 @@ class ModelSpec:
     resumable: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses a specification that no run could use.
+        """Check the name and the property file.
 
         Raises:
-            ValueError: the name is no Python name, or no property file is given.
+            ValueError: the name is not a Python identifier, or no property file is given.
         """
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise ValueError(f"ModelSpec name = {self.name!r}: expected the name of the model's class")
@@ -85,10 +85,10 @@ class ModelSpec:
             )
 
     def part(self, field: str) -> Any:
-        """What a field of this specification names, imported now; None where the field is None.
+        """Import and return the part that a field names; None if the field is None.
 
         Raises:
-            ValueError: it cannot be imported, or does not exist.
+            ValueError: the part cannot be imported, or does not exist.
         """
         place = getattr(self, field)
         if place is None or isinstance(place, type):
@@ -102,10 +102,10 @@ class ModelSpec:
 
 
 def resolve(place: str) -> Any:
-    """Imports what ``"package.module:name"`` names.
+    """Import and return what ``"package.module:name"`` names.
 
     Raises:
-        ValueError: it is not written so.
+        ValueError: ``place`` does not have that form.
         ImportError: the module cannot be imported.
         AttributeError: the module has no such name.
     """

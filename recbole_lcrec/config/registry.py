@@ -1,8 +1,8 @@
-"""Which models exist: this package's, those of other packages and of scripts, and RecBole's.
+"""Registry of models: this package's, those of other packages and of scripts, and RecBole's.
 
-A specification is found by its name. Other packages offer theirs under the entry point group ``recbole_lcrec.models``;
-their names are read from metadata, and a package is imported only when one of its models is named. RecBole's models are
-found by reading its folder. Which keys a model knows is in ``known_keys.py``.
+Other packages offer their models under the entry point group ``recbole_lcrec.models``: the names are read from
+metadata, and a package is imported only when one of its models is requested. RecBole's models are found by reading its
+folder. ``known_keys.py`` says which parameters a model takes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ENTRY_POINTS = "recbole_lcrec.models"
 """The entry point group under which other packages offer a :class:`ModelSpec`."""
 
 FEATURE_KEYS = ("selected_features", "item_attribute")
-"""The keys by which RecBole's models name the item features that they read."""
+"""Keys of RecBole's models that name the item features to read."""
 
 _OWN = ("recbole_lcrec.models.lcrec.spec:SPEC", "recbole_lcrec.models.s3rec.spec:SPEC")
 _REGISTERED: dict[str, ModelSpec] = {}
@@ -62,7 +62,7 @@ def recbole_dir() -> Path:
 
 
 def register_model(property_file: str | Path, **parts: Any) -> Callable[[Model], Model]:
-    """Register a model that a script defines, as a decorator of its class.
+    """Return a class decorator that registers a model defined in a script.
 
     Args:
         property_file: absolute path of a YAML file with a default for each of the model's keys.
@@ -72,7 +72,7 @@ def register_model(property_file: str | Path, **parts: Any) -> Callable[[Model],
         A decorator that returns the class itself; the model's name is the class's.
 
     Raises:
-        ValueError: another model has this name.
+        ValueError: another model has the same name.
     """
 
     def register(model: Model) -> Model:
@@ -80,7 +80,7 @@ def register_model(property_file: str | Path, **parts: Any) -> Callable[[Model],
         before = _REGISTERED.get(spec.name)
         again = before is not None and _same_class(before.model, model)
         if not again and spec.name in model_names():
-            raise ValueError(f"model {spec.name!r} exists already; rename the class that registers it again")
+            raise ValueError(f"model {spec.name!r} exists already; rename the class that is being registered")
         _REGISTERED[spec.name] = spec
         return model
 
@@ -88,7 +88,7 @@ def register_model(property_file: str | Path, **parts: Any) -> Callable[[Model],
 
 
 def _same_class(one: Any, other: type) -> bool:
-    """Whether a class is defined again, as by a notebook's cell that is run twice."""
+    """Return whether one class is a redefinition of the other, as when a notebook cell is run twice."""
     return isinstance(one, type) and (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
@@ -102,7 +102,7 @@ class _Offer:
 
 @cache
 def _offers() -> dict[str, list[_Offer]]:
-    """Return name -> who offers it, read from metadata alone."""
+    """Return model name -> packages that offer it, read from metadata only."""
     found: dict[str, list[_Offer]] = {}
     for point in entry_points(group=ENTRY_POINTS):
         package = point.dist.name if point.dist is not None else point.value
@@ -135,7 +135,7 @@ def recbole_source(name: str) -> str:
 
 
 def registered_names() -> list[str]:
-    """Return the models beside RecBole's: this package's, then those of other packages and scripts."""
+    """Return the models that are not RecBole's: this package's, then those of other packages and scripts."""
     others = sorted({*_offers(), *_REGISTERED} - set(_own_specs()))
     return [*_own_specs(), *others]
 
@@ -147,12 +147,12 @@ def model_names() -> list[str]:
 
 
 def spec_of(label: str) -> ModelSpec:
-    """Return the specification of a model, or of the model that a label is a variant of.
+    """Return the specification of a model; for the label of a variant, that of its model.
 
-    A label is a model's name, a hyphen and any word: ``SASRec-BCE`` is a variant of ``SASRec``.
+    The label of a variant is a model's name, a hyphen and any word: ``SASRec-BCE`` is a variant of ``SASRec``.
 
     Raises:
-        ValueError: there is no such model, two packages offer it, or it cannot be loaded; says which and what to do.
+        ValueError: there is no such model, two packages offer it, or it cannot be loaded.
     """
     names = model_names()
     variant = _VARIANT.fullmatch(label)
@@ -160,23 +160,23 @@ def spec_of(label: str) -> ModelSpec:
     if name not in names:
         example = registered_names()[0]
         hint = did_you_mean(name, names, limit=3)
-        hint = hint or f"; it is {example} or a model of RecBole, such as SASRec, GRU4Rec, Pop (--help lists all)"
+        hint = hint or f"; use {example} or a model of RecBole, such as SASRec, GRU4Rec, Pop (--help lists all)"
         raise ValueError(f"unknown model {label!r}{hint}")
     offers = _offers().get(name, [])
     if name in _own_specs():
-        _refuse_twins(name, offers, "recbole-lcrec")
+        _refuse_duplicates(name, offers, "recbole-lcrec")
         return _own_specs()[name]
     if name in _REGISTERED:
-        _refuse_twins(name, offers, "this script")
+        _refuse_duplicates(name, offers, "this script")
         return _REGISTERED[name]
     if name in _recbole_sources():
-        _refuse_twins(name, offers, "RecBole")
+        _refuse_duplicates(name, offers, "RecBole")
         return _recbole_spec(name)
-    _refuse_twins(name, offers[1:], offers[0].package)
+    _refuse_duplicates(name, offers[1:], offers[0].package)
     return _offered_spec(name, offers[0])
 
 
-def _refuse_twins(name: str, offers: list[_Offer], first: str) -> None:
+def _refuse_duplicates(name: str, offers: list[_Offer], first: str) -> None:
     if offers:
         packages = " and ".join([first, *(offer.package for offer in offers)])
         raise ValueError(f"model {name!r} is offered by {packages}: uninstall all but one of them")
@@ -186,8 +186,8 @@ def _offered_spec(name: str, offer: _Offer) -> ModelSpec:
     where = f"model {name!r} of the package {offer.package} ({offer.point.value})"
     try:
         spec = offer.point.load()
-    except Exception as err:  # whatever another package's code raises; the other models go on
-        raise ValueError(f"{where} cannot be imported: {first_line(err)}; mend or uninstall the package") from err
+    except Exception as err:  # another package's code may raise anything; the other models stay usable
+        raise ValueError(f"{where} cannot be imported: {first_line(err)}; fix or uninstall the package") from err
     if not isinstance(spec, ModelSpec):
         raise ValueError(f"{where} is a {type(spec).__name__}, but must be a recbole_lcrec.ModelSpec")
     if spec.name != name:
@@ -202,40 +202,42 @@ def _recbole_spec(name: str) -> ModelSpec:
     return ModelSpec(
         name,
         f"recbole.model.{path.parent.name}.{path.stem}:{name}",
-        f"model/{name}.yaml",  # this package's defaults, if it has any, beat RecBole's
+        f"model/{name}.yaml",  # this package's defaults, if any, override RecBole's
         feature_key=read,
     )
 
 
 def get_model(label: str) -> type:
-    """Return the class of a model, imported now.
+    """Import and return the class of a model.
 
     Raises:
-        ValueError: no such model, or it or a package that it needs cannot be imported.
+        ValueError: there is no such model, or it or a package that it needs cannot be imported.
     """
     found: type = spec_of(label).part("model")
     return found
 
 
 def model_class(config: Any) -> type:
-    """Return the class of a configured model; a configuration out of a pickle has none and is asked by name."""
+    """Return the class of a configured model, looked up by name for a configuration that was read from a pickle."""
     found: type = vars(config).get("model_class") or get_model(config["model"])
     return found
 
 
 def get_trainer(model_type: Any, label: str) -> type:
-    """Return the trainer class of a model: its own, that of its base class, or the one that RecBole takes.
+    """Return the trainer class of a model: its own, that of its base class, or the one that RecBole chooses.
 
     Args:
         model_type: RecBole's ``ModelType``.
         label: the model's name, or the label of a variant.
     """
     spec = spec_of(label)
-    trainer = spec.part("trainer") or getattr(spec.part("model"), "default_trainer", None)
-    if isinstance(trainer, str):
-        trainer = resolve(trainer)
-    found: type = trainer or import_module("recbole.utils").get_trainer(model_type, spec.name)
+    found: type = _own_trainer(spec) or import_module("recbole.utils").get_trainer(model_type, spec.name)
     return found
+
+
+def _own_trainer(spec: ModelSpec) -> Any:
+    trainer = spec.part("trainer") or getattr(spec.part("model"), "default_trainer", None)
+    return resolve(trainer) if isinstance(trainer, str) else trainer
 
 
 def expose_to_recbole(spec: ModelSpec) -> None:
@@ -243,12 +245,9 @@ def expose_to_recbole(spec: ModelSpec) -> None:
 
     Calling it again changes nothing.
     """
-    model = spec.part("model")
-    default = getattr(model, "default_trainer", None)
-    trainer = spec.part("trainer") or (resolve(default) if isinstance(default, str) else default)
     for package, ending, part in (
         ("recbole.data.dataset", "Dataset", spec.part("dataset")),
-        ("recbole.trainer", "Trainer", trainer),
+        ("recbole.trainer", "Trainer", _own_trainer(spec)),
     ):
         if part is not None:
             setattr(import_module(package), spec.name + ending, part)

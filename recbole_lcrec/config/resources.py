@@ -1,8 +1,4 @@
-"""Where the property files are, in an installed wheel and in a source checkout, and names for a run's folders.
-
-Knows the two places in which the package's ``properties`` folder can stand. Refuses to know what is in the files and
-who reads them.
-"""
+"""Paths: the property files of an installed wheel or a source checkout, and unused names for the folders of runs."""
 
 from __future__ import annotations
 
@@ -16,16 +12,16 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def properties_dir(package: Path = _PACKAGE) -> Path:
-    """Finds the folder of property files (``model``, ``dataset``, ``instructions``, ``deepspeed``).
+    """Return the folder of property files (``model``, ``dataset``, ``instructions``, ``deepspeed``).
 
     Args:
-        package: Folder of the ``recbole_lcrec`` package.
+        package: folder of the ``recbole_lcrec`` package.
 
     Returns:
         ``<package>/properties`` of an installed wheel, else ``<package>/../properties`` of a source checkout.
 
     Raises:
-        RunAborted: Neither folder exists.
+        RunAborted: neither folder exists.
     """
     places = (package / "properties", package.parent / "properties")
     for place in places:
@@ -38,7 +34,7 @@ def properties_dir(package: Path = _PACKAGE) -> Path:
 
 
 def unused_path(path: Path) -> Path:
-    """The path, with a number behind it when another run that began in the same second has taken it."""
+    """Return the path, with a number appended if it exists, as after another run that began in the same second."""
     candidate, number = path, 1
     while candidate.exists():
         number += 1

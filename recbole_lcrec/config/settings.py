@@ -1,6 +1,6 @@
 """Settings of every stage: one frozen dataclass each, built once and checked before any work starts.
 
-Only the property files hold defaults (``properties/stages`` for stages that models share, else the model's own file), so
+Only property files hold defaults (``properties/stages`` for stages that models share, else the model's own file), so
 that each key is documented and given its default in one place. ``configurator.py`` merges the sources of values.
 """
 

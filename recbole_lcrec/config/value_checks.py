@@ -1,7 +1,4 @@
-"""Checks of single values, told in the words of what was expected.
-
-Knows types and ranges. Refuses to know which parameter a value is for.
-"""
+"""Checks of single values; each returns a description of the expected value, or an empty text if the value is right."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from typing import Any
 __all__ = ["Check", "either", "flag", "integer", "list_of", "mapping_of", "number", "one_of", "optional", "text"]
 
 Check = Callable[[Any], str]
-"""From a value to what was expected instead; empty when the value is right."""
+"""Function from a value to a description of what was expected instead; empty if the value is right."""
 
 
 def integer(low: int, high: int | None = None) -> Check:
-    """A whole number in a range, both ends included."""
+    """Return a check for an integer in a range, both ends included."""
 
     def check(value: Any) -> str:
         good = isinstance(value, int) and not isinstance(value, bool) and value >= low
@@ -27,7 +24,7 @@ def integer(low: int, high: int | None = None) -> Check:
 
 
 def number(low: float, high: float | None = None, above: bool = False) -> Check:
-    """A finite number from ``low`` (or above it) up to ``high``."""
+    """Return a check for a finite number of at least ``low`` (or above it) and at most ``high``."""
 
     def check(value: Any) -> str:
         real = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -40,17 +37,17 @@ def number(low: float, high: float | None = None, above: bool = False) -> Check:
 
 
 def text(value: Any) -> str:
-    """A name or a path that is not blank."""
+    """Check for a name or a path that is not blank."""
     return "" if isinstance(value, str) and value.strip() else "a name or a path"
 
 
 def flag(value: Any) -> str:
-    """A truth value."""
+    """Check for a Boolean."""
     return "" if isinstance(value, bool) else "True or False"
 
 
 def one_of(*choices: Any) -> Check:
-    """One of some values; the nearest is suggested."""
+    """Return a check for one of some values; its description suggests the nearest one."""
 
     def check(value: Any) -> str:
         if value in choices:
@@ -63,12 +60,12 @@ def one_of(*choices: Any) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """None, or what the check asks for."""
+    """Return a check that also accepts None."""
     return lambda value: "" if value is None else check(value)
 
 
 def list_of(check: Check, allow_empty: bool = False) -> Check:
-    """A list whose elements each pass the check."""
+    """Return a check for a list whose elements all pass a check."""
 
     def check_list(value: Any) -> str:
         if not isinstance(value, (list, tuple)) or not (value or allow_empty):
@@ -80,7 +77,7 @@ def list_of(check: Check, allow_empty: bool = False) -> Check:
 
 
 def either(*checks: Check) -> Check:
-    """What one of several checks asks for."""
+    """Return a check for values that pass at least one of several checks."""
 
     def check(value: Any) -> str:
         problems = [each(value) for each in checks]
@@ -90,7 +87,7 @@ def either(*checks: Check) -> Check:
 
 
 def mapping_of(key: Check, content: Check) -> Check:
-    """A mapping whose keys and values each pass their check."""
+    """Return a check for a mapping whose keys and values all pass their check."""
 
     def check(value: Any) -> str:
         if not isinstance(value, dict) or not value:

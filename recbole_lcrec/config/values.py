@@ -1,8 +1,7 @@
-"""How text becomes values: command-line values, YAML files, JSON keys, the nearest right name, an error's first line.
+"""Conversion between text and values: command-line values, YAML files, JSON keys, name suggestions, short errors.
 
-Knows RecBole's rules for reading a value (a Python literal, True and False in any case, 1e-3 as a number), applies
-them without evaluating code, and lets no key come twice. Refuses to know which keys exist and what they mean. Loads
-nothing heavy.
+Values are read by RecBole's rules (a Python literal, True and False in any case, 1e-3 as a number), but without
+evaluating code. Neither PyTorch nor RecBole is loaded.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["KeyTwiceError", "did_you_mean", "distinct_keys", "first_line", "parse_value", "read_yaml", "write_yaml"]
+__all__ = ["DuplicateKeyError", "did_you_mean", "distinct_keys", "first_line", "parse_value", "read_yaml", "write_yaml"]
 
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -43,11 +42,11 @@ for _side in (_Loader, _Dumper):
 
 
 def parse_value(text: str) -> Any:
-    """Reads one value as RecBole's command line does, by :func:`ast.literal_eval` where RecBole evaluates code.
+    """Read one value as RecBole's command line does, by :func:`ast.literal_eval` where RecBole evaluates code.
 
-    ``8``, ``1e-3``, ``[1, 5]``, ``{'LS': 'valid_and_test'}``, ``None``, ``0,1`` (a tuple) are what Python reads them
-    as; ``true`` and ``FALSE`` are booleans; lists and mappings may also be written as YAML does (``[title, brand]``),
-    and ``~`` or ``null`` is None. All else is a text.
+    ``8``, ``1e-3``, ``[1, 5]``, ``{'LS': 'valid_and_test'}``, ``None`` and ``0,1`` (a tuple) are read as Python
+    literals; ``true`` and ``FALSE`` are booleans; lists and mappings may also be written in YAML (``[title, brand]``),
+    and ``~`` or ``null`` is None. Everything else is text.
     """
     try:
         value = ast.literal_eval(text.strip())
@@ -72,7 +71,7 @@ def _parse_word(text: str) -> Any:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Reads a property file: a mapping of keys to values; an empty file is an empty mapping.
+    """Read a property file, a mapping of keys to values; an empty file is an empty mapping.
 
     Raises:
         ValueError: the file is missing or unreadable, is not YAML, or is not a mapping with text keys.
@@ -93,7 +92,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def write_yaml(values: Mapping[str, Any], path: str | Path) -> None:
-    """Writes a property file that :func:`read_yaml` reads back to equal values; whole or not at all."""
+    """Write a property file atomically; :func:`read_yaml` reads equal values back."""
     final = Path(path)
     temporary = final.with_name(final.name + ".writing")
     text = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -101,32 +100,37 @@ def write_yaml(values: Mapping[str, Any], path: str | Path) -> None:
     os.replace(temporary, final)
 
 
-class KeyTwiceError(ValueError):
-    """A JSON object names a key twice; ``key`` is the first that it does."""
+class DuplicateKeyError(ValueError):
+    """A JSON object contains a key twice; ``key`` is the first such key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key!r} is a key twice")
+        super().__init__(f"key {key!r} appears twice")
         self.key = key
 
 
 def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys are distinct, as the ``object_pairs_hook`` of :func:`json.loads`, which keeps the last.
+    """Build a JSON object with distinct keys, as ``object_pairs_hook`` of :func:`json.loads`.
+
+    Without this hook, :func:`json.loads` silently keeps the last of several equal keys.
 
     Raises:
-        KeyTwiceError: they are not.
+        DuplicateKeyError: a key appears twice.
     """
     entries: dict[str, Any] = {}
     for key, value in pairs:
         if key in entries:
-            raise KeyTwiceError(key)
+            raise DuplicateKeyError(key)
         entries[key] = value
     return entries
 
 
 def did_you_mean(name: str, names: Iterable[str], limit: int = 1) -> str:
-    """The ending of an error message: ``"; did you mean 'epochs'?"``, or nothing when no name is near.
+    """Return the end of an error message, ``"; did you mean 'epochs'?"``, or an empty text if no name is near.
 
-    Letters' case is ignored when names are compared.
+    Args:
+        name: the unknown name.
+        names: all known names, compared regardless of case.
+        limit: how many suggestions to make at most.
     """
     by_lower: dict[str, str] = {}
     for known in sorted(names):
@@ -136,9 +140,9 @@ def did_you_mean(name: str, names: Iterable[str], limit: int = 1) -> str:
 
 
 def first_line(err: BaseException) -> str:
-    """The first line with words of what an error says, or the error's type where it says nothing.
+    """Return the first non-blank line of an error's message, or the error's type if there is none.
 
-    The errors of large libraries run over many lines; a message that names the cause has room for one.
+    Large libraries raise messages of many lines, too long to be quoted as the cause in another message.
     """
     return next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lcrec.config.values import KeyTwiceError, distinct_keys
+from recbole_lcrec.config.values import DuplicateKeyError, distinct_keys
 from recbole_lcrec.runtime.artifacts import replace_text
 
 __all__ = [
@@ -228,7 +228,7 @@ def _checked_ids(item_ids: Sequence[str]) -> list[str]:
 def _read_rows(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=distinct_keys)
-    except KeyTwiceError as err:
+    except DuplicateKeyError as err:
         raise ValueError(f"{path}: item {err.key!r} appears twice; {_REMEDY}") from err
     except FileNotFoundError as err:
         raise ValueError(f"{path}: no such index file; correct index_file, or set index_method=rqvae") from err

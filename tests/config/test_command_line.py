@@ -1,4 +1,4 @@
-"""Flags to values: compared with RecBole's own reading, and with a Python process that must stay light."""
+"""Flags to values, compared with RecBole's own parsing, in a process that loads no large library."""
 
 import subprocess
 import sys

@@ -47,7 +47,7 @@ def test_times_and_the_catalogue_are_read_for_any_data_set():
     assert Config("Pop", "my-shop")["load_col"] == {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
 
 
-def test_masking_the_history_of_general_models_goes_through_repeatable():
+def test_general_models_mask_the_history_by_repeatable():
     masked = {"mask_history": True}
     assert Config("Pop", "ml-100k", config_dict=masked)["repeatable"] is False
     assert Config("SASRec", "ml-100k", config_dict=masked)["repeatable"] is True
@@ -89,7 +89,7 @@ def test_item_features_of_a_data_set_reach_no_other_model():
     assert "selected_features" in error_of("SASRec", "Industrial_and_Scientific", config_dict={"selected_features": []})
 
 
-def test_an_unknown_evaluation_mode_is_told_with_the_modes_there_are():
+def test_an_unknown_evaluation_mode_lists_the_known_ones():
     for mode in ("unii100", "uni", "uni0", "ful", 100, {"valid": "uni100", "test": "pop"}, {"tets": "full"}, {}):
         message = error_of("SASRec", "ml-100k", config_dict={"eval_args": {"mode": mode}})
         assert "eval_args" in message and all(name in message for name in ("'full'", "'uniN'", "'popN'", "'valid'"))
@@ -115,7 +115,7 @@ def test_the_stages_of_s3rec_are_checked_before_anything_starts(tmp_path):
     assert all(key in message for key in wrong) and "did you mean 'finetune'" in message
 
 
-def test_sources_beat_each_other_in_order(tmp_path):
+def test_later_sources_override_earlier_ones(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     write_yaml({"seed": 1, "epochs": 1, "learning_rate": 0.1, "n_heads": 1, "SASRec.epochs": 11}, first)
     write_yaml({"epochs": 2, "learning_rate": 0.2, "n_heads": 2, "SASRec.learning_rate": 0.22, "Pop.seed": 5}, second)
@@ -171,12 +171,12 @@ def test_bare_keys_reach_the_models_that_know_them():
         ({"LCRec.epoch": 9}, ["'LCRec.epoch'", "of LCRec", "'epochs'"]),
         ({"SASRec.base_model": "x"}, ["'SASRec.base_model'", "of SASRec"]),
         ({"LCRek.epochs": 9}, ["'LCRek.epochs'", "'LCRec'"]),
-        ({"Caser.epochs": 9}, ["'Caser.epochs'", "not run", "LCRec, SASRec"]),
+        ({"Caser.epochs": 9}, ["'Caser.epochs'", "not part of this run", "LCRec, SASRec"]),
         ({"local_rank": 0}, ["'local_rank'", "torchrun"]),
         ({"nproc": 4}, ["'nproc'", "torchrun"]),
     ],
 )
-def test_misspelt_keys_are_named_with_the_nearest(values, words):
+def test_unknown_keys_are_named_with_the_nearest(values, words):
     message = error_of("LCRec", "ml-100k", command_line=values, run=["LCRec", "SASRec"])
     assert all(word in message for word in [*words, "command line"])
 
@@ -210,7 +210,7 @@ def test_values_out_of_range_are_named(model, key, value):
     )
 
 
-def test_a_whole_tuning_of_warm_up_is_refused():
+def test_a_warmup_ratio_of_one_is_rejected():
     assert "tuning_warmup_ratio = 1.0: expected" in error_of(
         "LCRec", "ml-100k", config_dict={"tuning_warmup_ratio": 1.0}
     )
@@ -230,8 +230,8 @@ def test_more_items_than_beams():
 
 
 def test_missing_names_and_files():
-    assert "no model is named" in error_of()
-    assert "no dataset is named" in error_of("Pop")
+    assert "no model is given" in error_of()
+    assert "no dataset is given" in error_of("Pop")
     assert "unknown model 'SASRek'" in error_of("SASRek", "ml-100k")
     assert "nowhere.yaml" in error_of("Pop", "ml-100k", ["nowhere.yaml"])
 
@@ -297,7 +297,7 @@ SIZES = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads")
         ("base", (16000, 512, 2048, 8, 8)),
     ],
 )
-def test_a_preset_sets_the_sizes_of_a_model_from_nothing(preset, sizes):
+def test_a_preset_sets_the_sizes_of_a_model_from_scratch(preset, sizes):
     config = Config("LCRec", "shop", config_dict={"scratch_preset": preset})
     assert tuple(config[f"scratch_{size}"] for size in SIZES) == sizes
     assert (config["scratch_dropout"], config["scratch_tie_embeddings"]) == (0.2, True)
@@ -305,10 +305,10 @@ def test_a_preset_sets_the_sizes_of_a_model_from_nothing(preset, sizes):
     assert again.final_config_dict == config.final_config_dict
 
 
-def test_single_sizes_beat_the_preset_from_whatever_source(tmp_path):
+def test_single_sizes_override_the_preset_from_any_source(tmp_path):
     write_yaml({"scratch_layers": 2, "scratch_heads": 16}, tmp_path / "sizes.yaml")
     write_yaml({"scratch_preset": "tiny"}, tmp_path / "preset.yaml")
-    # the sizes come first and lower than the preset, and win all the same
+    # the sizes come from an earlier source than the preset and still override it
     config = Config(
         "LCRec",
         "shop",

@@ -1,4 +1,4 @@
-"""Item features: which columns a model reads, what they become, and what is said where they are not there."""
+"""Item features: which columns a model reads, what they become, and the errors if they are missing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_brand_is_one_token_and_a_missing_one_is_padding(data: Path, fast: boo
     assert int(column[0]) == 0
 
 
-def test_both_ways_of_loading_number_the_brands_alike(data: Path) -> None:
+def test_both_ways_of_loading_number_the_brands_equally(data: Path) -> None:
     columns = []
     for fast in (True, False):
         config = Config("FDSA", SHOP, config_dict={**tiny_baseline(data, "FDSA"), "fast_loading": fast})
@@ -62,7 +62,7 @@ def test_both_ways_of_loading_number_the_brands_alike(data: Path) -> None:
 
 
 @pytest.mark.parametrize(("model", "key"), [("FDSA", "selected_features"), ("S3Rec", "item_attribute")])
-def test_a_feature_that_is_not_there(data: Path, model: str, key: str) -> None:
+def test_a_missing_feature(data: Path, model: str, key: str) -> None:
     def named(column: str) -> dict[str, Any]:
         return {key: column if model == "S3Rec" else ["brand", column]}
 
@@ -77,14 +77,14 @@ def test_a_feature_that_is_not_there(data: Path, model: str, key: str) -> None:
     assert "no item file" in message and key in message
 
 
-def test_it_is_told_before_another_model_of_the_run_is_trained(data: Path) -> None:
+def test_a_missing_feature_is_reported_before_any_training(data: Path) -> None:
     given = {**tiny_baseline(data, "SASRec"), "S3Rec.item_attribute": "bramd"}
     with pytest.raises(ValueError, match="did you mean 'brand'"):
         run_recbole_lcrec(["SASRec", "S3Rec"], SHOP, config_dict=given)
     assert not list(data.parent.glob("saved/*.pth"))
 
 
-def test_the_published_form_is_converted_and_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_published_form_is_converted_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data" / SHOP
     folder.mkdir(parents=True)

@@ -1,10 +1,10 @@
-"""The first line of an error, and keys that come twice."""
+"""The first line of an error, and duplicate keys."""
 
 import json
 
 import pytest
 
-from recbole_lcrec.config.values import KeyTwiceError, distinct_keys, first_line
+from recbole_lcrec.config.values import DuplicateKeyError, distinct_keys, first_line
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_keys_that_are_distinct_within_each_object(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"b": 1, "a": 1, "a": 1, "b": 2}', '{"c": {"a": 1, "a": 2}}'])
-def test_a_key_twice_is_named(text: str) -> None:
-    with pytest.raises(KeyTwiceError, match="'a' is a key twice") as caught:
+def test_a_duplicate_key_is_named(text: str) -> None:
+    with pytest.raises(DuplicateKeyError, match="key 'a' appears twice") as caught:
         json.loads(text, object_pairs_hook=distinct_keys)
     assert caught.value.key == "a"

@@ -18,7 +18,7 @@ import pandas as pd
 
 from recbole_lcrec.config.values import DuplicateKeyError, distinct_keys
 from recbole_lcrec.data.item_text import leaves
-from recbole_lcrec.data.reserved_ids import RESERVED_IDS
+from recbole_lcrec.data.reserved_ids import NOT_IN_IDS, RESERVED_IDS
 from recbole_lcrec.preparation.forms.atomic_writer import write_atomic
 from recbole_lcrec.preparation.forms.id_files import original_ids
 
@@ -36,7 +36,6 @@ TEXT_FIELDS = {"title": "token_seq", "description": "token_seq", "brand": "token
 """Item fields of the published format -> RecBole's types."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _NAMED = 5
 
 
@@ -196,7 +195,7 @@ def _is_id(value: Any) -> bool:
 
 def _check_ids(ids: Iterable[str], source: Path | None) -> None:
     for one in ids:
-        if not one.strip() or _NOT_IN_IDS.search(one):
+        if not one.strip() or NOT_IN_IDS.search(one):
             raise ValueError(f"{source}: the id {one!r:.80} is blank, or contains a line break or a control character")
 
 

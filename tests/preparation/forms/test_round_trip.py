@@ -212,7 +212,7 @@ def test_a_run_ignores_original_ids_of_the_published_form(tmp_path):
         ({"inter": '{"0": [1, 2'}, r"shop\.inter\.json is not valid JSON"),
         ({"inter": ""}, r"shop\.inter\.json is not valid JSON"),
         ({"inter": {}}, r"shop\.inter\.json contains no interaction"),
-        ({"inter": '{"0": [1], "0": [2]}'}, r"'0' is a key twice"),
+        ({"inter": '{"0": [1], "0": [2]}'}, r"key '0' appears twice"),
         ({"inter": {"0": ["a\nb"]}}, "contains a line break or a control character"),
         ({"inter": {"u\x00": [1]}}, "contains a line break or a control character"),
         ({"inter": {"0": [True]}}, "must have a list of item ids"),
