@@ -41,9 +41,9 @@ def test_other_separators_and_line_endings(written):
         (b"", "is empty; its first line must name the columns"),
         (HEADER.encode(), "has a header but no rows"),
         (HEADER.encode() + b"\n \n", "has a header but no rows"),
-        (gzip.compress(TEXT.encode()), "is compressed \(gzip\); decompress it"),
-        (bz2.compress(TEXT.encode()), "is compressed \(bzip2\); decompress it"),
-        (lzma.compress(TEXT.encode()), "is compressed \(xz\); decompress it"),
+        (gzip.compress(TEXT.encode()), r"is compressed \(gzip\); decompress it"),
+        (bz2.compress(TEXT.encode()), r"is compressed \(bzip2\); decompress it"),
+        (lzma.compress(TEXT.encode()), r"is compressed \(xz\); decompress it"),
         (TEXT.encode("latin-1"), "is not utf-8 .*--encoding"),
         (TEXT.encode("utf-8-sig"), "starts with a byte-order mark; .*--encoding=utf-8-sig"),
     ],
@@ -75,8 +75,8 @@ def test_headers_that_recbole_reads_are_accepted(written, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (TEXT.replace(":float", ""), "name 'price' with its type, as price:token, .* not ''"),
-        (TEXT.replace(":float", ":double"), "name 'price' with its type, .* not 'double'"),
+        (TEXT.replace(":float", ""), r"name 'price' with its type, as price:token, .* not ''"),
+        (TEXT.replace(":float", ":double"), r"name 'price' with its type, .* not 'double'"),
     ],
 )
 def test_columns_without_a_recbole_type(written, content, message):

@@ -9,8 +9,8 @@ import numpy as np
 
 from recbole_lcrec.preparation.amazon.interactions import Interactions
 from recbole_lcrec.preparation.amazon.metadata import Metadata
-from recbole_lcrec.preparation.amazon.report import Counts
 from recbole_lcrec.preparation.five_core import first_of_each, k_core
+from recbole_lcrec.preparation.step_counts import StepCounts
 
 __all__ = ["AmazonOptions", "choose"]
 
@@ -58,7 +58,7 @@ class AmazonOptions:
 
 def choose(
     interactions: Interactions, metadata: Metadata, options: AmazonOptions
-) -> tuple[np.ndarray, list[Counts], dict[str, int]]:
+) -> tuple[np.ndarray, list[StepCounts], dict[str, int]]:
     """Select the interactions to keep.
 
     Returns:
@@ -111,8 +111,8 @@ def choose(
     return rows, steps, missing
 
 
-def _counts(step: str, interactions: Interactions, rows: np.ndarray) -> Counts:
+def _counts(step: str, interactions: Interactions, rows: np.ndarray) -> StepCounts:
     users, items = (
         int(np.count_nonzero(np.bincount(codes[rows]))) for codes in (interactions.users, interactions.items)
     )
-    return Counts(step, users, items, len(rows))
+    return StepCounts(step, users, items, len(rows))

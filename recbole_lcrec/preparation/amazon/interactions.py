@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from array import array
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -15,20 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lcrec.data.reserved_ids import RESERVED_IDS
+from recbole_lcrec.data.reserved_ids import usable_id
 from recbole_lcrec.preparation.raw_lines import BadLines, csv_records, json_records
 
 __all__ = [
     "REVIEW_FIELDS",
     "Interactions",
     "ReviewFields",
-    "identifier",
     "milliseconds",
     "read_interactions",
     "time_of",
 ]
 
-_NOT_IN_IDS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _MILLISECONDS_FROM = 10**11  # as seconds, the year 5138; as milliseconds, 1973
 _TIMES_END = 10**14
 _LARGEST_RATING = float(np.finfo(np.float32).max)
@@ -78,21 +75,6 @@ class Interactions:
         return len(self.users)
 
 
-def identifier(raw: Any, what: str) -> str:
-    """Return an id without surrounding blanks; blanks, tabs and commas inside it are kept.
-
-    Raises:
-        ValueError: the id is missing or empty, contains a control character other than a tab, or is reserved by RecBole
-            for missing values or padding.
-    """
-    text = str(raw).strip() if isinstance(raw, (str, int)) else ""
-    if not text or _NOT_IN_IDS.search(text):
-        raise ValueError(f"unusable id of {what}: {raw!r:.80}")
-    if text in RESERVED_IDS:
-        raise ValueError(f"unusable id of {what}: RecBole reads {text!r} as a missing value or padding; rename it")
-    return text
-
-
 def milliseconds(raw: Any) -> tuple[int, bool]:
     """Convert a time to milliseconds since 1970; also return whether it was given in milliseconds, not seconds.
 
@@ -130,7 +112,7 @@ class _Builder:
         self.units = [0, 0]
 
     def add(self, user: Any, item: Any, rating: Any, time: Any) -> None:
-        user, item = identifier(user, "a user"), identifier(item, "an item")
+        user, item = usable_id(user, "a user"), usable_id(item, "an item")
         score = _score(rating)
         moment, given = milliseconds(time)
         self.units[given] += 1

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from recbole_lcrec.data.item_text import clean_text
-from recbole_lcrec.preparation.amazon.interactions import REVIEW_FIELDS, identifier
+from recbole_lcrec.data.reserved_ids import usable_id
+from recbole_lcrec.preparation.amazon.interactions import REVIEW_FIELDS
 from recbole_lcrec.preparation.raw_lines import BadLines, json_records
 from recbole_lcrec.runtime.errors import RunAborted
 
@@ -65,7 +66,7 @@ def scan_metadata(path: Path, edition: str, bad: BadLines, show_progress: bool =
     duplicates = 0
     for number, record in json_records(path, bad, show_progress):
         try:
-            item = identifier(record.get(key), f"an item ({key})")
+            item = usable_id(record.get(key), f"an item ({key})")
         except ValueError as err:
             bad.add(number, err)
             continue
@@ -129,7 +130,7 @@ def write_items(metadata: Metadata, kept: np.ndarray, target: Path, show_progres
             item = item_of_line.get(number)
             if item is None:
                 continue
-            if identifier(record.get(key), key) != item:
+            if usable_id(record.get(key), key) != item:
                 break
             writer.writerow([item, *item_texts(record, metadata.edition)])
             written += 1

@@ -10,21 +10,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-__all__ = ["Counts", "Report"]
+from recbole_lcrec.preparation.step_counts import StepCounts
 
-
-@dataclass(frozen=True)
-class Counts:
-    """Users, items and interactions after one step."""
-
-    step: str
-    users: int
-    items: int
-    interactions: int
-
-    def triple(self) -> tuple[int, int, int]:
-        """Return users, items, interactions."""
-        return self.users, self.items, self.interactions
+__all__ = ["Report"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +32,7 @@ class Report:
     name: str
     category: str
     edition: str
-    steps: tuple[Counts, ...]
+    steps: tuple[StepCounts, ...]
     expected: tuple[int, int, int] | None = None
     with_untitled: tuple[int, int, int] | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
@@ -93,6 +81,6 @@ class Report:
             values = json.loads(path.read_text(encoding="utf-8"))
             for name in ("expected", "with_untitled"):
                 values[name] = None if values[name] is None else tuple(values[name])
-            return cls(**{**values, "steps": tuple(Counts(**step) for step in values["steps"])})
+            return cls(**{**values, "steps": tuple(StepCounts(**step) for step in values["steps"])})
         except (OSError, ValueError, TypeError, KeyError) as err:
             raise ValueError(f"{path} is not a readable preparation report ({err}); remove it") from err

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lcrec.preparation.amazon.interactions import identifier
+from recbole_lcrec.data.reserved_ids import usable_id
 
 __all__ = ["COLUMNS", "Row", "SourceFiles", "find_source", "read_rows", "sid_tokens"]
 
@@ -145,8 +145,8 @@ def sid_tokens(sid: str, place: str) -> list[str]:
 
 def _row(place: str, fields: dict[str, str]) -> Row:
     try:
-        user = identifier(fields["user_id"], "a user (user_id)")
-        target = identifier(fields["item_id"], "an item (item_id)")
+        user = usable_id(fields["user_id"], "a user (user_id)")
+        target = usable_id(fields["item_id"], "an item (item_id)")
         history = tuple(_item_id(one) for one in _list(fields["history_item_id"]))
         titles = _aligned(fields, "history_item_title", "item_title", len(history))
         sids = _aligned(fields, "history_item_sid", "item_sid", len(history))
@@ -162,7 +162,7 @@ def _item_id(value: Any) -> str:
         value = int(value)
     if isinstance(value, bool):
         raise ValueError(f"unusable id of an item: {value!r}")
-    return identifier(value, "an item (history_item_id)")
+    return usable_id(value, "an item (history_item_id)")
 
 
 def _list(text: str) -> list[Any]:

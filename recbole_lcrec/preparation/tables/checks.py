@@ -13,8 +13,8 @@ import pandas as pd
 
 from recbole_lcrec.data.reserved_ids import RESERVED_IDS
 from recbole_lcrec.data.times import KINDS, Times, looks_like_dates, parse_times
-from recbole_lcrec.preparation.amazon.report import Counts
 from recbole_lcrec.preparation.five_core import first_of_each, k_core
+from recbole_lcrec.preparation.step_counts import StepCounts
 from recbole_lcrec.preparation.tables.findings import BadRowLimit, Example, Finding, examples_of, finding
 from recbole_lcrec.preparation.tables.reading import RawTable
 from recbole_lcrec.preparation.tables.rows import usable_rows, without_reserved_ids
@@ -65,10 +65,10 @@ class Interactions:
             self.unit,
         )
 
-    def counts(self, step: str) -> Counts:
+    def counts(self, step: str) -> StepCounts:
         """Count users, items and interactions after a step."""
         # sets, because pandas 2 cuts texts at the first NUL when it counts distinct values
-        return Counts(step, len(set(self.columns["user_id"])), len(set(self.columns["item_id"])), len(self))
+        return StepCounts(step, len(set(self.columns["user_id"])), len(set(self.columns["item_id"])), len(self))
 
     def examples(self, rows: np.ndarray) -> tuple[Example, ...]:
         """Return the first of the masked rows as examples, each as user, item."""
@@ -80,7 +80,7 @@ class Interactions:
 
 def read_interactions(
     table: RawTable, time_format: str | None, reserved_ids: str, limit: BadRowLimit, now: int | None = None
-) -> tuple[Interactions, tuple[Counts, ...], tuple[Finding, ...]]:
+) -> tuple[Interactions, tuple[StepCounts, ...], tuple[Finding, ...]]:
     """Select the rows with a usable user, item and time.
 
     Args:
@@ -109,7 +109,7 @@ def read_interactions(
     kept = Interactions(table.columns, table.lines, table.digests, times.nanoseconds, table.path.name, table.unit)
     n_broken = sum(record.n_lines for record in table.broken)
     whole = kept.counts("rows of the file")
-    steps = [Counts(whole.step, whole.users, whole.items, whole.interactions + n_broken)]
+    steps = [StepCounts(whole.step, whole.users, whole.items, whole.interactions + n_broken)]
     kept = kept.at(usable)
     if n_broken + (~usable).sum():
         steps.append(kept.counts("usable rows"))
@@ -189,7 +189,7 @@ def choose_rows(
     drop_unknown: bool = False,
     k_user: int = 0,
     k_item: int = 0,
-) -> tuple[Interactions, tuple[Counts, ...], tuple[Finding, ...]]:
+) -> tuple[Interactions, tuple[StepCounts, ...], tuple[Finding, ...]]:
     """Drop rows as requested, and count duplicates and repeats.
 
     Args:
@@ -204,7 +204,7 @@ def choose_rows(
         ValueError: the item table has none of the items, or no interaction remains.
     """
     found: tuple[Finding, ...] = ()
-    steps: list[Counts] = []
+    steps: list[StepCounts] = []
 
     def leave_out(key: str, rows: np.ndarray, step: str) -> None:
         nonlocal kept, found

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from recbole_lcrec.preparation.amazon.report import Counts
+from recbole_lcrec.preparation.step_counts import StepCounts
 from recbole_lcrec.preparation.tables.findings import Finding
 
 __all__ = [
@@ -111,7 +111,7 @@ class ImportReport:
     folder: str
     sources: Mapping[str, str]
     columns: Mapping[str, Mapping[str, str]]
-    steps: tuple[Counts, ...]
+    steps: tuple[StepCounts, ...]
     findings: tuple[Finding, ...]
     numbers: DatasetStatistics
     texts: tuple[TextCoverage, ...]
