@@ -25,7 +25,7 @@ _KEY = "recbole_lcrec.trie"
 _VERSION = 2
 _WITHOUT_DIGEST = 1
 _REBUILD = "delete it and build the trie from the item index again"
-_PUT_BACK = "put back the item index and the tokenizer that it was saved with"
+_PUT_BACK = "restore the item index and the tokenizer that it was saved with"
 _Arrays = dict[str, npt.NDArray[np.int32]]
 
 

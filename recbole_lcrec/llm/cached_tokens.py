@@ -27,11 +27,11 @@ _RUNS = re.compile(f"((?:{_TOKEN.pattern})+)")
 _CUT_SHORT = re.compile("<([a-z](_[0-9]*)?)?$")
 """How no added token may end, because it would match the first letters of an index token after it."""
 
-_MAX_LETTERS = 256
+_MAX_PIECE_LENGTH = 256
 """Longest cached piece, in characters: longer than the wording of templates and an item's index, shorter than
 descriptions and the indices of a whole history in a row."""
 
-_KEPT_RUNS, _KEPT_WORDS = 65_536, 1_024
+_CACHED_RUNS, _CACHED_WORDS = 65_536, 1_024
 """Half the largest number of cached indices, and of cached wordings per position in a text; see :class:`_RecentIds`.
 Full caches take about 50 MB."""
 
@@ -102,9 +102,9 @@ class CachedTokenizer:
         (alone,) = tokenizer([self._neighbour], add_special_tokens=True)["input_ids"]
         place = alone.index(self._index_ids[self._neighbour])
         self._before, self._after = alone[:place], alone[place + 1 :]
-        self._runs = _RecentIds(_KEPT_RUNS)
+        self._runs = _RecentIds(_CACHED_RUNS)
         # separate caches, because some tokenizers mark the beginning of a text
-        self._first, self._between, self._last = (_RecentIds(_KEPT_WORDS) for _ in range(3))
+        self._first, self._between, self._last = (_RecentIds(_CACHED_WORDS) for _ in range(3))
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token ids of prompts, with the tokenizer's start token if it has one, and without an end token."""
@@ -135,7 +135,7 @@ class CachedTokenizer:
             found = self.tokenizer(whole, add_special_tokens=False)["input_ids"]
             for ((before, piece, after), ids), each in zip(uncached.items(), found, strict=True):
                 ids += each[before : len(each) - after]
-                if (before or after) and len(piece) <= _MAX_LETTERS:
+                if (before or after) and len(piece) <= _MAX_PIECE_LENGTH:
                     self._cache_of_words(before, after).keep(piece, ids)
         return [list(chain.from_iterable(each)) for each in pieces]
 
@@ -171,7 +171,7 @@ class CachedTokenizer:
             ids = list(map(self._index_ids.get, _TOKEN.findall(run)))
             if None in ids:
                 return None
-            if len(run) <= _MAX_LETTERS:
+            if len(run) <= _MAX_PIECE_LENGTH:
                 self._runs.keep(run, ids)
         return ids
 

@@ -151,12 +151,12 @@ class Tuner(Trainer):
                 ids, labels = padded_group(inputs, groups[number], self.pad_id)
             else:  # all processes must run the same number of passes
                 ids, labels = torch.full((1, 2), self.pad_id), torch.full((1, 2), IGNORED)
-            ids, labels = (part.to(self.args.device, non_blocking=True) for part in (ids, labels))
+            ids, labels = (tensor.to(self.args.device, non_blocking=True) for tensor in (ids, labels))
             with self.compute_loss_context_manager():
-                part = response_loss(model, head, ids, labels) * (self.args.world_size / max(responses, 1))
+                pass_loss = response_loss(model, head, ids, labels) * (self.args.world_size / max(responses, 1))
             self.accelerator.gradient_state._set_sync_gradients(number == passes - 1)
-            self.accelerator.backward(part)
-            loss += part.detach()
+            self.accelerator.backward(pass_loss)
+            loss += pass_loss.detach()
             self.sums["places"] += ids.numel() if number < len(groups) else 0
         self._require_finite(float(loss), "loss")
         self.sums["loss"] += float(loss)

@@ -56,7 +56,7 @@ def saved(tmp_path: Path) -> Path:
 
 def test_trie_of_another_index_is_an_error(saved: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"index or the tokenizer has changed since this trie was saved: .* abc, .* abd; put back"
+        ValueError, match=r"index or the tokenizer has changed since this trie was saved: .* abc, .* abd; restore"
     ) as caught:
         load_trie(saved, "abd")
     assert "delete" not in str(caught.value)
@@ -140,7 +140,7 @@ def test_inconsistent_arrays_are_errors(saved: Path, change: Callable[[dict[str,
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"version": 1, "digest": None, "fingerprint": "abd"}, "put back the item index"),
+        ({"version": 1, "digest": None, "fingerprint": "abd"}, "restore the item index"),
         ({"version": 3}, "has format version 3, but this package reads version 2; delete it"),
         ({"digest": None}, "does not say what it holds"),
         ({"digest": 1}, "digest does not match its content; delete it"),

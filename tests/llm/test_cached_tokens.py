@@ -192,8 +192,8 @@ def test_only_short_pieces_are_cached() -> None:
 
 
 def test_caches_are_bounded_and_correct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached_tokens, "_KEPT_RUNS", 3)
-    monkeypatch.setattr(cached_tokens, "_KEPT_WORDS", 4)
+    monkeypatch.setattr(cached_tokens, "_CACHED_RUNS", 3)
+    monkeypatch.setattr(cached_tokens, "_CACHED_WORDS", 4)
     tokenizer = with_index(train_tokenizer(WORDS, 300))
     cached = instruction_tokenizer(tokenizer)
     assert isinstance(cached, CachedTokenizer)
@@ -208,7 +208,7 @@ def test_caches_are_bounded_and_correct(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_recently_used_pieces_stay_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached_tokens, "_KEPT_WORDS", 4)
+    monkeypatch.setattr(cached_tokens, "_CACHED_WORDS", 4)
     tokenizer = with_index(train_tokenizer(WORDS, 300))
     cached = instruction_tokenizer(tokenizer)
     cached.prompts(["always<a_0>"])
