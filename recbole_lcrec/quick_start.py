@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +86,26 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
     with run_log(configs[0]):
         try:
             for config in mine:
-                results[config.label] = _run_model(config, saved)
+                with _hint_at_resuming(config):
+                    results[config.label] = _run_model(config, saved)
         finally:  # when a later model fails, the table of those that are done is not lost
             results = {config.label: results[config.label] for config in configs if config.label in results}
             if results and process_rank() == 0:
                 logging.getLogger().info("Results on the test users:\n" + table_of(configs, results))
     return results
+
+
+@contextmanager
+def _hint_at_resuming(config: Config) -> Iterator[None]:
+    """Log how an interrupted training is resumed, where the model can."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if config.spec.resumable:
+            logging.getLogger().warning(
+                f"{config.label} was interrupted; the same command with --resume=auto resumes from the last checkpoint"
+            )
+        raise
 
 
 def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:

@@ -290,3 +290,17 @@ def test_errors_of_others_keep_their_traceback():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
         run_command(lambda: lambda: squared_distances(torch.zeros(2, 3), torch.zeros(4, 5)), [])
     assert caught.traceback[-1].name == "squared_distances"
+
+
+@pytest.mark.parametrize(("model", "hinted"), [("LCRec", True), ("SASRec", False)])
+def test_an_interrupted_run_says_how_to_resume(shop, monkeypatch, caplog, model, hinted):
+    def interrupted(config, saved):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quick_start, "_run_model", interrupted)
+    (Path("data") / "shop" / "shop.index.json").write_text(
+        "{" + ", ".join(f'"i{item}": ["<a_{item}>"]' for item in range(N_ITEMS)) + "}", encoding="utf-8"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_recbole_lcrec(model, "shop", config_dict={**shop, "topk": [1, 3], "LCRec.tuning_tasks": ["seq"]})
+    assert ("--resume=auto" in caplog.text) == hinted

@@ -15,7 +15,7 @@ from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.config.value_checks import Check, flag, integer, number, text
 from recbole_lcrec.config.values import did_you_mean
 
-__all__ = ["beam_problems", "check_common_values", "check_history", "full_ranking_problems", "values_for_model"]
+__all__ = ["ability_problems", "beam_problems", "check_common_values", "check_history", "values_for_model"]
 
 _PARALLEL = frozenset({"nproc", "ip", "port", "world_size", "offset", "group_offset", "local_rank"})
 _COMMAND_ONLY = frozenset({"config_files"})
@@ -204,20 +204,28 @@ def check_history(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def full_ranking_problems(label: str, eval_args: Any) -> list[str]:
-    """Return the problem of ranking every item with a model that only scores given candidates.
+def ability_problems(label: str, eval_args: Any, full_ranking: bool, candidate_scores: bool) -> list[str]:
+    """Return the problem of an evaluation that a model cannot do; empty if it can.
 
     Args:
         label: the model.
         eval_args: RecBole's mapping; its ``mode`` is ``full``, ``uniN`` or ``popN``, or one for each split.
+        full_ranking: whether the model can rank the whole catalogue.
+        candidate_scores: whether it can score given candidates.
     """
     mode = eval_args.get("mode", "full") if isinstance(eval_args, Mapping) else "full"
-    if "full" not in (mode.values() if isinstance(mode, Mapping) else [mode]):
-        return []
-    return [
-        f"eval_args mode = {mode!r} ranks every item, but {label} only scores given candidates: sample them with "
-        "--eval_args=\"{'mode': 'uni100'}\", for every model of the table"
-    ]
+    modes = list(mode.values()) if isinstance(mode, Mapping) else [mode]
+    if "full" in modes and not full_ranking:
+        return [
+            f"eval_args mode = {mode!r} ranks every item, but {label} only scores given candidates: sample them with "
+            "--eval_args=\"{'mode': 'uni100'}\", for every model of the table"
+        ]
+    if any(each != "full" for each in modes) and not candidate_scores:
+        return [
+            f"eval_args mode = {mode!r} samples candidates, but {label} only ranks the whole catalogue: use it "
+            "with --eval_args=\"{'mode': 'full'}\", for every model of the table"
+        ]
+    return []
 
 
 def beam_problems(values: Mapping[str, Any]) -> list[str]:

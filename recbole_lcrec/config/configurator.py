@@ -19,7 +19,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 
 from recbole_lcrec.config import registry
-from recbole_lcrec.config.checks import check_common_values, check_history, full_ranking_problems, values_for_model
+from recbole_lcrec.config.checks import ability_problems, check_common_values, check_history, values_for_model
 from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
 from recbole_lcrec.config.known_keys import property_file, stage_files
 from recbole_lcrec.config.model_spec import ModelSpec, resolve
@@ -228,8 +228,8 @@ class Config(RecBoleConfig):
         problems += check_common_values(final, set(metric_types), skip=keys_of(stages))
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             problems += check_history(final)
-        if not (self.spec.full_ranking and _ranks_in_full(self.model_class)):
-            problems += full_ranking_problems(self.model, final["eval_args"])
+        ranks_in_full = self.spec.full_ranking and _ranks_in_full(self.model_class)
+        problems += ability_problems(self.model, final["eval_args"], ranks_in_full, self.spec.candidate_scores)
         problems += completed
         for stage in stages:
             try:

@@ -49,6 +49,7 @@ class ModelSpec:
             model are built again.
         feature_key: the key that names the columns of the item file which the model reads; None: it reads none.
         full_ranking: whether the model can rank the whole catalogue; else it only scores given candidates.
+        candidate_scores: whether it can score given candidates; else it only ranks the whole catalogue.
         distributed: whether a run of several processes trains the model in all of them.
         resumable: whether a killed training is resumed from its last checkpoint.
     """
@@ -67,6 +68,7 @@ class ModelSpec:
     load_answering: str | None = None
     feature_key: str | None = None
     full_ranking: bool = True
+    candidate_scores: bool = True
     distributed: bool = False
     resumable: bool = False
 

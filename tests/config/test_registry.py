@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from recbole.model.sequential_recommender.sasrec import SASRec
+from recbole.utils import InputType
 
 from recbole_lcrec import Config, ModelSpec, register_model, run_recbole_lcrec
 from recbole_lcrec.config import registry
@@ -246,3 +247,28 @@ def test_settings_of_a_stage_follow_a_value_that_is_set():
     config["decoding_beam_size"] = 0
     with pytest.raises(ValueError, match="decoding_beam_size = 0: expected an integer of at least 1"):
         config.stage(DecodingSettings)
+
+
+def test_a_model_without_full_ranking_is_refused(tmp_path, monkeypatch):
+    from recbole.model.abstract_recommender import SequentialRecommender
+
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    (tmp_path / "half.yaml").write_text("train_neg_sample_args: ~\n", encoding="utf-8")
+
+    @register_model(tmp_path / "half.yaml")
+    class NoRanking(SequentialRecommender):
+        input_type = InputType.POINTWISE
+
+    @register_model(tmp_path / "half.yaml", candidate_scores=False)
+    class NoScores(SequentialRecommender):
+        input_type = InputType.POINTWISE
+
+        def full_sort_predict(self, interaction):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match=r"NoRanking only scores given candidates.*uni100"):
+        Config("NoRanking", "ml-100k")
+    with pytest.raises(ValueError, match=r"NoScores only ranks the whole catalogue.*'full'"):
+        Config("NoScores", "ml-100k", config_dict={"eval_args": {"mode": {"valid": "full", "test": "uni50"}}})
+    Config("NoRanking", "ml-100k", config_dict={"eval_args": {"mode": "uni50"}})
+    Config("NoScores", "ml-100k")
