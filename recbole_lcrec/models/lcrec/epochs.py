@@ -1,4 +1,4 @@
-"""What happens after an epoch of tuning: log, validate, keep the best, stop early."""
+"""Handling of a finished epoch of tuning: log, validate, save the best epoch, stop early."""
 
 from __future__ import annotations
 
@@ -6,37 +6,65 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from recbole.utils import dict2str, set_color
 
 from recbole_lcrec.llm.finetune import EpochReport
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+from recbole_lcrec.models.lcrec.early_stopping import EarlyStopping
 from recbole_lcrec.runs.results_file import write_results
 from recbole_lcrec.runtime.artifacts import whole_folder
 from recbole_lcrec.runtime.processes import from_first_process
 
-if TYPE_CHECKING:
-    from recbole_lcrec.models.lcrec.trainer import LCRecTrainer
-
 __all__ = ["EpochHandler"]
+
+
+class TunedTrainer(Protocol):
+    """What the handler asks of LC-Rec's trainer, beside RecBole's loggers and names."""
+
+    model: Any
+    stopping: EarlyStopping
+    is_main: bool
+    eval_step: int
+    saved_model_file: str
+    valid_metric: str
+    train_loss_dict: dict[int, float]
+    logger: Any
+    tensorboard: Any
+    wandblogger: Any
+
+    def stop_by(self, stopping: EarlyStopping) -> None:
+        """Set the state of early stopping."""
+
+    def losses(self) -> dict[str, float]:
+        """Return epoch -> training loss."""
+
+    def save_catalogue(self, folder: Path, dataset: LCRecDataset, before: Path) -> None:
+        """Write everything but the model."""
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]: ...
+
+    def _generate_train_loss_output(self, epoch: int, start: float, end: float, losses: float) -> str: ...
+
+    def _add_train_loss_to_tensorboard(self, epoch: int, losses: float) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
 class EpochHandler:
-    """Called with the report of each epoch, in every process; returns whether tuning should stop.
+    """Callback of the tuning, called with the report of each epoch in every process; returns whether to stop.
 
     Attributes:
-        trainer: whose model is tuned; its early stopping is set after each validation.
+        trainer: trainer of the model; its early stopping is updated after each validation.
         dataset: the training split, whose index is saved.
-        valid_data: loader of the validation users; None: nothing stops early, and each epoch replaces the one before.
+        valid_data: loader of the validation users; None: no early stopping, and each epoch replaces the saved one.
         saved: whether to save the best epoch.
         verbose: whether to log each epoch.
         show_progress: whether to draw progress bars.
-        callback: called as ``callback(epoch, valid_score)`` after each validation; None: nothing is.
+        callback: called as ``callback(epoch, valid_score)`` after each validation; None: no callback.
     """
 
-    trainer: LCRecTrainer
+    trainer: TunedTrainer
     dataset: LCRecDataset
     valid_data: Any
     saved: bool
@@ -49,7 +77,7 @@ class EpochHandler:
         trainer = self.trainer
         self._log_epoch(report)
         if report.epoch < trainer.model.tuning.stream_epochs:
-            return False  # prompts of instructions mean nothing to the model yet
+            return False  # the model has not seen prompts of instructions yet
         if self.valid_data is None:
             self._keep(report)
             return False
@@ -94,7 +122,7 @@ class EpochHandler:
         trainer.wandblogger.log_metrics({**result, "valid_step": epoch}, head="valid")
 
     def _keep(self, report: EpochReport) -> None:
-        """Save this epoch as the best one: written beside, then put in the place of the last."""
+        """Save this epoch in place of the last best one, which is replaced only when all files are written."""
         if not self.saved:
             return
         trainer = self.trainer
