@@ -1,4 +1,4 @@
-"""Early stopping as a value: the best validation so far, and whether tuning should stop."""
+"""Early stopping as an immutable state: the best validation so far, and whether tuning should stop."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class EarlyStopping:
     """The state of RecBole's early stopping.
 
     Attributes:
-        patience: validations without improvement after which tuning stops, ``stopping_step``.
+        patience: ``stopping_step``, the validations without improvement after which tuning stops.
         bigger: whether a higher score is better.
-        best_score: of the best validation; infinitely bad before the first one.
-        best_result: its metrics; None before the first one.
-        since_best: validations since then.
+        best_score: score of the best validation; infinitely bad before the first one.
+        best_result: metrics of the best validation; None before the first one.
+        since_best: validations since the best one.
         stopped: whether tuning should stop.
         improved: whether the last validation was the best.
     """
@@ -29,7 +29,7 @@ class EarlyStopping:
     patience: int
     bigger: bool
     best_score: float
-    best_result: dict[str, float] | None = None
+    best_result: Mapping[str, float] | None = None
     since_best: int = 0
     stopped: bool = False
     improved: bool = False
@@ -43,7 +43,7 @@ class EarlyStopping:
         """Return the state after one more validation, by RecBole's rule.
 
         Args:
-            score: of ``valid_metric``.
+            score: value of ``valid_metric``.
             result: all metrics.
         """
         best, since, stop, improved = early_stopping(
@@ -52,17 +52,17 @@ class EarlyStopping:
         return dataclasses.replace(
             self,
             best_score=float(best),
-            best_result=dict(result) if improved else self.best_result,
+            best_result=result if improved else self.best_result,
             since_best=since,
             stopped=stop,
             improved=improved,
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, in values that JSON holds."""
+        """Return the state for a checkpoint, as plain values for JSON."""
         return {
             "best_valid_score": self.best_score,
-            "best_valid_result": self.best_result,
+            "best_valid_result": dict(self.best_result) if self.best_result else None,
             "cur_step": self.since_best,
             "finished": self.stopped,
         }
