@@ -1,6 +1,6 @@
-"""From flags to ranked models: configurations, data, training, evaluation, one table.
+"""Training and test of one or more models: configurations, data, training, evaluation, one table of results.
 
-No model starts before the configuration, the data set and the files of every model of the run have been checked.
+No training starts before the configuration, the data set and the files of all models of the run have been checked.
 PyTorch and RecBole are loaded only when a run begins, so that ``--help`` and wrong flags answer at once.
 """
 
@@ -36,23 +36,23 @@ def run_recbole_lcrec(
     saved: bool = True,
     command_line: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Trains and tests one model, or several on the same data, split, seed and metrics.
+    """Train and test one model, or several on the same data, split, seed and metrics.
 
-    Under torchrun every process calls this; RecBole's models are trained by process 0 alone, after this package's.
+    Under torchrun every process calls this; process 0 alone trains RecBole's models, after this package's.
 
     Args:
-        model: ``LCRec`` or a model of RecBole, by name or class; several as a list or with commas between them;
-            None: what ``model`` says in ``config_file_list`` or ``config_dict``.
-        dataset: name of the data set; None: likewise.
+        model: ``LCRec`` or a model of RecBole, by name or class; several as a list or a text separated by commas;
+            None: the ``model`` of ``config_file_list`` or ``config_dict``.
+        dataset: name of the data set; None: the ``dataset`` of ``config_file_list`` or ``config_dict``.
         config_file_list: paths of YAML property files.
-        config_dict: parameters, ``Model.key`` for one model's own.
-        saved: whether models are saved, and tested at their best epoch rather than the last.
-        command_line: parameters that beat all others.
+        config_dict: parameters, ``Model.key`` for those of one model.
+        saved: whether to save models and test them at their best epoch, rather than the last.
+        command_line: parameters that override all others.
 
     Returns:
-        For one model ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result`` as RecBole
-        gives them, ``seconds`` (data, training and test) and ``saved_model_file`` (None if nothing is saved). For
-        several, a mapping of each model's name to that.
+        For one model ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result`` as in
+        RecBole, ``seconds`` (data, training and test) and ``saved_model_file`` (None if nothing is saved). For several
+        models, a mapping from label to such a result.
 
     Raises:
         ValueError: a wrong model, data set, parameter or base model; raised before any model is trained.
@@ -67,7 +67,7 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
     """Train and test each configured model, and log one table of all.
 
     Args:
-        configs: of different models (see :func:`build_configs`).
+        configs: configurations of different models (see :func:`build_configs`).
         saved: see :func:`run_recbole_lcrec`.
 
     Returns:
@@ -79,7 +79,7 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
     for config in configs:
         require_inputs(config)
     mine = list(configs)
-    if process_count() > 1:  # models that need every process come first; the others then wait for nobody
+    if process_count() > 1:  # models that need all processes come first, so that no process has to wait
         mine.sort(key=lambda config: not config.spec.distributed)
         mine = [config for config in mine if process_rank() == 0 or config.spec.distributed]
     results: dict[str, Result] = {}
@@ -88,7 +88,7 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
             for config in mine:
                 with _hint_at_resuming(config):
                     results[config.label] = _run_model(config, saved)
-        finally:  # when a later model fails, the table of those that are done is not lost
+        finally:  # log the finished models even if a later one fails
             results = {config.label: results[config.label] for config in configs if config.label in results}
             if results and process_rank() == 0:
                 logging.getLogger().info("Results on the test users:\n" + table_of(configs, results))
@@ -146,7 +146,7 @@ def objective_function(
     config_file_list: Sequence[str | Path] | None = None,
     saved: bool = True,
 ) -> Result:
-    """One trial in the shape that RecBole's ``HyperTuning`` expects of its objective function.
+    """Run one trial, as the objective function of RecBole's ``HyperTuning``.
 
     Args:
         config_dict: parameters of the trial; it or a file names ``model`` (one) and ``dataset``.
@@ -157,18 +157,18 @@ def objective_function(
         ``model``, ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``.
 
     Raises:
-        ValueError: several models are named, or anything that :func:`run_recbole_lcrec` refuses.
+        ValueError: more than one model is given, or an error of :func:`run_recbole_lcrec`.
     """
     configs = build_configs(None, None, config_file_list, config_dict, None)
     if len(configs) > 1:
-        raise ValueError(f"model = {[config.label for config in configs]}: a trial is of one model")
+        raise ValueError(f"model = {[config.label for config in configs]}: a trial takes exactly one model")
     result = run_models(configs, saved)[configs[0].label]
     shape = ("best_valid_score", "valid_score_bigger", "best_valid_result", "test_result")
     return {"model": configs[0].model, **{key: result[key] for key in shape}}
 
 
 def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, Any, Any]:
-    """Loads what a run saved, ready to be evaluated again.
+    """Load a saved run, ready to be evaluated again.
 
     Args:
         model_file: a folder that LCRec saved, or a ``.pth`` file that RecBole's trainer saved. A ``.pth`` file is a
@@ -178,7 +178,7 @@ def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, 
         config, model, dataset, train_data, valid_data, test_data.
 
     Raises:
-        ValueError: nothing is there, or a file of the folder is missing.
+        ValueError: the path does not exist, or a file of the folder is missing.
     """
     from recbole_lcrec.runs.restore import load_run
 
@@ -187,13 +187,14 @@ def load_data_and_model(model_file: str | Path) -> tuple[Config, Any, Any, Any, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command.
+    """Run the command.
 
     Args:
         argv: flags without the program's name; None: those of the process.
 
     Returns:
-        0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
+        0, or 2 after an error in flags or data, which is printed in one line (with a traceback under
+        ``--state=DEBUG``).
     """
     flags = sys.argv[1:] if argv is None else argv
 

@@ -10,7 +10,7 @@ from tests.conftest import SHOP, shop_sequences, shop_titles
 __all__ = ["BRANDS", "SHOP", "brand_of", "tiny_baseline", "write_branded_shop"]
 
 BRANDS = ("Sealed Unit Parts Co., Inc.", "3M", 'The "Best" Tools', "", "NA", "Ünïform & Söhne")
-"""Blanks, commas, quotes, none at all, what pandas reads as none, letters beyond ASCII."""
+"""Spaces, commas, quotes, no brand, what pandas reads as missing, and letters beyond ASCII."""
 
 
 def brand_of(item: int) -> str:
@@ -18,7 +18,7 @@ def brand_of(item: int) -> str:
 
 
 def write_branded_shop(data_path: Path) -> Path:
-    """Writes ``shop`` as atomic files with titles, brands and prices; returns ``data_path``."""
+    """Write ``shop`` as atomic files with titles, brands and prices, and return ``data_path``."""
     folder = data_path / SHOP
     folder.mkdir(parents=True)
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
@@ -34,7 +34,7 @@ def write_branded_shop(data_path: Path) -> Path:
 
 
 def tiny_baseline(data_path: Path, model: str = "S3Rec") -> dict[str, Any]:
-    """Parameters of one epoch of a model of RecBole, as small as they come."""
+    """Return parameters of one epoch of a tiny model of RecBole."""
     sizes: dict[str, Any] = {"hidden_size": 8}
     if model in ("SASRec", "BERT4Rec", "FDSA", "S3Rec", "SASRecF"):
         sizes |= {"inner_size": 8, "n_layers": 1}

@@ -19,7 +19,7 @@ KINDS = ("bolt", "hammer", "glove", "lamp", "rope")
 
 
 def shop_sequences() -> dict[str, list[str]]:
-    """User -> items in time order; neighbours in the catalogue follow one another, so there is something to learn."""
+    """Return user -> items in time order, in which neighbours in the catalogue follow one another."""
     rng = np.random.default_rng(5)
     sequences = {}
     for user in range(N_USERS):
@@ -29,17 +29,17 @@ def shop_sequences() -> dict[str, list[str]]:
 
 
 def shop_titles() -> dict[str, str]:
-    """Item -> title."""
+    """Return item -> title."""
     return {f"i{item}": f"{KINDS[item % len(KINDS)]} number {item}" for item in range(N_ITEMS)}
 
 
 def shop_index() -> dict[str, list[str]]:
-    """Item -> index of 3 levels, all distinct."""
+    """Return item -> index of 3 levels, all distinct."""
     return {f"i{n}": [f"<a_{n % 5}>", f"<b_{n // 5 % 3}>", f"<c_{n // 15}>"] for n in range(N_ITEMS)}
 
 
 def write_shop(data_path: Path) -> Path:
-    """Writes ``shop`` as atomic files, with texts and no index; returns ``data_path``."""
+    """Write ``shop`` as atomic files with texts and without an index, and return ``data_path``."""
     folder = data_path / SHOP
     folder.mkdir(parents=True)
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
@@ -53,20 +53,20 @@ def write_shop(data_path: Path) -> Path:
 
 
 def write_index(data_path: Path) -> Path:
-    """Writes the shop's index beside its atomic files; returns ``data_path``."""
+    """Write the shop's index beside its atomic files, and return ``data_path``."""
     (data_path / SHOP / f"{SHOP}.index.json").write_text(json.dumps(shop_index()), encoding="utf-8")
     return data_path
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A data_path that holds ``shop`` as atomic files, with texts and no index."""
+    """A data_path with ``shop`` as atomic files, with texts and without an index."""
     return write_shop(tmp_path / "data")
 
 
 @pytest.fixture
 def indexed_shop(shop: Path) -> Path:
-    """As ``shop``, with a given index beside the atomic files."""
+    """A data_path with ``shop`` and a given index beside its atomic files."""
     return write_index(shop)
 
 
@@ -99,7 +99,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Parameters of a tiny LC-Rec whose results go to a temporary folder; call it with what is to differ."""
+    """Function that returns the parameters of a tiny LC-Rec with given changes; results go to a temporary folder."""
 
     def parameters(data_path: Path, **changes: Any) -> dict[str, Any]:
         places = {"data_path": str(data_path), "checkpoint_dir": str(tmp_path / "saved")}
@@ -110,5 +110,5 @@ def tiny(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RecBole writes ``log/`` and ``log_tensorboard/`` where it stands."""
+    """Use a temporary working directory, because RecBole writes ``log/`` and ``log_tensorboard/`` there."""
     monkeypatch.chdir(tmp_path)

@@ -25,7 +25,7 @@ INDEX_TEXT = {item: "".join(tokens) for item, tokens in shop_index().items()}
 
 
 def make_run(root: Path, given_index: bool = True, **changes: Any) -> Path:
-    """Tunes a tiny model on the shop under ``root / "data"``; returns the run's folder."""
+    """Tune a tiny model on the shop under ``root / "data"`` and return the run's folder."""
     data = root / "data"
     if not data.exists():
         write_shop(data)
@@ -39,13 +39,13 @@ def make_run(root: Path, given_index: bool = True, **changes: Any) -> Path:
 
 
 def copied(run: Path, into: Path) -> Path:
-    """A copy of a run that a test may damage."""
+    """Return a copy of a run that a test may damage."""
     return Path(shutil.copytree(run, into / run.name))
 
 
 @contextmanager
 def no_model_calls() -> Iterator[None]:
-    """Any forward pass of a module is an error."""
+    """Make any forward pass of a module an error, inside the context."""
 
     def called(*_: Any) -> None:
         raise AssertionError("the model was called")
@@ -58,7 +58,7 @@ def no_model_calls() -> Iterator[None]:
 
 
 def exhaustive_scores(model: Any, tokenizer: Any, prompt: str, items: list[str]) -> dict[str, float]:
-    """Log-probability of each item's index after a prompt, by one plain forward pass each; items as index texts."""
+    """Return the log-probability of each item's index after a prompt, by one plain forward pass per item."""
     start = tokenizer(prompt)["input_ids"]
     start = start[:-1] if start[-1] == tokenizer.eos_token_id else start
     scores = {}
@@ -71,7 +71,7 @@ def exhaustive_scores(model: Any, tokenizer: Any, prompt: str, items: list[str])
 
 
 def swap_indices(run: Path) -> None:
-    """Gives two items each other's index."""
+    """Swap the indices of two items."""
     path = run / f"{SHOP}.index.json"
     index = json.loads(path.read_text(encoding="utf-8"))
     index["i0"], index["i1"] = index["i1"], index["i0"]
@@ -79,7 +79,7 @@ def swap_indices(run: Path) -> None:
 
 
 def configured(run: Path, **values: Any) -> None:
-    """Changes a run's ``config.yaml``."""
+    """Change values of a run's ``config.yaml``."""
     path = run / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert values.keys() <= config.keys()
@@ -87,7 +87,7 @@ def configured(run: Path, **values: Any) -> None:
 
 
 def limited(run: Path, items: list[str], named: str = "stock.txt") -> None:
-    """Makes a run one that lets these items come up alone, as if it had been tuned beside a file of that name."""
+    """Limit a run to these items, as if it had been tuned with a file of allowed items."""
     configured(run, decoding_allowed_items=named)
     (run / ALLOWED_FILE).write_text("".join(f"{item}\n" for item in items), encoding="utf-8")
 
@@ -100,7 +100,7 @@ def prompt(folder: Path, task: str, template: int = 0, **values: Any) -> str:
 
 
 def require_exhaustive(recommender: Recommender, answer: list[Recommendation], texts: list[str]) -> None:
-    """The answer is the best of all items by plain forward passes after the prompts, whose scores are added."""
+    """Assert that an answer is the best of all items by plain forward passes, with scores added over the prompts."""
     reader: Any = recommender.answering.ranker.reader
     tokenizer = recommender.answering.writer.writer.tokenizer
     items = list(INDEX_TEXT)
@@ -113,7 +113,7 @@ def require_exhaustive(recommender: Recommender, answer: list[Recommendation], t
 
 
 def require_alike(found: list[Recommendation], expected: list[Recommendation]) -> None:
-    """The same scores, and the same items but for those that score alike."""
+    """Assert equal scores, and equal items except where scores tie."""
     assert [one.log_prob for one in found] == pytest.approx([one.log_prob for one in expected], abs=1e-4)
     scores = {one.item: one.log_prob for one in expected}
     last = expected[-1].log_prob

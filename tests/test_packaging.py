@@ -1,4 +1,4 @@
-"""What is installed is what the checkout holds, and importing it is cheap."""
+"""The installed package equals the checkout, and importing it loads no large library."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def requirements_of(unpacked: Path) -> list[Requirement]:
     return [Requirement(line) for line in info.get_all("Requires-Dist", [])]
 
 
-def test_a_build_from_the_source_distribution_holds_code_and_property_files(unpacked: Path, tmp_path: Path) -> None:
+def test_the_source_distribution_builds_code_and_properties(unpacked: Path, tmp_path: Path) -> None:
     run_setup(unpacked, "build_py", "--build-lib", str(tmp_path))
     built = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "recbole_lcrec").rglob("*.py")}
@@ -96,7 +96,7 @@ def test_every_requirement_is_pinned_within_its_range(unpacked: Path, name: str)
     assert pinned["torch"] == "2.13.0"
 
 
-def test_the_list_without_ray_holds_what_recbole_and_this_package_require(unpacked: Path) -> None:
+def test_the_list_without_ray_has_all_other_requirements(unpacked: Path) -> None:
     own = [requirement for requirement in requirements_of(unpacked) if requirement.marker is None]
     recbole = [Requirement(line) for line in metadata.requires("recbole") or [] if "extra" not in line]
     needed = {canonicalize_name(requirement.name) for requirement in own + recbole} - {"ray", "recbole"}

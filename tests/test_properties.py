@@ -1,4 +1,4 @@
-"""Property files: each loads, each key is one that somebody reads, and each says what it means."""
+"""Property files: each loads, each key is read by a model, and each key has a comment with its type and meaning."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def key_lines(name: str) -> Iterator[re.Match[str]]:
-    """The lines of a file that begin with a key."""
+    """Yield the lines of a file that begin with a key."""
     for line in (PROPERTIES / name).read_text(encoding="utf-8").splitlines():
         if line and not line.startswith((" ", "#")):
             match = KEY_LINE.fullmatch(line)
-            assert match, f"{name}: {line!r} is no line of the form 'key: value  # (type) meaning'"
+            assert match, f"{name}: {line!r} does not have the form 'key: value  # (type) meaning'"
             yield match
 
 
 def of_type(value: Any, names: str) -> bool:
-    """Whether a value is of one of the types in ``str|list``; None passes as any."""
+    """Return whether a value has one of the types in ``str|list``; None has any type."""
     return value is None or any(
         isinstance(value, TYPES[name]) and (name == "bool" or not isinstance(value, bool)) for name in names.split("|")
     )
 
 
-def test_the_files_that_the_tests_below_read_are_there() -> None:
+def test_the_tested_property_files_exist() -> None:
     assert {"overall.yaml", "quick_start.yaml", "model/LCRec.yaml", "dataset/ml-100k.yaml"} < set(PARAMETERS)
     assert "paper/llama-7b.yaml" in PAPER and len(LORA) >= 5
     assert set(DEEPSPEED) == {"zero2", "zero2-offload", "zero3", "zero3-offload"}
@@ -68,7 +68,7 @@ def test_the_files_that_the_tests_below_read_are_there() -> None:
 def test_every_key_has_its_type_and_meaning(name: str) -> None:
     values = read_yaml(PROPERTIES / name)
     lines = list(key_lines(name))
-    assert [line["key"] for line in lines] == list(values)  # a key that stands twice would be lost without a word
+    assert [line["key"] for line in lines] == list(values)  # YAML silently drops all but the last of several equal keys
     for line in lines:
         assert line["type"] and set(line["type"].split("|")) <= set(TYPES), (
             f"{name}: {line['key']} has no comment '# (type) meaning'"
@@ -77,7 +77,7 @@ def test_every_key_has_its_type_and_meaning(name: str) -> None:
         assert of_type(values[line["key"]], line["type"]), f"{name}: {line['key']} = {values[line['key']]!r}"
 
 
-def test_the_types_are_told_apart() -> None:
+def test_types_are_distinguished() -> None:
     assert of_type(1, "int") and of_type(1, "float") and of_type(None, "dict") and of_type(True, "bool")
     assert of_type("auto", "str|list") and of_type([1], "str|list") and not of_type(1, "str|list")
     assert not any((of_type(True, "int"), of_type(1.5, "int"), of_type("1e-3", "float"), of_type(1, "bool")))
@@ -108,7 +108,7 @@ def test_templates_load(name: str) -> None:
 
 
 @pytest.mark.parametrize("stem", DEEPSPEED)
-def test_deepspeed_files_leave_to_the_trainer_what_the_settings_say(stem: str) -> None:
+def test_deepspeed_files_leave_settings_to_the_trainer(stem: str) -> None:
     content = deepspeed_config(stem, PROPERTIES / "deepspeed")
     assert content == json.loads((PROPERTIES / "deepspeed" / f"{stem}.json").read_text(encoding="utf-8"))
     zero = content["zero_optimization"]
@@ -131,7 +131,7 @@ def test_deepspeed_files_contradict_no_settings(stem: str) -> None:
 
 
 def launch(name: str) -> tuple[int, Config]:
-    """The processes that a file's first line starts, and the parameters that they read."""
+    """Return the number of processes that a file's first line starts, and their configuration."""
     path = PROPERTIES / name
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith(("# torchrun --nproc_per_node ", "# python "))
@@ -158,7 +158,7 @@ def test_the_papers_files_run_as_their_first_line_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LORA)
-def test_lora_runs_need_one_process_and_say_what_memory(name: str) -> None:
+def test_lora_runs_need_one_process_and_name_their_memory(name: str) -> None:
     processes, config = launch(name)
     head = " ".join(
         line.removeprefix("# ") for line in (PROPERTIES / name).read_text(encoding="utf-8").splitlines()[:4]

@@ -1,4 +1,4 @@
-"""The straight line on a tiny data set, whose popularity ranking is known by hand."""
+"""Runs of the main command on a tiny data set, whose popularity ranking is computed by hand."""
 
 import errno
 import logging
@@ -28,7 +28,7 @@ KEYS = {"best_valid_score", "valid_score_bigger", "best_valid_result", "test_res
 
 @pytest.fixture(autouse=True)
 def shop(tmp_path, monkeypatch):
-    """A folder with one data set, as the working directory; returns the parameters that point to it."""
+    """Parameters for a folder with one data set, which is the working directory."""
     folder = tmp_path / "data" / "shop"
     folder.mkdir(parents=True)
     rows = [f"u{user}\ti{(user + step) % N_ITEMS}\t{1000 + step}" for user in range(N_USERS) for step in range(LENGTH)]
@@ -113,7 +113,7 @@ def test_everything_is_checked_before_the_first_model_trains(shop, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"), [("seed", 3), ("topk", [3]), ("mask_history", True), ("metrics", ["NDCG"]), ("data_path", "x")]
 )
-def test_models_that_could_not_be_compared_are_refused(shop, key, value):
+def test_models_that_cannot_be_compared_are_rejected(shop, key, value):
     with pytest.raises(ValueError, match=f"{key} differs between SASRec .* and Pop"):
         build_configs(["SASRec", "Pop"], "shop", None, {**shop, f"Pop.{key}": value}, None)
 
@@ -145,7 +145,7 @@ def test_the_command_shows_one_table(shop, caplog, tmp_path):
         (["--model=Pop", "--dataset=shop", "stray"], ["'stray'"]),
         (["--model=Pop", "--dataset=shop", "--config_files=no.yaml"], ["'no.yaml'", "No such file"]),
         (["--dataset=shop"], ["no model is given"]),
-        (["--model=Pop"], ["no dataset is named"]),
+        (["--model=Pop"], ["no dataset is given"]),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(argv, words, capsys):
@@ -164,11 +164,11 @@ def test_objective_function_has_the_shape_that_tuning_expects(shop):
     trial = objective_function({**shop, "model": "SASRec", "dataset": "shop", "learning_rate": "0.01"})
     assert set(trial) == {"model", "best_valid_score", "valid_score_bigger", "best_valid_result", "test_result"}
     assert trial["model"] == "SASRec" and math.isfinite(trial["best_valid_score"])
-    with pytest.raises(ValueError, match="a trial is of one model"):
+    with pytest.raises(ValueError, match="a trial takes exactly one model"):
         objective_function({**shop, "model": "SASRec,Pop", "dataset": "shop"})
 
 
-def test_a_saved_baseline_is_loaded_with_the_same_weights_and_numbers(shop):
+def test_a_saved_baseline_is_loaded_with_the_same_results(shop):
     result = run_recbole_lcrec("SASRec", "shop", config_dict={**shop, "epochs": 3})
     config, model, dataset, train_data, valid_data, test_data = load_data_and_model(result["saved_model_file"])
     assert config["hidden_size"] == 8 and dataset.item_num == N_ITEMS + 1
@@ -271,7 +271,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(number: int, capsys: pyt
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_other_troubles_of_the_system_are_not_hidden() -> None:
+def test_other_system_errors_are_not_hidden() -> None:
     def work() -> None:
         raise OSError(errno.EIO, "the disk is broken")
 
@@ -279,14 +279,14 @@ def test_other_troubles_of_the_system_are_not_hidden() -> None:
         run_command(lambda: work, [])
 
 
-def test_why_the_package_cannot_go_on_is_one_line(monkeypatch, capsys):
+def test_an_aborted_run_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run_command(lambda: process_rank, []) == 2
     assert capsys.readouterr().err.startswith("error: WORLD_SIZE is 2 but RANK is not set; start the processes with")
 
 
 def test_errors_of_others_keep_their_traceback():
-    """Also those that come out of a line of the package: shapes that do not fit are PyTorch's to refuse."""
+    """Also for errors raised by PyTorch in a line of the package, such as wrong shapes."""
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
         run_command(lambda: lambda: squared_distances(torch.zeros(2, 3), torch.zeros(4, 5)), [])
     assert caught.traceback[-1].name == "squared_distances"

@@ -1,4 +1,4 @@
-"""The documents hold: their commands parse, their Python imports, and what they name exists."""
+"""The documents are correct: their commands parse, their Python code imports, and what they name exists."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMED_PATH = re.compile(r"(?<![\w/.-])(?:recbole_lcrec|properties|constraints|be
 
 
 def lcrec_defaults() -> set[str]:
-    """Every key that has its default in a file of LCRec or of a stage that it reads."""
+    """Return every key with a default in a file of LCRec or of a stage that it reads."""
     files = [ROOT / "properties/model/LCRec.yaml", *(ROOT / "properties/stages").glob("*.yaml")]
     return {key for path in files for key in read_yaml(path)}
 
@@ -51,14 +51,14 @@ def bash_lines() -> list[str]:
 
 
 def flags_of_runs() -> list[list[str]]:
-    """The flags of every command line in the documents that runs models."""
+    """Return the flags of every command line in the documents that runs models."""
     in_text = re.findall(r"`((?:python|torchrun)[^`]*run_recbole_lcrec\.py [^`]*)`", "".join(map(text_of, DOCUMENTS)))
     lines = [shlex.split(line, comments=True) for line in [*bash_lines(), *in_text] if "run_recbole_lcrec.py" in line]
     return [words[words.index("run_recbole_lcrec.py") + 1 :] for words in lines]
 
 
 def flags_of_index_commands() -> list[list[str]]:
-    """The flags of every command line in the documents that makes an index."""
+    """Return the flags of every command line in the documents that learns an index."""
     lines = re.findall(r"^.*-m recbole_lcrec\.indexing .*$", "\n".join(map(text_of, DOCUMENTS)), re.MULTILINE)
     return [shlex.split(line.partition("recbole_lcrec.indexing")[2]) for line in lines if "`" not in line]
 

@@ -1,4 +1,4 @@
-"""Room for texts counted in words, in the place of a tokenizer's tokens."""
+"""Length limits in words instead of a tokenizer's tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recbole_lcrec.models.lcrec.tuning_data import TextLimits
 
 
 class WordLengths:
-    """A word is a token."""
+    """Lengths of texts, with one token per word."""
 
     def count(self, texts: Sequence[str]) -> np.ndarray:
         return np.array([len(text.split()) for text in texts], dtype=np.int64)
@@ -20,5 +20,5 @@ class WordLengths:
 
 
 def word_limits(longest_row: int = 1000, max_history: int = 6) -> TextLimits:
-    """Histories of six items of one word each, and rows as long as they like, but for what is to differ."""
+    """Return limits for histories of six items of one word each and unlimited rows, with the given changes."""
     return TextLimits(WordLengths(), longest_row, max_history, history_tokens=max_history, item_tokens=1)

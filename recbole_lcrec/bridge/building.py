@@ -1,4 +1,4 @@
-"""From a configuration to data and an untrained model: inputs checked, data set, loaders, model."""
+"""Building of a run from its configuration: checked inputs, data set, loaders and an untrained model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["BuiltRun", "build_model", "build_run", "build_trainer", "require_inp
 
 @dataclass(frozen=True, eq=False)
 class BuiltRun:
-    """What a run trains and tests with.
+    """Data and model of a run.
 
     Attributes:
-        model: on the configured device, untrained.
-        dataset: RecBole's data set, or a class of the model's own.
+        model: the model on the configured device, untrained.
+        dataset: RecBole's data set, or an instance of the model's own class.
         train_data, valid_data, test_data: RecBole's loaders of the three splits.
     """
 
@@ -35,18 +35,18 @@ class BuiltRun:
 
 
 def require_inputs(config: Any) -> None:
-    """Make sure that the data set, and each file that the model needs, is there, before anything is loaded.
+    """Check, before anything is loaded, that the data set and each file that the model needs exist.
 
     Args:
         config: a :class:`recbole_lcrec.config.Config`.
 
     Raises:
-        ValueError: something is missing; says what, and what to do.
+        ValueError: something is missing.
     """
     require_dataset(config)
     spec = spec_of(config["model"])
     if spec.feature_key:
-        prepare_data_files(config)  # other forms become atomic files, whose item file is looked at
+        prepare_data_files(config)  # other forms become atomic files, whose item file is checked
         require_features(config)
     check_inputs = spec.part("check_inputs")
     if check_inputs is not None:
@@ -73,7 +73,7 @@ def build_run(config: Any) -> BuiltRun:
 
 
 def build_model(config: Any, train_data: Any) -> Any:
-    """Build a model as its configuration says, on the configured device.
+    """Build a model on the configured device.
 
     Args:
         config: a :class:`recbole_lcrec.config.Config`.
@@ -83,11 +83,11 @@ def build_model(config: Any, train_data: Any) -> Any:
 
 
 def build_trainer(config: Any, model: Any) -> Any:
-    """Build the trainer of a model; what a variant saves is named by its label.
+    """Build the trainer of a model; the files of a variant are named by its label.
 
     Args:
         config: a :class:`recbole_lcrec.config.Config`.
-        model: as built from it.
+        model: the model built from ``config``.
     """
     trainer = get_trainer(config["MODEL_TYPE"], config.model)(config, model)
     path = Path(trainer.saved_model_file)

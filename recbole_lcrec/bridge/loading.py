@@ -1,8 +1,8 @@
-"""RecBole's data sets with exact time order, for every model that the command runs, and its loaders.
+"""RecBole's data sets with exact time order, and its loaders, for all models.
 
-Four things around RecBole's ``create_dataset`` and ``data_preparation`` are mended: times lose their order as float32,
-general models split short users in another way than sequential ones, only general models can mask the history, and
-loading is slow and needs much memory.
+Four defects of RecBole's ``create_dataset`` and ``data_preparation`` are corrected: times lose their order as float32,
+general models split users with few interactions differently than sequential models, only general models can mask the
+history, and loading is slow and needs much memory.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ from recbole_lcrec.preparation.locate import prepare_data_files
 __all__ = ["ExactTimeOrder", "HistoryMaskedLoader", "create_dataset", "data_preparation"]
 
 MIN_INTERACTIONS = 3
-_A_TIME = 10**8  # smaller numbers may be places in a history, or any count
+_A_TIME = 10**8  # smaller numbers may be positions in a history, or any count
 _NOTHING = np.empty(0, dtype=np.int64)
 
 
 class ExactTimeOrder(CorrectedFiltering):
-    """Mixed into a RecBole data set class: times become exact places in the user's history.
+    """Mixin for a RecBole data set class: replaces times by exact positions in the user's history.
 
-    It hooks RecBole's last filtering step, when rows are final and still numbered as in the file; from then on the
-    time field holds 0, 1, 2 ... per user (ties in file order), which float32 keeps exactly. Splits other than
-    leave-one-out may compare users, so there the places are those among all interactions.
+    It hooks into RecBole's last filtering step, when rows are final and still numbered as in the file; from then on the
+    time field is 0, 1, 2 ... per user (ties in file order), which float32 represents exactly. Splits other than
+    leave-one-out may compare users, so for these the positions are those among all interactions.
 
     Attributes:
-        user_lengths: int64 [U], interactions of each user after filtering, in no order of note; None until then.
+        user_lengths: int64 [number of users], interactions of each user after filtering, in order of first appearance;
+            None before.
     """
 
     config: Any
@@ -72,26 +73,26 @@ class ExactTimeOrder(CorrectedFiltering):
             times = self.inter_feat[self.time_field].to_numpy(np.float64)
         except ValueError as err:
             raise ValueError(
-                f"{self.dataset_path}: a {self.time_field} is no number ({err}); RecBole orders by numbers, and "
-                "python -m recbole_lcrec.data import makes them out of dates"
+                f"{self.dataset_path}: a {self.time_field} is not a number ({err}); RecBole orders by numbers, and "
+                "python -m recbole_lcrec.data import converts dates to numbers"
             ) from err
         counts = np.bincount(np.digitize(times[times >= _A_TIME], UNIT_BOUNDS), minlength=len(UNITS))
         if (counts > 0).sum() > 1:
-            told = ", ".join(f"{count:,} in {unit}" for unit, count in zip(UNITS, counts, strict=True) if count)
+            units = ", ".join(f"{count:,} in {unit}" for unit, count in zip(UNITS, counts, strict=True) if count)
             getLogger().warning(
-                f"{self.dataset_path}: {self.time_field} seems of mixed units, which makes a wrong order: {told}; "
-                "write all in one, or let python -m recbole_lcrec.data import --time_format=mixed do so"
+                f"{self.dataset_path}: {self.time_field} seems to have mixed units, so the order is wrong: {units}; "
+                "convert all to one unit, or use python -m recbole_lcrec.data import --time_format=mixed"
             )
         return times
 
     def _warn_of_short_users(self) -> None:
         counts = self.user_lengths
-        if counts is None or not len(counts):  # RecBole refuses an empty file with a message of its own
+        if counts is None or not len(counts):  # RecBole reports an empty file itself
             return
         short = int((counts < MIN_INTERACTIONS).sum())
         if short == len(counts):
             raise ValueError(
-                f"every one of the {short} users has fewer than {MIN_INTERACTIONS} interactions, so none can be tested "
+                f"all {short} users have fewer than {MIN_INTERACTIONS} interactions, so none can be tested "
                 "leave-one-out; check the .inter file and user_inter_num_interval"
             )
         if short:
@@ -106,16 +107,16 @@ class ExactTimeOrder(CorrectedFiltering):
         return RowGroups.by(group_by_list)
 
     def _split_index_by_leave_one_out(self, grouped_index: RowGroups, leave_one_num: int) -> list[np.ndarray]:
-        """As RecBole's, but a general model's users are split where sequential models split them.
+        """Split as RecBole does, but hold out the same interactions for general and for sequential models.
 
-        Sequential rows begin with a user's second interaction, so RecBole holds out one interaction fewer for general
-        models' shortest users; here both hold out the same ones.
+        Sequential rows begin with a user's second interaction, so RecBole holds out one interaction less of the
+        shortest users for general models.
         """
         return leave_out_last(grouped_index, leave_one_num, spared=1 if isinstance(self, SequentialDataset) else 2)
 
 
-def _mended(dataset_class: type[Dataset], fast: bool) -> type[Dataset]:
-    """The class under its own name, with exact time order and, if wanted, fast loading."""
+def _with_mixins(dataset_class: type[Dataset], fast: bool) -> type[Dataset]:
+    """Return a subclass of the same name with exact time order and, if requested, fast loading."""
     if issubclass(dataset_class, ExactTimeOrder):
         return dataset_class
     mixins: list[type] = [ExactTimeOrder]
@@ -125,12 +126,12 @@ def _mended(dataset_class: type[Dataset], fast: bool) -> type[Dataset]:
         if dataset_class.data_augmentation is SequentialDataset.data_augmentation:
             mixins.append(FastAugmentation)
         else:
-            getLogger().info(f"{dataset_class.__name__} has an augmentation of its own, which is kept")
+            getLogger().info(f"{dataset_class.__name__} keeps its own data augmentation")
     return type(dataset_class.__name__, (*mixins, dataset_class), {})
 
 
 def _dataset_class(config: Any) -> type[Dataset]:
-    """The class that RecBole's own ``create_dataset`` takes."""
+    """Return the class that RecBole's own ``create_dataset`` chooses."""
     module = importlib.import_module("recbole.data.dataset")
     own = getattr(module, config["model"] + "Dataset", None)
     by_type = {"SEQUENTIAL": "SequentialDataset", "KNOWLEDGE": "KnowledgeBasedDataset"}
@@ -138,11 +139,11 @@ def _dataset_class(config: Any) -> type[Dataset]:
 
 
 def create_dataset(config: Any) -> Dataset:
-    """Builds the data set of the configured model, with exact time order.
+    """Build the data set of the configured model, with exact time order.
 
     The published LC-Rec form is converted first. Every model gets the same catalogue: the items of the item file. With
-    ``fast_loading`` RecBole's models are loaded as this package's always are: the same rows and fields in the same
-    order, without RecBole's loops and copies.
+    ``fast_loading`` RecBole's models are loaded as this package's always are, with the same rows and fields in the same
+    order, but without RecBole's loops and copies.
 
     Args:
         config: a :class:`recbole_lcrec.config.configurator.Config`.
@@ -155,14 +156,14 @@ def create_dataset(config: Any) -> Dataset:
         built: Dataset = own(config)
         return built
     prepare_data_files(config)
-    return _mended(_dataset_class(config), bool(config["fast_loading"]))(config)
+    return _with_mixins(_dataset_class(config), bool(config["fast_loading"]))(config)
 
 
 class HistoryMaskedLoader(FullSortEvalDataLoader):
-    """RecBole's full-sort loader of sequential models, which also names each user's earlier items for masking.
+    """RecBole's full-sort loader of sequential models that also returns each user's earlier items for masking.
 
     Args:
-        histories: item ids that each user met in earlier splits, user id -> int64 array; none for users not named.
+        histories: user id -> int64 array of the item ids in earlier splits; users without an entry have none.
     """
 
     def __init__(self, config: Any, dataset: Dataset, sampler: Any, histories: dict[int, np.ndarray]) -> None:
@@ -170,11 +171,11 @@ class HistoryMaskedLoader(FullSortEvalDataLoader):
         super().__init__(config, dataset, sampler, shuffle=False)
 
     def seen(self, user: int, target: int) -> np.ndarray:
-        """The item ids to mask for a user, int64; the target is never among them."""
+        """Return the item ids to mask for a user, int64, without the target."""
         return np.setdiff1d(self.histories.get(user, _NOTHING), [target])
 
     def collate_fn(self, index: Any) -> tuple[Any, ...]:
-        """RecBole's batch of these rows, with ``(rows, item ids)`` to mask; a target is never among them."""
+        """Return RecBole's batch of these rows, with ``(rows, item ids)`` to mask; targets are never masked."""
         interaction, _, positive_u, positive_i = super().collate_fn(index)
         users = interaction[self.uid_field].tolist()
         seen = [self.seen(user, target) for user, target in zip(users, positive_i.tolist(), strict=True)]
@@ -184,7 +185,7 @@ class HistoryMaskedLoader(FullSortEvalDataLoader):
 
 
 def _seen_items(*parts: Dataset) -> dict[int, np.ndarray]:
-    """User id -> the distinct item ids that the user met in these splits, the first item of the history included."""
+    """Return user id -> distinct item ids in these splits, including the first item of the history."""
     users, items = [], []
     for part in parts:
         feat = part.inter_feat
@@ -197,7 +198,7 @@ def _seen_items(*parts: Dataset) -> dict[int, np.ndarray]:
 
 
 def _loaders(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
-    """RecBole's loaders; where nothing is sampled, without its samplers, which keep two sets for every user."""
+    """Return RecBole's loaders; without its samplers if nothing is sampled, as they keep two sets per user."""
     modes = config["eval_args"]["mode"]
     full = modes == "full" or (isinstance(modes, dict) and set(modes.values()) == {"full"})
     sampled = config["train_neg_sample_args"]["distribution"] != "none"
@@ -227,9 +228,9 @@ def _log_split(whole: Dataset, *parts: Dataset) -> None:
 
 
 def _by_users(config: Any, loader: Any) -> Any:
-    """Count ``eval_batch_size`` in users where items are sampled, for models that split their batches themselves.
+    """Return a loader that counts ``eval_batch_size`` in users when items are sampled, for models with batches_users.
 
-    RecBole counts a row for each candidate, so a batch of 512 would hold five users of ``uni100``.
+    RecBole counts a row for each candidate, so a batch of 512 would have only five users with ``uni100``.
     """
     if not (getattr(model_class(config), "batches_users", False) and isinstance(loader, NegSampleEvalDataLoader)):
         return loader
@@ -242,21 +243,21 @@ def _by_users(config: Any, loader: Any) -> Any:
 
 
 def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
-    """RecBole's loaders of the training, validation and test split.
+    """Return RecBole's loaders of the training, validation and test split, and log statistics of the split.
 
-    The log says what the split holds. With ``mask_history`` sequential models' loaders name the earlier items too, as
-    general models' loaders do, so that RecBole's trainer masks them for every model alike.
+    With ``mask_history`` the loaders of sequential models also return the earlier items, as those of general models do,
+    so that RecBole's trainer masks them for all models.
 
     Returns:
         train_data, valid_data, test_data.
 
     Raises:
-        ValueError: loaders that RecBole once saved lie in ``checkpoint_dir`` (RecBole would take them for these), or
-            histories are to be masked where items are sampled.
+        ValueError: ``checkpoint_dir`` contains loaders saved by RecBole, which RecBole would use instead, or histories
+            would be masked although items are sampled.
     """
     saved = Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
     if saved.exists():
-        raise ValueError(f"{saved} holds data loaders of an earlier run; remove it, or set another checkpoint_dir")
+        raise ValueError(f"{saved} contains data loaders of an earlier run; remove it, or set another checkpoint_dir")
     train_data, *evaluated = _loaders(config, dataset)
     valid_data, test_data = (_by_users(config, loader) for loader in evaluated)
     _log_split(dataset, train_data._dataset, valid_data._dataset, test_data._dataset)
@@ -264,8 +265,8 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     if key and isinstance(dataset, SequentialDataset):
         if not all(isinstance(loader, FullSortEvalDataLoader) for loader in (valid_data, test_data)):
             raise ValueError(
-                f"{key} = True reaches sequential models only where every item is ranked; give eval_args mode: full, "
-                f"or set {key} to False"
+                f"{key} = True works for sequential models only if every item is ranked; set eval_args mode: full, or "
+                f"set {key} to False"
             )
         train, valid, test = train_data._dataset, valid_data._dataset, test_data._dataset
         valid_data = HistoryMaskedLoader(config, valid, valid_data._sampler, _seen_items(train))

@@ -1,4 +1,4 @@
-"""The log of a run: RecBole's, to the screen and to a file."""
+"""Logging of a run by RecBole's logger, to the screen and to a file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["run_log", "warnings_alone"]
 
 @contextmanager
 def run_log(config: Any) -> Iterator[None]:
-    """RecBole's logger, to the screen and to a file under ``log/``, in process 0; the others log errors alone.
+    """Log to the screen and to a file under ``log/`` in process 0, and only errors in the others, inside the context.
 
-    Handlers that were there before are left as they are.
+    Existing handlers are kept.
     """
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
@@ -37,7 +37,7 @@ def run_log(config: Any) -> Iterator[None]:
 
 @contextmanager
 def warnings_alone() -> Iterator[None]:
-    """Log warnings and errors alone, inside the context."""
+    """Log only warnings and errors inside the context."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(max(level, logging.WARNING))

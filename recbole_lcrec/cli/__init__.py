@@ -1,4 +1,1 @@
-"""The commands: each reads its flags and calls one function of the rooms below.
-
-Knows flags. Refuses to do any work of its own.
-"""
+"""Command-line entry points: each parses its flags and calls functions of the other rooms."""

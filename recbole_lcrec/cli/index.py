@@ -1,7 +1,6 @@
-"""An item index without a language model: the command ``python -m recbole_lcrec.indexing``.
+"""The command ``python -m recbole_lcrec.indexing``: learn an item index without a language model.
 
-Knows the order of its steps: configuration, data set, index, a folder with what was made. Refuses to know how an index
-is learned. Loads PyTorch and RecBole only when work begins.
+PyTorch and RecBole are loaded only when the work begins.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ def make_index(
     config_dict: Mapping[str, Any] | None = None,
     command_line: Mapping[str, Any] | None = None,
 ) -> Path | None:
-    """Makes the item index of a data set, or takes the one that is there, and writes it out with its report.
+    """Learn the item index of a data set, or reuse an existing one, and write it with its report.
 
     Args:
         dataset: name of the data set.
         config_file_list: paths of YAML property files.
         config_dict: parameters of LCRec.
-        command_line: parameters that beat all others.
+        command_line: parameters that override all others.
 
     Returns:
-        The new folder ``<checkpoint_dir>/index-<dataset>-<time>``; None in any process but the first.
+        The new folder ``<checkpoint_dir>/index-<dataset>-<method>-<time>``; None in all processes but the first.
 
     Raises:
         ValueError: a wrong parameter, data set or embedding file, or no index can be learned; nothing is written then.
@@ -76,13 +75,14 @@ def _make(config: Config) -> Path | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command.
+    """Run the command.
 
     Args:
         argv: flags without the program's name; None: those of the process.
 
     Returns:
-        0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
+        0, or 2 after an error in flags or data, which is printed in one line (with a traceback under
+        ``--state=DEBUG``).
     """
     flags = sys.argv[1:] if argv is None else argv
 
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         values = index.command.values()
         if index.extend:
             if index.command.config_files:
-                raise ValueError("--config_files: --extend goes by the run's own config.yaml; leave the flag out")
+                raise ValueError("--config_files: --extend uses the run's own config.yaml; omit the flag")
             from recbole_lcrec.serving.new_items import index_new_items
 
             return partial(index_new_items, index.extend, values)

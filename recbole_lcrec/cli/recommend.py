@@ -1,6 +1,6 @@
-"""Recommendations from a saved run: the command ``python -m recbole_lcrec.recommend``.
+"""The command ``python -m recbole_lcrec.recommend``: recommendations from a saved run.
 
-PyTorch is loaded only when the flags are right, so that ``--help`` answers at once.
+PyTorch is loaded only after the flags have been checked, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["RecommendCommand", "main", "parse_recommend_command"]
 
 _CHUNK = 512
-"""Users per process whose answers are written at once."""
+"""Users per process whose answers are written together."""
 
-_NO_MATTER = ("decoding_max_tokens",)
-"""Settings that change no answer."""
+_IRRELEVANT = ("decoding_max_tokens",)
+"""Settings that do not change answers."""
 
 _PROGRAM = "python -m recbole_lcrec.recommend"
 _DESCRIPTION = "Recommend items by a saved run. A run of LC-Rec needs no data set; other models need theirs."
 _EPILOG = f"""\
-Flags of the form --decoding_key=value beat the run's own settings; properties/model/LCRec.yaml says what each means.
-A line of FILE.jsonl is {{"user": ..., "history": [ID, ...]}}, with "intention": TEXT if there is one; a line of the
-output is {{"user": ..., "items": [{{"item", "title", "log_prob", "certified"}}, ...]}}, in the order of the input. A
-command that was interrupted goes on where it stopped when it is given again.
+Flags of the form --decoding_key=value override the run's settings; properties/stages/decoding.yaml and
+properties/model/LCRec.yaml say what each means. A line of --input is {{"user": ..., "history": [ID, ...]}}, with
+"intention": TEXT if there is one; a line of --output is
+{{"user": ..., "items": [{{"item", "title", "log_prob", "certified"}}, ...]}}, in the order of the input. An interrupted
+command continues where it stopped when it is run again.
 
 examples:
   {_PROGRAM} --run=saved/LCRec-Games-Nov-21-2026_10-00-00 --history=B00A,B00B --k=5
@@ -52,35 +53,35 @@ examples:
 """
 _FLAGS = {
     "run": ("FOLDER", "the saved run, or the .pth file of a model of RecBole"),
-    "history": ("IDS", "item ids of one user, oldest first, with commas between them"),
-    "intention": ("TEXT", "what that user wants, in words; the history may then be left out"),
-    "input": ("FILE", "JSON lines, one user each, in the place of --history"),
-    "output": ("FILE", "where the answers to --input go, as JSON lines"),
-    "k": ("NUMBER", "items of each user; 10 unless given"),
-    "allowed_items": ("FILE", "a text file of the only items that may come up, an id a line"),
-    "unknown_items": ("drop", "leave ids that the run does not know out of histories; else they are an error"),
-    "exclude_history": ("BOOL", "True: no item of the history again; as the run does unless given"),
-    "device": ("NAME", "cpu or cuda; as the run says unless given"),
-    "base_model": ("FOLDER", "where the base model of an adapter is now; where it was unless given"),
+    "history": ("IDS", "item ids of one user, oldest first, separated by commas"),
+    "intention": ("TEXT", "what that user looks for, in words; the history may then be omitted"),
+    "input": ("FILE", "JSON lines of many users, instead of --history"),
+    "output": ("FILE", "file for the answers to --input, as JSON lines"),
+    "k": ("NUMBER", "items per user; default 10"),
+    "allowed_items": ("FILE", "a text file of the items that may be recommended, one id per line"),
+    "unknown_items": ("drop", "drop ids that the run does not know from histories; default: they are an error"),
+    "exclude_history": ("BOOL", "True: do not recommend items of the history; default: the run's setting"),
+    "device": ("NAME", "cpu or cuda; default: the run's setting"),
+    "base_model": ("FOLDER", "current path of an adapter's base model; default: the run's setting"),
 }
 
 
 @dataclass(frozen=True)
 class RecommendCommand:
-    """What a command line that asks for recommendations says.
+    """The parsed flags of ``python -m recbole_lcrec.recommend``.
 
     Attributes:
-        run: folder of the saved run.
-        history: item ids of one user, oldest first; empty where there is none.
-        intention: what that user wants; None: nothing was said.
-        input, output: files of many users; both empty where one user is asked for.
-        k: items of each user.
-        allowed_items: file of the items that may come up; empty: those that the run allows.
-        unknown_items: what is done with unknown ids in histories.
-        exclude_history: whether items of the history are left out; None: as the run does.
-        device: where the model goes; None: as the run says.
-        base_model: where an adapter's base model is now; None: where it was.
-        decoding: values that beat the run's own.
+        run: folder of the saved run, or a ``.pth`` file.
+        history: item ids of one user, oldest first; empty if there is none.
+        intention: what that user looks for, in words; None: not given.
+        input, output: files of many users; both empty for one user.
+        k: items per user.
+        allowed_items: file of the items that may be recommended; empty: the run's own choice.
+        unknown_items: ``error`` or ``drop`` for unknown ids in histories.
+        exclude_history: whether to exclude items of the history; None: the run's setting.
+        device: device of the model; None: the run's.
+        base_model: current path of an adapter's base model; None: the path in the run's settings.
+        decoding: decoding settings that override the run's.
     """
 
     run: str
@@ -98,11 +99,11 @@ class RecommendCommand:
 
 
 def parse_recommend_command(argv: Sequence[str]) -> RecommendCommand:
-    """Reads the flags of ``python -m recbole_lcrec.recommend``; see ``config/command_line.py``.
+    """Parse the flags of ``python -m recbole_lcrec.recommend``; see ``config/command_line.py``.
 
     Raises:
-        ValueError: a flag is wrong, absent, or given twice.
-        SystemExit: ``--help`` was asked for; the help text has been printed.
+        ValueError: a flag is wrong, missing, or given twice.
+        SystemExit: ``--help`` was given; the help text has been printed.
     """
     parser = FlagParser(
         prog=_PROGRAM,
@@ -118,9 +119,9 @@ def parse_recommend_command(argv: Sequence[str]) -> RecommendCommand:
     shared, per_model = free_values(free)
     if per_model:
         raise ValueError(f"--{next(iter(per_model))}.: a saved run has one model; write --key=value")
-    shared.pop("state", None)  # for who reports mistakes
+    shared.pop("state", None)  # read by ``run_command``
     if not given.get("run", "").strip():
-        raise ValueError("no run is named; give the folder of a saved one by --run=FOLDER")
+        raise ValueError("no run is given; set the folder of a saved run with --run=FOLDER")
     one, many = {"history", "intention"} & set(given), {"input", "output"} & set(given)
     if bool(one) == bool(many) or len(many) == 1:
         raise ValueError("give either --history=ID,ID (or --intention=TEXT, or both), or --input=FILE --output=FILE")
@@ -132,25 +133,26 @@ def parse_recommend_command(argv: Sequence[str]) -> RecommendCommand:
     if "history" in given:
         values["history"] = tuple(item.strip() for item in given["history"].split(",")) if given["history"] else ()
         if "" in values["history"]:
-            raise ValueError(f"--history={given['history']} holds an empty id; write ids with one comma between them")
+            raise ValueError(f"--history={given['history']} contains an empty id; separate ids by one comma")
     return RecommendCommand(**values, decoding={key: parse_value(text) for key, text in shared.items()})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command.
+    """Run the command.
 
     Args:
         argv: flags without the program's name; None: those of the process.
 
     Returns:
-        0, or 2 after a mistake in flags or data, which is told in one line (with a traceback under ``--state=DEBUG``).
+        0, or 2 after an error in flags or data, which is printed in one line (with a traceback under
+        ``--state=DEBUG``).
     """
     flags = sys.argv[1:] if argv is None else argv
 
     def prepare() -> Callable[[], Any]:
         command = parse_recommend_command(flags)
         logging.basicConfig(level=logging.ERROR if process_rank() else logging.INFO, format="%(message)s")
-        logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it takes
+        logging.getLogger("faiss").setLevel(logging.WARNING)  # it logs which of its builds it loads
         allowed = _allowed(command)
         if not command.input:
             return lambda: _answer_one(command, allowed)
@@ -159,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         known, recommender = _known_items(command)
         users = read_user_lines(Path(command.input), known, command.unknown_items == "drop")
         if Path(command.output).resolve() == Path(command.input).resolve():
-            raise ValueError(f"--output={command.output} is the input; name another file")
+            raise ValueError(f"--output={command.output} is the input; choose another file")
         answers = AnswerFile(Path(command.output), _asked(command))
         n_done = answers.n_done([user.user for user in users])
         return lambda: _answer_many(command, users, allowed, answers, n_done, recommender)
@@ -176,7 +178,7 @@ def _allowed(command: RecommendCommand) -> list[str] | None:
 
 
 def _known_items(command: RecommendCommand) -> tuple[set[str], Recommender | None]:
-    """Return the items of the run, and the run where it had to be opened for them: a ``.pth`` file lists none."""
+    """Return the run's item ids, and the loaded run if they could only be read from it, as for a ``.pth`` file."""
     from recbole_lcrec.runs.saved import run_items
 
     if Path(command.run).is_file():
@@ -194,12 +196,11 @@ def _load(command: RecommendCommand) -> Recommender:
 def _ask(
     recommender: Recommender, command: RecommendCommand, users: Sequence[UserLine], allowed: list[str] | None
 ) -> list[list[Recommendation]]:
-    wishes = [user.intention for user in users]
     return recommender.recommend(
         [user.history for user in users],
         command.k,
         allowed,
-        wishes,
+        [user.intention for user in users],
         command.exclude_history,
         command.unknown_items,
     )
@@ -226,14 +227,14 @@ def _answer_many(
     n_done: int,
     recommender: Recommender | None,
 ) -> None:
-    """Answer the users that have no answer yet; every process ranks, the first writes."""
+    """Answer the users without an answer; every process ranks, and the first writes."""
     if n_done:
-        logging.getLogger().info(f"{answers.path}: {n_done:,} of {len(users):,} users have their answers already")
+        logging.getLogger().info(f"{answers.path}: {n_done:,} of {len(users):,} users have answers already")
     if n_done == len(users):
         return
     recommender, first = recommender or _load(command), process_rank() == 0
-    # Processes share out the batches of one call. On a GPU a batch holds more than a hundred users, so a chunk that did
-    # not grow with the processes would have too few batches for all of them.
+    # The processes split the batches of one call. On a GPU a batch has more than a hundred users, so a chunk that did
+    # not grow with the number of processes would have too few batches for all of them.
     chunk = _CHUNK * process_count()
     with (
         answers.open_to_append() if first else nullcontext() as file,
@@ -244,7 +245,7 @@ def _answer_many(
             try:
                 found = _ask(recommender, command, part, allowed)
             except ValueError as err:
-                raise ValueError(f"{command.input}, counted from user {part[0].user!r} on: {err}") from err
+                raise ValueError(f"{command.input}, users counted from {part[0].user!r}: {err}") from err
             if file is not None:
                 lines = [_line(user, items) for user, items in zip(part, found, strict=True)]
                 file.write("".join(lines))
@@ -253,7 +254,7 @@ def _answer_many(
 
 
 def _run_files(run: Path) -> tuple[dict[str, Any], str | None]:
-    """Return what tells a run's files from those of another, and its list of allowed items."""
+    """Return what identifies the contents of a run, and the path of its list of allowed items."""
     from recbole_lcrec.runs.saved import allowed_file
     from recbole_lcrec.runtime.fingerprints import file_digest
 
@@ -269,14 +270,14 @@ def _run_files(run: Path) -> tuple[dict[str, Any], str | None]:
 def _line(user: UserLine, items: Sequence[Recommendation]) -> str:
     named = [dataclasses.asdict(each) for each in items]
     for each in named:
-        if each["log_prob"] is not None:  # which the score then is
+        if each["log_prob"] is not None:  # the score is the same number
             del each["score"]
     answer = {"user": user.user, "items": named}
     return json.dumps(answer, ensure_ascii=False) + "\n"
 
 
 def _asked(command: RecommendCommand) -> dict[str, Any]:
-    """Return all that answers depend on: flags, and what the files that they name hold."""
+    """Return everything that answers depend on: flags, and the contents of the files that they name."""
     from recbole_lcrec.runtime.fingerprints import file_digest
 
     files, own = _run_files(Path(command.run))
@@ -290,5 +291,5 @@ def _asked(command: RecommendCommand) -> dict[str, Any]:
         "unknown_items": command.unknown_items,
         "exclude_history": command.exclude_history,
         "base_model": command.base_model,
-        "decoding": {key: value for key, value in sorted(command.decoding.items()) if key not in _NO_MATTER},
+        "decoding": {key: value for key, value in sorted(command.decoding.items()) if key not in _IRRELEVANT},
     }

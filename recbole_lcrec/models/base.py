@@ -1,7 +1,7 @@
-"""The two bases of models: one that scores given candidates, one that writes the indices of recommended items.
+"""Base classes of models: one scores given candidates, the other generates the indices of recommended items.
 
 A generative model supplies three things: the token ids of the item indices, prompts for histories, and a
-:class:`~recbole_lcrec.decoding.Reader` of its network. Ranking, masks, certificates and counts are here.
+:class:`~recbole_lcrec.decoding.Reader` of its network. Its base class ranks, masks, certifies and counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["GenerativeRecommender", "Scorer"]
 
 
 class Scorer(SequentialRecommender):
-    """A sequential model that scores given candidates after a history, and does not rank the whole catalogue.
+    """Base of sequential models that score given candidates after a history and do not rank the whole catalogue.
 
     A subclass implements :meth:`score_candidates` and RecBole's ``calculate_loss``; its :class:`ModelSpec` says
     ``full_ranking=False``.
@@ -36,7 +36,7 @@ class Scorer(SequentialRecommender):
 
     input_type = InputType.POINTWISE
     batches_users: ClassVar[bool] = True
-    """Whether ``eval_batch_size`` counts users where candidates are sampled; a user's are scored together."""
+    """Whether ``eval_batch_size`` counts users when candidates are sampled; one user's are scored together."""
     default_trainer: ClassVar[str] = "recbole_lcrec.models.evaluation:ScorerTrainer"
 
     @abstractmethod
@@ -47,7 +47,7 @@ class Scorer(SequentialRecommender):
 
         Args:
             histories: item rows (RecBole's item id minus 1) of B users, oldest first.
-            candidates: item rows of each user, any number of them.
+            candidates: item rows to score for each user, any number of them.
 
         Returns:
             For each user float32 [number of candidates]; -inf for an item that may not be recommended.
@@ -59,11 +59,11 @@ class Scorer(SequentialRecommender):
         return [(row[:length] - 1).tolist() for row, length in zip(items, lengths, strict=True)]
 
     def predict(self, interaction: Any) -> Tensor:
-        """Score given pairs, for RecBole's sampled evaluation.
+        """Score given pairs of history and item, for RecBole's sampled evaluation.
 
         Args:
-            interaction: histories [B, L] with lengths [B] and an item [B] each; rows of one user with the same history
-                are scored together.
+            interaction: histories [B, L], their lengths [B] and items [B]; rows of one user with the same history are
+                scored together.
 
         Returns:
             float32 [B].
@@ -86,32 +86,32 @@ class Scorer(SequentialRecommender):
         """Refuse to rank the whole catalogue.
 
         Raises:
-            ValueError: always; a ``NotImplementedError`` would have RecBole score every item of every user.
+            ValueError: always; after a ``NotImplementedError`` RecBole would score every item of every user.
         """
         raise ValueError(
-            f"{type(self).__name__} scores given candidates alone and cannot rank every item: evaluate it with "
+            f"{type(self).__name__} only scores given candidates and cannot rank every item: evaluate it with "
             "--eval_args=\"{'mode': 'uni100'}\""
         )
 
 
 class GenerativeRecommender(Scorer):
-    """A sequential model that recommends by writing item indices, ranked by trie-constrained beam search (III-D2).
+    """Base of sequential models that generate item indices, ranked by trie-constrained beam search (paper III-D2).
 
     A subclass calls :meth:`use_index_tokens` in its ``__init__`` and implements :meth:`write_prompts`,
     :meth:`open_reader` and RecBole's ``calculate_loss``. Its data set is an :class:`IndexedDataset`, and its
     :class:`ModelSpec` names ``DecodingSettings`` among its settings.
 
     Attributes:
-        decoding: how wide and how exact the search is.
-        index, item_ids: the items' indices and original ids.
+        decoding: settings of the search.
+        index, item_ids: indices and original ids of the N items.
         trie: the N indices as token ids.
-        candidates: the part of the trie that may be recommended, ``decoding_allowed_items``.
-        max_history: newest items that a prompt holds.
-        stats: counts of the users ranked since it was made.
+        candidates: the part of the trie with the items of ``decoding_allowed_items``.
+        max_history: maximum number of items in a prompt; the newest are kept.
+        stats: counts over the users ranked since it was created.
     """
 
     def __init__(self, config: Any, dataset: IndexedDataset) -> None:
-        """Read the settings of decoding and the items' indices.
+        """Read the decoding settings and the item indices.
 
         Args:
             config: a :class:`recbole_lcrec.config.configurator.Config`.
@@ -134,18 +134,18 @@ class GenerativeRecommender(Scorer):
 
     @abstractmethod
     def write_prompts(self, histories: Sequence[Sequence[int]]) -> list[UserPrompts]:
-        """Write the token ids that ask for the item after each history.
+        """Return the prompts, as token ids, that ask for the item after each history.
 
         Args:
-            histories: item rows of B users, oldest first, at most :attr:`max_history`.
+            histories: item rows of B users, oldest first, at most :attr:`max_history` each.
 
         Returns:
-            For each user one prompt, or one of each wording whose scores are added.
+            For each user one prompt, or one per wording if the scores of several wordings are added.
         """
 
     @abstractmethod
     def open_reader(self) -> Reader:
-        """Open the network for decoding. It is in evaluation mode during this call."""
+        """Return a reader of the network, which is in evaluation mode during this call."""
 
     @property
     def decoding_device(self) -> torch.device:
@@ -154,7 +154,7 @@ class GenerativeRecommender(Scorer):
 
     @property
     def splits_users(self) -> bool:
-        """Whether the processes of a run split the users among themselves, or all read every batch together."""
+        """Whether the processes of a run split the users among themselves; else all of them decode every batch."""
         return True
 
     def use_index_tokens(self, token_ids: np.ndarray) -> None:
@@ -171,11 +171,11 @@ class GenerativeRecommender(Scorer):
         self.reopen_reader()
 
     def close_reader(self) -> None:
-        """Let go of the network, before it is replaced."""
+        """Release the network before it is replaced."""
         self._reader = self._ranker = None
 
     def reopen_reader(self) -> None:
-        """Open the network anew, after it was replaced."""
+        """Open the network again, after it was replaced."""
         self.close_reader()
         training = self.training
         self.eval()
@@ -186,16 +186,19 @@ class GenerativeRecommender(Scorer):
 
     @property
     def allowed_ids(self) -> list[str] | None:
-        """The original ids of the items that may be recommended; None: all may."""
+        """Original ids of the items that may be recommended; None: all items."""
         if self._allowed is None:
             return None
         return [self.item_ids[row] for row in self.candidates.leaf_items.sort().values.tolist()]
 
     def ranker(self, trie: Trie | None = None) -> Ranker:
-        """Return a ranker by the network as it is.
+        """Return a ranker that decodes the network in its present state.
 
         Args:
-            trie: of the items that may be recommended; None: :attr:`candidates`.
+            trie: trie of the items that may be recommended; None: :attr:`candidates`.
+
+        Raises:
+            RuntimeError: :meth:`use_index_tokens` was not called.
         """
         if self._reader is None:
             raise RuntimeError(f"{type(self).__name__} has no reader; call use_index_tokens in its __init__")
@@ -215,11 +218,11 @@ class GenerativeRecommender(Scorer):
         Args:
             histories: item rows of B users, oldest first.
             k: items per user.
-            excluded: item rows that each user must not get; None: none.
-            trie: of the items that may be recommended; None: :attr:`candidates`.
+            excluded: item rows that must not be recommended to each user; None: none.
+            trie: trie of the items that may be recommended; None: :attr:`candidates`.
 
         Raises:
-            ValueError: a user has fewer than ``k`` items to get.
+            ValueError: fewer than ``k`` items are left for a user.
         """
         return self.ranker(trie).rank(self._prompts(histories), k, excluded)
 
@@ -228,15 +231,15 @@ class GenerativeRecommender(Scorer):
 
         Args:
             interaction: histories [B, L] with lengths [B].
-            excluded: RecBole's ids of items that each user must not get; None: none, or with
-                ``decoding_exclude_history`` those of the history that is shown.
+            excluded: RecBole's ids of the items that must not be recommended to each user; None: none, or with
+                ``decoding_exclude_history`` the items of the history in ``interaction``.
 
         Returns:
             float32 [B, n_items] with RecBole's item ids as columns: the log-probability (nats) of a decoded item's
             index, -inf for every other item.
 
         Raises:
-            ValueError: a user has fewer than ``max(topk)`` items to get.
+            ValueError: fewer than ``max(topk)`` items are left for a user.
         """
         histories = self.histories(interaction)
         if excluded is not None:
@@ -246,17 +249,18 @@ class GenerativeRecommender(Scorer):
         beams = self.rank(histories, max(self._topk), left_out)
         self.stats.add_ranking(beams, self._topk)
         scores = torch.full((len(histories), self.n_items), -torch.inf, device=self.device)
-        # beams without an item (-1) score -inf in RecBole's column of padding
+        # beams without an item (row -1) put their -inf into RecBole's padding column
         scores.scatter_(1, (beams.items + 1).to(self.device), beams.log_probs.to(self.device))
         return scores
 
     def score_candidates(
         self, histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]
     ) -> list[np.ndarray]:
-        """Score candidates by teacher forcing, all of a user's in one pass over the part of the trie that they span.
+        """Score candidates by teacher forcing; one forward pass scores all candidates of a user.
 
         Returns:
-            For each user the log-probabilities (nats) of the candidates' indices; -inf for an item that is not allowed.
+            For each user float32 [number of candidates], the log-probabilities (nats) of the candidates' indices; -inf
+            for an item that is not allowed.
         """
         allowed = []
         for items in candidates:

@@ -1,4 +1,4 @@
-"""RecBole's evaluation of models that score or rank users at once: what is masked, counted and logged."""
+"""RecBole's evaluation of models that score or rank a batch of users at once: masking, statistics and logs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ScorerTrainer"]
 
 
 class ScorerTrainer(Trainer):
-    """RecBole's trainer for :class:`Scorer` and :class:`GenerativeRecommender`: users are scored all at once.
+    """RecBole's trainer for :class:`Scorer` and :class:`GenerativeRecommender`, which score a batch of users at once.
 
     Attributes:
         is_main: whether this process writes results.
@@ -28,7 +28,7 @@ class ScorerTrainer(Trainer):
 
     def __init__(self, config: Any, model: Any) -> None:
         """Prepare a run; see RecBole's Trainer."""
-        # RecBole looks for the folder and then makes it, which fails where another process was a moment faster
+        # RecBole creates the folder without exist_ok, which fails if another process creates it first
         Path(config["checkpoint_dir"]).mkdir(parents=True, exist_ok=True)
         super().__init__(config, model)
         self.is_main = process_rank() == 0
@@ -36,16 +36,16 @@ class ScorerTrainer(Trainer):
     def evaluate(
         self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
     ) -> Any:
-        """Evaluate as RecBole does, and log how a generative model's search went."""
+        """Evaluate as RecBole does, and log statistics of a generative model's search."""
         return self.measure(eval_data, show_progress, load_best_model=load_best_model, model_file=model_file)
 
     def measure(self, eval_data: Any, show_progress: bool, logged: bool = True, **loading: Any) -> Any:
-        """Run RecBole's evaluation; a generative model's :class:`EvaluationStats` begin anew.
+        """Run RecBole's evaluation; a generative model's :class:`EvaluationStats` are reset.
 
         Args:
             eval_data: RecBole's loader of a split.
             show_progress: whether to draw a progress bar.
-            logged: whether the log says how the search went.
+            logged: whether to log statistics of the search.
             loading: ``load_best_model`` and ``model_file`` of RecBole's ``evaluate``; by default nothing is loaded.
 
         Returns:
@@ -66,13 +66,13 @@ class ScorerTrainer(Trainer):
         return calculate_valid_score(result, self.valid_metric), result
 
     def require_enough(self, *loaders: Any) -> None:
-        """Make sure, before anything is trained, that every user who is ranked has ``max(topk)`` items to get.
+        """Check, before anything is trained, that ``max(topk)`` items are left for every evaluated user.
 
         Args:
-            loaders: RecBole's, of any splits; only those that leave histories out are looked at.
+            loaders: RecBole's loaders of any splits; only those that mask histories are checked.
 
         Raises:
-            ValueError: a user has fewer; names the user and how many there are.
+            ValueError: fewer items are left for a user; names the user and the number.
         """
         if not isinstance(self.model, GenerativeRecommender):
             return
@@ -88,9 +88,9 @@ class ScorerTrainer(Trainer):
                 if left < k:
                     token = str(loader._dataset.id2token(loader.uid_field, user))
                     raise ValueError(
-                        f"user {token!r} has {left} items to get, without those of the history, but topk asks for "
-                        f"{k}: allow more items (decoding_allowed_items), lower topk, or leave histories in "
-                        "(mask_history, decoding_exclude_history)"
+                        f"user {token!r} has only {left} items left to recommend without those of the history, but "
+                        f"max(topk) = {k}: allow more items (decoding_allowed_items), lower topk, or do not exclude "
+                        "histories (mask_history, decoding_exclude_history)"
                     )
 
     def _log_search(self, seconds: float) -> None:
@@ -98,8 +98,8 @@ class ScorerTrainer(Trainer):
         users = model.stats.users
         searched = f"{model.decoding.beam_size} beams, " if model.stats.beam_sizes else "given items scored, "
         self.logger.info(
-            f"Ranked {users:,} users in {seconds:.1f} s, {users / seconds:.1f} a second: {searched}"
-            f"{model.candidates.n_items:,} items may come up, normaliser {model.decoding.normalizer}"
+            f"Ranked {users:,} users in {seconds:.1f} s, {users / seconds:.1f} per second: {searched}"
+            f"{model.candidates.n_items:,} items may be recommended, normaliser {model.decoding.normalizer}"
         )
         for line in model.stats.lines():
             self.logger.info(line)
@@ -123,7 +123,7 @@ class ScorerTrainer(Trainer):
         interaction, row_idx, positive_u, positive_i = batched_data
         predicted = self.model.predict(interaction.to(self.device))
         n_users = int(positive_u[-1]) + 1
-        # RecBole breaks ties arbitrarily: what is no candidate must score above a candidate that is not allowed (-inf)
+        # RecBole breaks ties arbitrarily: other items must score above a candidate that is not allowed (-inf)
         scores = torch.full((n_users, self.tot_item_num), torch.finfo(torch.float32).min, device=self.device)
         scores[row_idx, interaction[self.config["ITEM_ID_FIELD"]]] = predicted
         return interaction, scores, positive_u, positive_i

@@ -1,4 +1,4 @@
-"""A sequential data set whose items have indices, for every model that writes item indices."""
+"""Sequential data set with item indices, for every model that generates item indices."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["IndexedDataset", "check_index", "check_inputs", "item_text_file"]
 
 
 class IndexedDataset(ItemCatalogue):
-    """A sequential data set whose items have indices.
+    """A sequential data set with item indices.
 
     Attributes:
         item_index: the item indices, one row per item of ``item_ids``.
-        index_folder: folder with the index and the method that made it (``indexing/saved.py``): an artifact or a saved
-            run; None where the index is a file of its own.
+        index_folder: folder with the index and the method that learned it (``indexing/saved.py``): an artifact or a
+            saved run; None if the index is a separate file.
     """
 
     def __init__(self, config: Any) -> None:
@@ -64,27 +64,27 @@ class IndexedDataset(ItemCatalogue):
 
     @property
     def index_folder(self) -> Path | None:
-        """Folder with the index and the method that made it; None where the index is a file of its own."""
+        """Folder with the index and the method that learned it; None if the index is a separate file."""
         return self._indexed.folder
 
     def has_texts(self) -> bool:
-        """Whether titles can be read; an item file without the columns that the settings name is logged."""
+        """Return whether titles can be read; logs a warning if the item file lacks the columns of the settings."""
         if self.item_file is None:
             return False
         try:
             return len(self.item_texts) > 0
         except ValueError as err:
             getLogger().warning(
-                f"Tokenizer and report go without item texts, which text_title_fields would name: {err}"
+                f"Tokenizer and report do without item texts, because text_title_fields cannot be read: {err}"
             )
             return False
 
     def save_index(self, folder: Path, before: Path | None = None) -> None:
-        """Write the index in the published form, what is needed to index new items, and the report's page.
+        """Write the index in the published form, the files needed to index new items, and the report page.
 
         Args:
             folder: an existing folder.
-            before: a folder that this index has been written to; its page is copied instead of made again.
+            before: a folder to which this index was written earlier; its report page is copied instead of made again.
         """
         report = self._report if self._settings.report else None
         export_index(folder, self.dataset_name, self.item_ids, self.item_index, self.index_folder, report, before)
@@ -105,7 +105,7 @@ class IndexedDataset(ItemCatalogue):
 
 
 def item_text_file(files: DataFiles) -> Path:
-    """Where a data set keeps, or would keep, the texts of its items."""
+    """Return the path of the file with the item texts of a data set, which need not exist."""
     return files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
 
 
@@ -113,8 +113,7 @@ def check_index(config: Any, files: DataFiles) -> None:
     """Check, before any data are read, that there is an index or that one can be learned.
 
     Raises:
-        ValueError: a missing index file, item file, text column, embedding file or text encoder; says which and what
-            to do.
+        ValueError: an index file, item file, text column, embedding file or text encoder is missing.
     """
     form = (config["field_separator"], config["encoding"])
     check_index_inputs(
@@ -127,10 +126,10 @@ def check_index(config: Any, files: DataFiles) -> None:
 
 
 def check_inputs(config: Any) -> None:
-    """Check, before any data are read, what every model that writes item indices needs; for a :class:`ModelSpec`.
+    """Check, before any data are read, what every model that generates item indices needs; for a :class:`ModelSpec`.
 
     Raises:
-        ValueError: there is no data set, no index and nothing to learn one from, or no list of allowed items.
+        ValueError: the data set, the list of allowed items, or the index and everything to learn one from is missing.
     """
     check_index(config, require_dataset(config))
     allowed = config.stage(DecodingSettings).allowed_items
@@ -142,4 +141,4 @@ def _check_catalogue(n_items: int, k: int) -> None:
     if n_items == 1:
         raise ValueError("the data set has a catalogue of 1 item; there is nothing to rank")
     if n_items < k:
-        raise ValueError(f"topk asks for {k} items, but the catalogue has {n_items}; lower --topk")
+        raise ValueError(f"max(topk) = {k}, but the catalogue has only {n_items} items; lower --topk")

@@ -1,4 +1,4 @@
-"""What a saved run answers with: requests in, item rows with scores out. Serving knows no model beyond this."""
+"""Interface of a saved run for serving: requests in, item rows with scores out. Serving uses models only through it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Answers", "ItemAnswering", "Request", "answers_of", "require_most"]
 
 @dataclass(frozen=True)
 class Request:
-    """What is known of a user; one of the two must be there.
+    """Request of one user, with a history, an intention or both.
 
     Attributes:
         history: item rows, oldest first.
-        intention: what the user asks for, in words; None: nothing was said.
+        intention: what the user looks for, in words; None: not given.
     """
 
     history: tuple[int, ...]
@@ -34,8 +34,8 @@ class Answers:
     Attributes:
         items: int64 [B, k], item rows.
         scores: float [B, k].
-        certified: bool [B, k], whether this place and those before it are proved to be the best of all items that may
-            be recommended.
+        certified: bool [B, k], whether this item and those ranked before it are proved to be the best of all items
+            that may be recommended.
     """
 
     items: np.ndarray
@@ -44,14 +44,14 @@ class Answers:
 
 
 class ItemAnswering(Protocol):
-    """A saved run, opened.
+    """A loaded run that ranks items for requests.
 
     Attributes:
-        item_ids: the N original item ids; rows are their places.
-        titles: a title for each item, or None.
-        allowed: int64, rows of the items that may be recommended.
-        most: items that a user can get at most.
-        excludes_history: whether the run leaves a user's history out unless a request says otherwise.
+        item_ids: the N original item ids, in the order of item rows.
+        titles: title of each item, None if it has none.
+        allowed: int64 [number of allowed items], rows of the items that may be recommended.
+        most: maximum number of items per user.
+        excludes_history: whether the run excludes a user's history by default.
         scores_are_log_probs: whether scores are log-probabilities (nats) of item indices.
     """
 
@@ -63,17 +63,17 @@ class ItemAnswering(Protocol):
     scores_are_log_probs: bool
 
     def require_most(self, k: int) -> None:
-        """Make sure that ``k`` items can be asked for.
+        """Check that ``k`` items can be requested.
 
         Raises:
-            ValueError: ``k`` is above :attr:`most`; names the remedy.
+            ValueError: ``k`` is above :attr:`most`.
         """
 
     def check_intentions(self, intentions: Sequence[str | None]) -> None:
-        """Make sure, before anything is computed, that the run can take these intentions.
+        """Check, before anything is computed, that the run can take these intentions.
 
         Raises:
-            ValueError: it reads histories alone.
+            ValueError: the run reads only histories.
         """
 
     def answer(
@@ -86,15 +86,15 @@ class ItemAnswering(Protocol):
         """Rank items for users.
 
         Args:
-            requests: of B users.
-            k: items of each user.
-            allowed: ascending rows of the only items that may be recommended; None: :attr:`allowed`.
-            excluded: item rows that each user must not get; None: none.
+            requests: requests of B users.
+            k: items per user.
+            allowed: int64, ascending rows of the items that may be recommended; None: :attr:`allowed`.
+            excluded: item rows that must not be recommended to each user; None: none.
         """
 
 
 def answers_of(beams: Beams, k: int) -> Answers:
-    """Return the first k items of each user of a beam search."""
+    """Return the first k items of each user from a beam search."""
     certified = torch.stack([beams.certified(place + 1) for place in range(k)], dim=1)
     return Answers(
         beams.items[:, :k].cpu().numpy(), beams.log_probs[:, :k].double().cpu().numpy(), certified.cpu().numpy()
@@ -102,13 +102,13 @@ def answers_of(beams: Beams, k: int) -> Answers:
 
 
 def require_most(k: int, beam_size: int) -> None:
-    """Make sure that a beam search finds ``k`` items.
+    """Check that a beam search finds ``k`` items.
 
     Raises:
-        ValueError: there are fewer beams.
+        ValueError: there are fewer than ``k`` beams.
     """
     if k > beam_size:
         raise ValueError(
-            f"k = {k} items are asked for, but decoding_beam_size = {beam_size} finds only {beam_size}: load the "
+            f"k = {k} items are requested, but decoding_beam_size = {beam_size} finds only {beam_size}: load the "
             f"run with decoding_beam_size={k} or more, or lower k"
         )

@@ -1,4 +1,4 @@
-"""Saved runs, back to data and a trained model: folders that a model's own trainer wrote, and ``.pth`` files."""
+"""Loading of saved runs with data and trained model, from folders of a model's own trainer and from ``.pth`` files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ Restore = Callable[[Any], None]
 
 
 def load_run(model_file: str | Path, logged: bool = True) -> tuple[Config, BuiltRun]:
-    """Load what a run saved, ready to be evaluated again.
+    """Load a saved run, ready to be evaluated again.
 
     Args:
         model_file: a folder, or a ``.pth`` file that RecBole's trainer saved. A ``.pth`` file is a pickle, which can
             run any code when it is read: load only files that you trust.
-        logged: whether RecBole's log tells of configuration, data and model, as at the beginning of a run.
+        logged: whether to log configuration, data and model, as at the start of a run.
+
+    Returns:
+        The run's configuration, and its data and trained model in evaluation mode.
 
     Raises:
-        ValueError: nothing is there, a file of the folder is missing, or the model is not installed.
+        ValueError: the path does not exist, a file of the folder is missing, or the model is not installed.
     """
     path = Path(model_file)
     if not path.exists():
@@ -52,36 +55,42 @@ def spec_of_folder(folder: Path) -> ModelSpec:
         ValueError: there is no ``config.yaml``, or it names a model that is not installed.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give one that a run has saved")
+        raise ValueError(f"{folder}: there is no such folder; give the folder of a saved run")
     return _installed(str(read_yaml(present(folder / "config.yaml")).get("model")), folder)
 
 
 def load_folder(folder: Path) -> tuple[Config, Restore]:
-    """Read a folder that a model's own trainer saved, as its specification says.
+    """Read a folder that a model's own trainer saved, by ``load_folder`` of its specification.
+
+    Returns:
+        The configuration, and ``restore(model)``, which loads the weights into a newly built model.
 
     Raises:
-        ValueError: the folder is damaged, its model is not installed, or saves no folders.
+        ValueError: the folder is damaged, or its model is not installed or does not save folders.
     """
     spec = spec_of_folder(folder)
     load = spec.part("load_folder")
     if load is None:
-        raise ValueError(f"{folder}: {spec.name} saves a .pth file, no folder; give that file")
+        raise ValueError(f"{folder}: {spec.name} saves a .pth file instead of a folder; give that file")
     config, restore = load(folder)
     return config, restore
 
 
 def load_pickle(path: Path) -> tuple[Config, Restore]:
-    """Read a checkpoint of RecBole's trainer. It is a pickle and can run any code: read only files that you trust.
+    """Read a checkpoint of RecBole's trainer, a pickle that can run any code: read only files that you trust.
+
+    Returns:
+        The configuration, and ``restore(model)``, which loads the weights into a newly built model.
 
     Raises:
-        ValueError: it is no such checkpoint, or its model is not installed.
+        ValueError: the file is not such a checkpoint, or its model is not installed.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as err:
         raise ValueError(
             f"{path} was saved by a model that is not installed here ({first_line(err)}); install the package that "
-            "offers it, or import the script that defines it first"
+            "provides it, or import the script that defines it first"
         ) from err
     except (pickle.UnpicklingError, EOFError, RuntimeError) as err:
         raise ValueError(f"{path} cannot be read as a checkpoint: {err}") from err
@@ -94,7 +103,7 @@ def load_pickle(path: Path) -> tuple[Config, Restore]:
     elif not torch.cuda.is_available():
         saved["device"] = torch.device("cpu")
     if saved["train_stage"] == "finetune":
-        saved["train_stage"] = "pretrain"  # all weights are in this file: the pre-trained one may be gone
+        saved["train_stage"] = "pretrain"  # this file has all weights, and the pre-trained file may be gone
 
     def restore(model: Any) -> None:
         model.load_state_dict(checkpoint["state_dict"])
@@ -108,6 +117,6 @@ def _installed(name: str, path: Path) -> ModelSpec:
         return spec_of(name)
     except ValueError as err:
         raise ValueError(
-            f"{path} was saved by the model {name!r}, which cannot be loaded: {err}; install the package that offers "
+            f"{path} was saved by the model {name!r}, which cannot be loaded: {err}; install the package that provides "
             "it, or import the script that registers it first"
         ) from err

@@ -1,4 +1,4 @@
-"""``results.json`` of a saved run: what its training and its test came to."""
+"""``results.json`` of a saved run: results of its training and its test."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["write_results"]
 
 
 def write_results(folder: Path, values: dict[str, Any], forget: Sequence[str] = ()) -> None:
-    """Add values to a run's ``results.json``, whole or not at all.
+    """Add values to a run's ``results.json``, replacing the file atomically.
 
     Args:
-        folder: of the run.
-        values: what is added; a key that is there already is replaced.
-        forget: keys of an earlier test that are taken out first.
+        folder: folder of the run.
+        values: values to add; existing keys are replaced.
+        forget: keys of an earlier test to remove first.
     """
     path = folder / "results.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""The parts of a saved run one by one: settings, device, tokenizer, language model."""
+"""Loading of the single parts of a saved run: settings, device, tokenizer and language model."""
 
 from __future__ import annotations
 
@@ -22,60 +22,60 @@ __all__ = [
     "changed_settings",
     "load_model",
     "load_tokenizer",
-    "place_of",
+    "requested_device",
     "require_tokenizer",
-    "run_choice",
+    "run_allowed_rows",
 ]
 
 _VOCABULARIES = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken")
-"""What tokenizers call their vocabulary; one of today's is all in ``tokenizer.json``."""
+"""File name patterns of vocabularies; current tokenizers have everything in ``tokenizer.json``."""
 
 
 def changed_settings(config: Config, changes: Mapping[str, Any], *stages: type[StageSettings]) -> list[Any]:
-    """Return stages of a run's settings, changed.
+    """Return settings of a saved run with some values changed.
 
     Args:
-        config: of the run.
-        changes: values by their keys.
-        stages: whose keys may be changed.
+        config: configuration of the run.
+        changes: key -> new value.
+        stages: the stages whose keys may be changed.
 
     Returns:
         The settings of each stage.
 
     Raises:
-        ValueError: a key is none of theirs, or a value is out of range.
+        ValueError: a key does not belong to ``stages``, or a value is out of range.
     """
     keys = keys_of(stages)
     unknown = next((key for key in changes if key not in keys), None)
     if unknown is not None:
-        can = f"of a saved run only {', '.join(keys)} can be changed" if keys else "it has none that can be changed"
-        raise ValueError(f"{unknown} is no setting of decoding{did_you_mean(unknown, keys)}; {can}")
+        can = f"a saved run lets you change only {', '.join(keys)}" if keys else "this run has none to change"
+        raise ValueError(f"{unknown} is not a decoding setting{did_you_mean(unknown, keys)}; {can}")
     values = {**{key: config[key] for key in keys}, **changes}
     return [stage.from_config(values) for stage in stages]
 
 
-def place_of(config: Config, device: str | torch.device | None) -> torch.device:
-    """Return the requested device; None: the run's.
+def requested_device(config: Config, device: str | torch.device | None) -> torch.device:
+    """Return the requested device; the run's if ``device`` is None.
 
     Raises:
-        ValueError: it is no device, or neither the CPU nor a GPU that is there.
+        ValueError: ``device`` is not a device, or neither the CPU nor an available GPU.
     """
     try:
-        place = torch.device(config["device"] if device is None else device)
+        found = torch.device(config["device"] if device is None else device)
     except RuntimeError as err:
-        raise ValueError(f"device = {device!r} is no device ({first_line(err)}); give cpu, cuda or cuda:1") from err
-    if place.type not in ("cpu", "cuda"):
-        raise ValueError(f"device = {str(place)!r}: models run on the CPU or a GPU; give cpu, cuda or cuda:1")
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device = {str(place)!r}: there is no GPU that PyTorch can use; give cpu")
+        raise ValueError(f"device = {device!r} is not a device ({first_line(err)}); give cpu, cuda or cuda:1") from err
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device = {str(found)!r}: models run on the CPU or a GPU; give cpu, cuda or cuda:1")
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device = {str(found)!r}: there is no GPU that PyTorch can use; give cpu")
     count = torch.cuda.device_count()
-    if place.type == "cuda" and (place.index or 0) >= count:
-        raise ValueError(f"device = {str(place)!r}: PyTorch sees {count} GPUs, numbered from 0; give one of them")
-    return place
+    if found.type == "cuda" and (found.index or 0) >= count:
+        raise ValueError(f"device = {str(found)!r}: PyTorch sees {count} GPUs, numbered from 0; give one of them")
+    return found
 
 
 def require_tokenizer(folder: Path) -> None:
-    """Makes sure that a run's folder holds a tokenizer.
+    """Check that a run's folder contains a tokenizer.
 
     Raises:
         ValueError: a file is missing.
@@ -86,14 +86,14 @@ def require_tokenizer(folder: Path) -> None:
     elif not any(path.is_file() for name in _VOCABULARIES for path in folder.glob(name)):
         missing = folder / "tokenizer.json"
     if missing is not None:
-        raise ValueError(f"{missing} is missing; put the run's own tokenizer back")
+        raise ValueError(f"{missing} is missing; restore the run's own tokenizer")
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a run.
+    """Load the tokenizer of a run.
 
     Raises:
-        ValueError: it is missing or cannot be read.
+        ValueError: the tokenizer is missing or cannot be read.
     """
     require_tokenizer(folder)
     try:
@@ -105,32 +105,32 @@ def load_tokenizer(folder: Path) -> Any:
 def load_model(
     folder: Path, config: Config, tuning: TuningSettings, base_model: str | None, device: torch.device
 ) -> PreTrainedModel:
-    """The model of a run in evaluation mode; an adapter's base is held as it was in the tuning.
+    """Load the language model of a run in evaluation mode; an adapter's base gets the number format of the tuning.
 
     Args:
-        folder: of the run.
-        config: of the run.
-        tuning: of the run.
-        base_model: where an adapter's base model is now; None: where it was.
-        device: where the model goes.
+        folder: folder of the run.
+        config: configuration of the run.
+        tuning: tuning settings of the run.
+        base_model: current path of an adapter's base model; None: the path in the adapter's configuration.
+        device: device of the model.
 
     Raises:
-        ValueError: the model cannot be loaded, or ``base_model`` is given for a whole one.
+        ValueError: the model cannot be loaded, or ``base_model`` is given for a full model.
     """
     adapter = is_adapter_folder(folder)
     if base_model is not None and not adapter:
-        raise ValueError(f"base_model = {base_model!r}: {folder} holds a whole model, no adapter; leave it out")
+        raise ValueError(f"base_model = {base_model!r}: {folder} contains a full model, not an adapter; leave it out")
     dtype = weight_dtype(tuning.precision, device, deepspeed=False, lora=True) if adapter else None
     model = load_saved(folder, config.stage(BackboneSettings).attention, base_model, dtype)
     placed: Any = model.to(device)  # type: ignore[arg-type]
     return placed.eval()
 
 
-def run_choice(path: str, item_ids: Sequence[str]) -> np.ndarray:
-    """The rows of the items in the run's ``decoding_allowed_items``, ascending int64.
+def run_allowed_rows(path: str, item_ids: Sequence[str]) -> np.ndarray:
+    """Return the rows of the items in the run's ``decoding_allowed_items``, int64, ascending.
 
     Raises:
-        ValueError: the file cannot be used, or names an item that the run does not know.
+        ValueError: the file cannot be used, or contains an item that the run does not know.
     """
     try:
         return allowed_rows(Path(path), item_ids)

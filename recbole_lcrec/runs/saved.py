@@ -1,7 +1,6 @@
-"""What a run's folder holds for recommending from it alone: trie, titles, wordings and the items that may come up.
+"""Files of a run from which it recommends without its data set: trie, titles, templates and allowed items.
 
-Knows file names and forms, and how the files show that they belong together. Refuses to know data sets, language models
-and how a run came about.
+A fingerprint of item index and vocabulary in the trie's file shows whether the files belong together.
 """
 
 from __future__ import annotations
@@ -49,14 +48,14 @@ ALLOWED_FILE = "allowed_items.txt"
 
 @dataclass(frozen=True, eq=False)
 class SavedCatalogue:
-    """The items that a saved run can recommend, and the wordings that it was tuned with.
+    """The items that a saved run can recommend, and the templates with which it was tuned.
 
     Attributes:
-        item_ids: the N original ids; the trie's rows are theirs.
-        index: the items' indices.
-        trie: the same as token ids, on the CPU.
-        titles: the title of each item, None where it has none.
-        templates: the wordings.
+        item_ids: the N original ids, in the order of the trie's rows.
+        index: indices of the N items.
+        trie: the same indices as token ids, on the CPU.
+        titles: title of each item, None if it has none.
+        templates: the templates of all sub-tasks.
     """
 
     item_ids: tuple[str, ...]
@@ -66,37 +65,37 @@ class SavedCatalogue:
     templates: Templates
 
     def __post_init__(self) -> None:
-        """Make sure that all parts are of the same items.
+        """Check that all parts have the same number of items.
 
         Raises:
-            ValueError: they differ in number.
+            ValueError: the numbers differ.
         """
         counts = (self.trie.n_rows, self.index.n_items, len(self.item_ids), len(self.titles))
         if len(set(counts)) != 1:
-            raise ValueError(f"trie, index, item ids and titles are of {counts} items; they must be of the same")
+            raise ValueError(f"trie, index, item ids and titles have {counts} items; the numbers must be equal")
 
 
 def titles_name(dataset: str) -> str:
-    """The name of the file of titles, a JSON object from item id to title."""
+    """Return the name of the file of titles, a JSON object from item id to title."""
     return f"{dataset}.titles.json"
 
 
 def allowed_file(folder: Path, named: str | None) -> str | None:
-    """The file of the items that a run lets come up.
+    """Return the file of the items that a run may recommend.
 
     Args:
-        folder: of the run.
-        named: ``decoding_allowed_items`` of the run's ``config.yaml``, true where and when it was tuned.
+        folder: folder of the run.
+        named: ``decoding_allowed_items`` of the run's ``config.yaml``, a path that was valid for the tuning.
 
     Returns:
-        The folder's own list; ``named`` where it holds none; None where the run lets all items come up.
+        The folder's own list; ``named`` if the folder has none; None if the run may recommend all items.
     """
     own = folder / ALLOWED_FILE
     return str(own) if named is not None and own.is_file() else named
 
 
 def lacks_files(folder: Path, dataset: str) -> bool:
-    """Whether a file that :func:`save_for_recommending` writes for every run is not there."""
+    """Return whether a file is missing that :func:`save_for_recommending` writes for every run."""
     return not all((folder / name).is_file() for name in (TRIE_FILE, TEMPLATE_FILE, titles_name(dataset)))
 
 
@@ -107,14 +106,14 @@ def save_for_recommending(
     vocabulary: Mapping[str, int],
     allowed: Sequence[str] | None = None,
 ) -> None:
-    """Write what recommending needs beside ``<dataset>.index.json``, each file whole or not at all, the trie last.
+    """Write the files for recommending beside ``<dataset>.index.json``, each atomically, the trie last.
 
     Args:
         folder: an existing folder.
         dataset: the data set's name.
-        catalogue: the items in the order of ``<dataset>.index.json``, and the wordings that the model is tuned with.
+        catalogue: the items in the order of ``<dataset>.index.json``, and the templates of the tuning.
         vocabulary: token -> id of the run's tokenizer.
-        allowed: ids of the only items that may be recommended; None: all, and no list is written.
+        allowed: ids of the items that may be recommended; None: all, and no list is written.
 
     Raises:
         ValueError: an allowed item is not in the catalogue, or the vocabulary lacks an index token.
@@ -123,7 +122,7 @@ def save_for_recommending(
     if allowed is not None:
         rows = {item: row for row, item in enumerate(item_ids)}
         if not len(rows_of(allowed, rows, "allowed items", "leave them out")):
-            raise ValueError("allowed items: there are none, so nothing may come up; give None to allow all")
+            raise ValueError("allowed items: the list is empty, so nothing can be recommended; give None to allow all")
     digest = index_fingerprint(catalogue.index, item_ids, vocabulary)
     named = {item: title for item, title in zip(item_ids, catalogue.titles, strict=True) if title}
     replace_text(folder / titles_name(dataset), json.dumps(named, ensure_ascii=False))
@@ -138,10 +137,10 @@ def save_for_recommending(
 
 
 def load_for_recommending(folder: Path, dataset: str, vocabulary: Mapping[str, int]) -> SavedCatalogue:
-    """Reads what :func:`save_for_recommending` wrote, and the index beside it.
+    """Read the files that :func:`save_for_recommending` wrote, and the index beside them.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         dataset: the data set's name.
         vocabulary: token -> id of the run's tokenizer.
 
@@ -153,23 +152,23 @@ def load_for_recommending(folder: Path, dataset: str, vocabulary: Mapping[str, i
     item_ids, index = _read_index(folder, dataset)
     trie = _read_trie(folder, item_ids, index, vocabulary)
     titles = load_titles(folder, dataset)
-    strange = sorted(titles.keys() - set(item_ids))
-    if strange:
+    unknown = sorted(titles.keys() - set(item_ids))
+    if unknown:
         raise ValueError(
-            f"{folder / titles_name(dataset)}: {len(strange)} titles are of items that the item index does not hold, "
-            f"first {strange[:5]}; put the run's own file back, or delete it: {_rewrite(folder)}"
+            f"{folder / titles_name(dataset)}: {len(unknown)} titles are of items that are not in the item index, "
+            f"first {unknown[:5]}; restore the run's own file, or delete it: {_rewrite(folder)}"
         )
     templates = load_templates(folder / TEMPLATE_FILE)
     return SavedCatalogue(item_ids, index, trie, tuple(titles.get(item) for item in item_ids), templates)
 
 
 def require_own_index(folder: Path, dataset: str, vocabulary: Mapping[str, int]) -> None:
-    """Makes sure that a run's index and tokenizer are those that its trie was saved with.
+    """Check that a run's index and tokenizer are those that its trie was saved with.
 
-    Of a run that was saved without a trie this cannot be told, which is logged.
+    For a run that was saved without a trie this cannot be checked; a warning is logged.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         dataset: the data set's name.
         vocabulary: token -> id of the tokenizer in use.
 
@@ -177,16 +176,18 @@ def require_own_index(folder: Path, dataset: str, vocabulary: Mapping[str, int])
         ValueError: the index or the tokenizer has changed since, or the trie is damaged.
     """
     if not (folder / TRIE_FILE).is_file():
-        getLogger().warning(f"{folder} holds no {TRIE_FILE} to tell whether its item index is the one it was tuned on")
+        getLogger().warning(
+            f"{folder} contains no {TRIE_FILE}, so it cannot be checked whether its item index is that of the tuning"
+        )
         return
     _read_trie(folder, *_read_index(folder, dataset), vocabulary)
 
 
 def load_titles(folder: Path, dataset: str) -> dict[str, str]:
-    """Item id -> title of the items that have one.
+    """Return item id -> title of the items that have one.
 
     Raises:
-        ValueError: the file is missing or holds something else.
+        ValueError: the file is missing, or is not a JSON object of titles.
     """
     path = _require(folder, titles_name(dataset))
     try:
@@ -194,35 +195,35 @@ def load_titles(folder: Path, dataset: str) -> dict[str, str]:
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
         raise ValueError(f"{path} is damaged ({err}); delete it: {_rewrite(folder)}") from err
     if not isinstance(content, dict) or not all(isinstance(title, str) for title in content.values()):
-        raise ValueError(f"{path} is no object from item id to title; delete it: {_rewrite(folder)}")
+        raise ValueError(f"{path} is not a JSON object from item id to title; delete it: {_rewrite(folder)}")
     return content
 
 
 def run_items(folder: Path) -> list[str]:
-    """The original ids of a saved run's items, without its model.
+    """Return the original ids of a saved run's items, without loading its model.
 
     Raises:
         ValueError: there is no such run, or its item index is missing or damaged.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give one that a run has saved")
+        raise ValueError(f"{folder}: there is no such folder; give the folder of a saved run")
     dataset = read_yaml(_require(folder, "config.yaml")).get("dataset")
     return indexed_items(_require(folder, f"{dataset}.index.json"))
 
 
 def index_fingerprint(index: ItemIndex, item_ids: Sequence[str], vocabulary: Mapping[str, int]) -> str:
-    """Tells an item index, with the token ids of its tokens, from all others.
+    """Return the fingerprint of an item index together with the token ids of its tokens.
 
     Raises:
         ValueError: the vocabulary lacks an index token that an item has.
     """
-    spelt = index.tokens_by_level()
-    used = [spelt[level][code] for level, codes in enumerate(index.codes.T) for code in np.unique(codes).tolist()]
+    tokens = index.tokens_by_level()
+    used = [tokens[level][code] for level, codes in enumerate(index.codes.T) for code in np.unique(codes).tolist()]
     missing = [token for token in used if token not in vocabulary]
     if missing:
         raise ValueError(
-            f"the tokenizer lacks {len(missing)} of {len(used)} index tokens, first {missing[:5]}; put back the "
-            "tokenizer and the item index of one run"
+            f"the tokenizer lacks {len(missing)} of {len(used)} index tokens, first {missing[:5]}; restore the "
+            "tokenizer and the item index of the same run"
         )
     ids = {token: int(vocabulary[token]) for token in used}
     return fingerprint({"codes": index.codes, "item_ids": json.dumps(list(item_ids)).encode(), "token_ids": ids})
@@ -237,13 +238,13 @@ def _read_index(folder: Path, dataset: str) -> tuple[tuple[str, ...], ItemIndex]
 
 
 def _read_trie(folder: Path, item_ids: Sequence[str], index: ItemIndex, vocabulary: Mapping[str, int]) -> Trie:
-    """The trie, if it was made from this index; one made anew from a wrong index would make that the run's own."""
+    """Read the trie if it belongs to this index; a missing one is not rebuilt, because the index may be a wrong one."""
     return load_trie(
         folder / TRIE_FILE,
         index_fingerprint(index, item_ids, vocabulary),
         rebuild=f"delete it: {_rewrite(folder)}",
-        put_back="put the run's own index and tokenizer back, or tune again; if --extend was interrupted, give the "
-        "same command again",
+        put_back="restore the run's own index and tokenizer, or tune again; if --extend was interrupted, run the same "
+        "command again",
     )
 
 
@@ -258,6 +259,6 @@ def _require(folder: Path, name: str) -> Path:
 
 def _rewrite(folder: Path) -> str:
     return (
-        "where the data set is at hand, python -m recbole_lcrec.indexing "
-        f"--extend={folder} writes the files that recommending needs and that are not there; else tune again"
+        f"if the data set is available, python -m recbole_lcrec.indexing --extend={folder} writes the missing files "
+        "that recommending needs; else tune again"
     )

@@ -1,4 +1,4 @@
-"""The configuration of a saved folder, with the folder's own item index and list of allowed items."""
+"""Configuration of a saved folder, with the folder's own item index and list of allowed items."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["load_config", "present"]
 
 
 def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[Config, Path]:
-    """Read the configuration of a saved run, with the run's item index and its list of allowed items as given ones.
+    """Read the configuration of a saved run, with item index and list of allowed items set to the folder's files.
 
     Args:
-        folder: with ``config.yaml`` and ``<dataset>.index.json``.
+        folder: folder with ``config.yaml`` and ``<dataset>.index.json``.
         values: parameters that differ from the run's.
 
     Returns:
@@ -28,7 +28,7 @@ def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[
         ValueError: a file is missing.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give one that a run has saved")
+        raise ValueError(f"{folder}: there is no such folder; give the folder of a saved run")
     saved = read_yaml(present(folder / "config.yaml"))
     if not saved.get("dataset"):
         raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
@@ -37,8 +37,8 @@ def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[
     allowed = allowed_file(folder, named)
     if allowed is not None and not (folder / ALLOWED_FILE).is_file():
         getLogger().warning(
-            f"{folder} holds no {ALLOWED_FILE}, so decoding_allowed_items = {named!r} of its config.yaml is read from "
-            "where that is now; put the list into the folder under that name"
+            f"{folder} contains no {ALLOWED_FILE}, so decoding_allowed_items = {named!r} of its config.yaml is read "
+            f"from that path; put the list into the folder as {ALLOWED_FILE}"
         )
     no_embeddings = {"index_embedding_file": None, "index_embedding_ids": None}
     given = {"resume": None, "decoding_allowed_items": allowed, **no_embeddings, **(values or {})}
@@ -50,7 +50,7 @@ def present(path: Path) -> Path:
     """Return the path of a file of a saved run.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: the file is missing.
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing; the run that saved this folder may have been interrupted")

@@ -1,4 +1,1 @@
-"""Recommendations from saved runs: requests checked, answered, and catalogues grown by new items.
-
-Knows saved runs. Refuses to know how they were trained.
-"""
+"""Recommendations from saved runs: checks of requests, answers, and new items in a run's catalogue."""

@@ -1,4 +1,4 @@
-"""A saved run whose model is built anew with its data set, and then ranks the whole catalogue for any history."""
+"""Answering from a saved run by its rebuilt data set and model, which rank the whole catalogue for any history."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from recbole_lcrec.models.base import GenerativeRecommender
 from recbole_lcrec.models.indexed_dataset import IndexedDataset
 from recbole_lcrec.runs.answering import Answers, Request, answers_of, require_most
 from recbole_lcrec.runs.restore import load_run
-from recbole_lcrec.runs.run_parts import changed_settings, place_of
+from recbole_lcrec.runs.run_parts import changed_settings, requested_device
 from recbole_lcrec.runtime.processes import process_count
 
 __all__ = ["GenerativeAnswering", "ScoringAnswering", "load_answering"]
 
 
 class _ModelAnswering:
-    """What both ways to answer share: the catalogue of the data set, and histories alone."""
+    """Base of both ways to answer: items and titles of the data set, and requests of histories only."""
 
     scores_are_log_probs = False
     excludes_history = False
@@ -42,18 +42,18 @@ class _ModelAnswering:
         self.most = len(self.item_ids)
 
     def require_most(self, k: int) -> None:
-        """Make sure that the catalogue has ``k`` items."""
+        """Check that the catalogue has ``k`` items."""
         if k > self.most:
-            raise ValueError(f"k = {k} items are asked for, but the catalogue has {self.most}; lower k")
+            raise ValueError(f"k = {k} items are requested, but the catalogue has {self.most}; lower k")
 
     def check_intentions(self, intentions: Sequence[str | None]) -> None:
-        """Refuse intentions: the model reads histories alone."""
+        """Refuse intentions, because the model reads only histories."""
         if any(intention is not None for intention in intentions):
-            raise ValueError(f"{self.config.label} reads histories alone and takes no intention; leave it out")
+            raise ValueError(f"{self.config.label} reads only histories and takes no intention; leave it out")
 
 
 class GenerativeAnswering(_ModelAnswering):
-    """A generative model, ranked by its own beam search."""
+    """Answers of a generative model, by its own beam search."""
 
     scores_are_log_probs = True
 
@@ -65,7 +65,7 @@ class GenerativeAnswering(_ModelAnswering):
         self.most, self.excludes_history = model.decoding.beam_size, model.decoding.exclude_history
 
     def require_most(self, k: int) -> None:
-        """Make sure that there are ``k`` beams."""
+        """Check that there are at least ``k`` beams."""
         require_most(k, self.most)
 
     def answer(
@@ -81,26 +81,26 @@ class GenerativeAnswering(_ModelAnswering):
 
 
 class ScoringAnswering(_ModelAnswering):
-    """A model of RecBole's kind, which scores every item of the catalogue: every place is certified."""
+    """Answers of a model that scores every item of the catalogue, as RecBole's do: all items are certified."""
 
     def __init__(self, config: Config, run: BuiltRun) -> None:
         """Open a built run whose model has its trained weights.
 
         Raises:
-            ValueError: the model ranks for users that it was trained on, not for histories.
+            ValueError: the model ranks for users of its training data, not for histories.
         """
         super().__init__(config, run)
         self._fields = run.dataset
         self._sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
         if not (self._sequential or self._ignores_users()):
             raise ValueError(
-                f"{config.label} ranks for the users that it was trained on, so it cannot answer for a history; "
-                "evaluate it with load_data_and_model, or take a sequential model"
+                f"{config.label} ranks only for the users of its training data and cannot answer for a history; "
+                "evaluate it with load_data_and_model, or use a sequential model"
             )
 
     @torch.no_grad()
     def _ignores_users(self) -> bool:
-        """Whether users get the same scores, as from Pop."""
+        """Return whether all users get the same scores, as from Pop."""
         users = min(int(self._fields.user_num), 50)
         field = self._fields.uid_field
         scores = self._scores({field: torch.arange(1, users)}).view(users - 1, -1)
@@ -111,9 +111,7 @@ class ScoringAnswering(_ModelAnswering):
         try:
             scores: torch.Tensor = self.model.full_sort_predict(interaction)
         except KeyError as err:
-            raise ValueError(
-                f"{self.config.label} reads the column {err} beside the history, which a request does not give"
-            ) from err
+            raise ValueError(f"{self.config.label} also reads the column {err}, which a request does not have") from err
         return scores
 
     @torch.no_grad()
@@ -143,7 +141,7 @@ class ScoringAnswering(_ModelAnswering):
         return Answers(ranked, np.concatenate(scores), np.ones(ranked.shape, dtype=bool))
 
     def _columns(self, histories: Sequence[Sequence[int]], most: int) -> dict[str, torch.Tensor]:
-        """Return what RecBole's loaders give a model of each user: a padded history, its length, any user."""
+        """Return the columns of RecBole's loaders for these histories: padded history, its length, and any user."""
         fields = self._fields
         columns = {fields.uid_field: torch.ones(len(histories), dtype=torch.int64)}
         if self._sequential:
@@ -158,24 +156,24 @@ class ScoringAnswering(_ModelAnswering):
 def load_answering(
     path: Path, device: str | torch.device | None, base_model: str | None, decoding: Mapping[str, Any]
 ) -> GenerativeAnswering | ScoringAnswering:
-    """Load a run with its data set, which must be where it was.
+    """Load a run with its data set, which must be in its original folder.
 
     Args:
-        path: a ``.pth`` file of RecBole's trainer, or a folder of a model's own.
-        device: where the model goes; None: as the run says.
-        base_model: has no meaning here and must be None.
-        decoding: values of decoding settings that differ from the run's, for a generative model.
+        path: a ``.pth`` file of RecBole's trainer, or a folder of a model's own trainer.
+        device: device of the model; None: the run's.
+        base_model: must be None, because there are no adapters here.
+        decoding: decoding settings that differ from the run's, for a generative model.
 
     Raises:
         ValueError: the run, its data set or its model is missing, the model cannot rank the whole catalogue for a
             history, or a value is out of range.
     """
     if base_model is not None:
-        raise ValueError(f"base_model = {base_model!r}: {path} holds a whole model, no adapter; leave it out")
+        raise ValueError(f"base_model = {base_model!r}: {path} contains a full model, not an adapter; leave it out")
     config, run = load_run(path, logged=False)
-    place = place_of(config, device)
+    place = requested_device(config, device)
     if not config.spec.full_ranking:
-        raise ValueError(f"{path}: {config.label} scores given candidates alone and cannot recommend from a catalogue")
+        raise ValueError(f"{path}: {config.label} only scores given candidates and cannot recommend from a catalogue")
     generative = isinstance(run.model, GenerativeRecommender)
     stages = changed_settings(config, decoding, *([DecodingSettings] if generative else []))
     config["device"] = run.model.device = place
@@ -186,5 +184,6 @@ def load_answering(
         if process_count() > 1:
             PartialState(cpu=place.type != "cuda")  # opens the process group
     answering = GenerativeAnswering(config, run) if generative else ScoringAnswering(config, run)
-    getLogger().info(f"{path}: {len(answering.item_ids):,} items, {len(answering.allowed):,} may come up, on {place}")
+    counts = f"{len(answering.item_ids):,} items, {len(answering.allowed):,} may be recommended"
+    getLogger().info(f"{path}: {counts}, on {place}")
     return answering

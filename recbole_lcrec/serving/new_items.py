@@ -1,7 +1,6 @@
-"""New items in a saved run: they get indices, and the run can recommend them at once.
+"""New items in a saved run: they get indices, and the run can recommend them without further tuning.
 
-Knows a saved run's folder and the data set it was trained on, grown by items since. Refuses to know how codes are
-found (``indexing/new_items.py``). The language model is not touched.
+``indexing/new_items.py`` computes the indices. The language model is not changed.
 """
 
 from __future__ import annotations
@@ -46,22 +45,22 @@ __all__ = ["index_new_items"]
 
 
 def index_new_items(run: str | Path, values: Mapping[str, Any] | None = None) -> list[str]:
-    """Gives every item of the data set that a saved run does not know an index in that run.
+    """Add indices to a saved run for the items of its data set that the run does not know.
 
-    The data set is the one that the run's ``config.yaml`` names, with rows added to its item file (or interactions)
-    since. The new texts are encoded as those of training, the trained codebooks are used as they are, and no existing
-    index changes. When all is computed and written beside, the run's trie, titles and ``<dataset>.index.json`` are
-    replaced, then its report. A tuned run that lacks trie, titles or wordings gets them, also without new items.
+    The data set is that of the run's ``config.yaml``, with rows added to its item file or interactions since. The new
+    texts are encoded as in the training, the trained codebooks are used unchanged, and no existing index changes. When
+    everything is computed and written to temporary files, the run's trie, titles and ``<dataset>.index.json`` are
+    replaced, then its report. A tuned run that lacks trie, titles or templates gets them even without new items.
 
     Args:
         run: folder of a saved run, or of ``python -m recbole_lcrec.indexing``.
         values: parameters that differ from the run's, such as ``data_path`` or ``index_embedding_file``.
 
     Returns:
-        The ids of the items that are new, in the catalogue's order; empty when there are none.
+        The ids of the new items in the catalogue's order; empty if there are none.
 
     Raises:
-        ValueError: the folder is no such run, its index was given and not learned, its method cannot take new items
+        ValueError: the folder is not such a run, its index was not learned, its method cannot index new items
             (``vanilla``), the new items have no texts or embeddings, or a parameter would change the index.
     """
     folder = Path(run)
@@ -82,7 +81,7 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
         getLogger().info(f"{folder}: all {len(old):,} items have indices already")
         if _is_tuned(folder) and lacks_files(folder, config["dataset"]) and process_rank() == 0:
             _replace(folder, config, catalogue, old, load_index(index_file, old, saved_codebook_sizes(folder)))
-            getLogger().info(f"{folder}: trie, titles and wordings written, so that the run can recommend on its own")
+            getLogger().info(f"{folder}: trie, titles and templates written; the run can recommend without data set")
         return []
     _require_old(catalogue, old, index_file)
     saved = load_method(folder, torch.device("cpu"))
@@ -102,7 +101,7 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
     _warn_of_unlearned_codes(index.codes[: len(old)], index.codes[len(old) :])
     allowed = config["decoding_allowed_items"]
     if allowed is not None:
-        getLogger().warning(f"New items will come up when they are written into {allowed}, an id a line")
+        getLogger().warning(f"New items will be recommended only if their ids are added to {allowed}, one per line")
     if process_rank() == 0:
         place = {item: number for number, item in enumerate([*old, *new])}
         order = [place[item] for item in catalogue.item_ids]
@@ -117,9 +116,9 @@ def _extend(folder: Path, config: Config, index_file: Path) -> list[str]:
 
 
 def _replace(folder: Path, config: Config, catalogue: ItemCatalogue, item_ids: Sequence[str], index: ItemIndex) -> None:
-    """Puts a new index and, in a tuned run, what recommends by it in the place of the old, all written before.
+    """Replace a run's index and, in a tuned run, the files for recommending, after all of them are written.
 
-    The index goes last: whoever is killed before that finds the new items new again, and does it once more.
+    The index is replaced last: if the process is killed before, the next call finds the same new items and repeats all.
     """
     dataset, partial = config["dataset"], folder / ".extending"
     shutil.rmtree(partial, ignore_errors=True)
@@ -143,18 +142,18 @@ def _replace(folder: Path, config: Config, catalogue: ItemCatalogue, item_ids: S
 
 
 def _is_tuned(folder: Path) -> bool:
-    """Whether the folder holds a tuned model, not an index alone."""
+    """Return whether the folder contains a tuned model, not only an index."""
     return (folder / "tokenizer_config.json").is_file()
 
 
 def _titles(folder: Path, dataset: str, catalogue: ItemCatalogue, item_ids: Sequence[str]) -> list[str]:
-    """The titles of the data set as it is now; those of the run where it has none any more."""
+    """Return the present titles of the data set, or those of the run where the data set has none."""
     titles = load_titles(folder, dataset) if (folder / titles_name(dataset)).is_file() else {}
     if catalogue.item_file is not None:
         try:
             texts = catalogue.item_texts
         except ValueError as err:
-            getLogger().warning(f"New items go without titles: {err}")
+            getLogger().warning(f"New items have no titles: {err}")
         else:
             titles |= {item: title for item, title in zip(texts.item_ids, texts.titles, strict=True) if title}
     return [titles.get(item, "") for item in item_ids]
@@ -164,21 +163,21 @@ def _require_old(catalogue: ItemCatalogue, old: Sequence[str], index_file: Path)
     gone = sorted(set(old) - set(catalogue.item_ids))
     if gone:
         raise ValueError(
-            f"{index_file} holds {len(gone)} items that the data set has no more, first {gone[:5]}; new items are "
-            "added to the data set of the training, from which none is taken away"
+            f"{index_file} contains {len(gone)} items that are no longer in the data set, first {gone[:5]}; restore "
+            "them: new items can only be added to the data set of the training"
         )
 
 
 def _warn_of_unlearned_codes(old: np.ndarray, new: np.ndarray) -> None:
-    """A code that no item of the training has is a token that the language model never learned."""
+    """Warn of codes that no trained item has, because the language model never learned their tokens."""
     unlearned = np.zeros(len(new), dtype=bool)
     for before, after in zip(old.T, new.T, strict=True):
         unlearned |= ~np.isin(after, before)
     if unlearned.any():
         getLogger().warning(
             f"{int(unlearned.sum()):,} of {len(new):,} new items have a code that no trained item has: the language "
-            "model has not learned its token and will hardly name them; tune again, or learn an index with fewer codes "
-            "(index_codebook_size)"
+            "model has not learned its token and will rarely generate it; tune again, or learn an index with fewer "
+            "codes (index_codebook_size)"
         )
 
 
@@ -187,19 +186,19 @@ def _require_same_index(values: Mapping[str, Any]) -> None:
     bad = sorted(key for key in values if key.startswith(("index_", "text_")) and key not in own)
     if bad:
         raise ValueError(
-            f"{', '.join(bad)}: new items are indexed as the run's own were; leave the key out, or learn a new index "
-            "with --dataset"
+            f"{', '.join(bad)}: new items are indexed as the run's own items were; leave the key out, or learn a new "
+            "index with --dataset"
         )
 
 
 def _require_source(text: TextSettings | None, settings: IndexSettings, folder: Path) -> None:
     if text is None and settings.embedding_file is None:
         raise ValueError(
-            f"{folder}: the index was learned from embeddings of a file; give those of the new items by "
+            f"{folder}: the index was learned from embeddings of a file; give those of the new items with "
             "index_embedding_file"
         )
     if text is not None and settings.embedding_file is not None:
         raise ValueError(
-            f"{folder}: the index was learned from texts by {text.encoder!r}, so index_embedding_file = "
-            f"{settings.embedding_file!r} is of another kind; leave the key out"
+            f"{folder}: the index was learned from texts by {text.encoder!r}, so embeddings of index_embedding_file = "
+            f"{settings.embedding_file!r} do not fit; leave the key out"
         )

@@ -18,11 +18,11 @@ from recbole_lcrec.serving.request_checks import (
     allowed_choice,
     checked_intentions,
     checked_k,
+    excludes_history,
     history_rows,
-    leaves_out,
     listed_histories,
     require_enough,
-    require_question,
+    require_request,
 )
 
 __all__ = ["Recommendation", "Recommender"]
@@ -30,17 +30,18 @@ __all__ = ["Recommendation", "Recommender"]
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One place of a user's list.
+    """One item of a user's ranking.
 
     Attributes:
         item: original item id.
-        title: None where the data set has none.
-        log_prob: log-probability of the item's index given the prompt, nats; under ``eval_templates: ensemble`` the sum
-            over all wordings. ``decoding_normalizer: legal`` shares all probability out among the items that may be
-            recommended, so do not compare scores of calls that allow different items. None for a model that writes no
-            item indices.
-        certified: whether this place and those before it are proved to be the best of all that may be recommended.
-        score: what the model ranks by: ``log_prob``, or the score of a model of RecBole.
+        title: title of the item; None if it has none.
+        log_prob: log-probability (nats) of the item's index given the prompt; under ``eval_templates: ensemble`` the
+            sum over all templates. ``decoding_normalizer: legal`` distributes all probability over the items that may
+            be recommended, so do not compare scores of calls that allow different items. None for a model that does
+            not generate item indices.
+        certified: whether this item and those ranked before it are proved to be the best of all that may be
+            recommended.
+        score: the score that ranks the items: ``log_prob``, or the score of a model of RecBole.
     """
 
     item: str
@@ -51,24 +52,24 @@ class Recommendation:
 
 
 class Recommender:
-    """A saved run that answers.
+    """A saved run that recommends items.
 
     Attributes:
-        answering: the run, opened.
+        answering: the loaded run.
     """
 
     def __init__(self, answering: ItemAnswering) -> None:
-        """Wrap an opened run; use :meth:`load`.
+        """Wrap a loaded run; use :meth:`load`.
 
         Args:
-            answering: the run, opened.
+            answering: the loaded run.
         """
         self.answering = answering
         self._rows = {item: row for row, item in enumerate(answering.item_ids)}
 
     @property
     def item_ids(self) -> tuple[str, ...]:
-        """The run's N original item ids, in the order of a mask of allowed items."""
+        """The run's N original item ids, in the order of a mask for ``allowed_items``."""
         return self.answering.item_ids
 
     @classmethod
@@ -81,18 +82,17 @@ class Recommender:
     ) -> Recommender:
         """Load a run of any model that ranks the whole catalogue.
 
-        A folder that LCRec saved needs nothing else. Other models are built anew with their data set, which must be
-        where it was; a ``.pth`` file is a pickle, which can run any code when it is read: load only files that you
+        A folder that LCRec saved needs nothing else. Other models are rebuilt with their data set, which must be in its
+        original folder; a ``.pth`` file is a pickle, which can run any code when it is read: load only files that you
         trust. Under torchrun every process calls this, and :meth:`recommend` with the same requests; the processes
-        split the users of a generative model, and all get the same answers.
+        split the users of a generative model, and all return the same answers.
 
         Args:
-            folder: of a saved run, or a ``.pth`` file that RecBole's trainer saved.
-            device: where the model goes, ``cpu``, ``cuda`` or ``cuda:1``; None: as the run's ``gpu_id`` and
-                ``use_gpu`` say.
-            base_model: where the base model of the run's adapter is now; None: where it was.
-            decoding: what differs from the run's settings, by their keys: ``decoding_beam_size=50``. The items that
-                the run allows are listed in its folder; ``decoding_allowed_items`` names another file, and None
+            folder: folder of a saved run, or a ``.pth`` file that RecBole's trainer saved.
+            device: device of the model, ``cpu``, ``cuda`` or ``cuda:1``; None: by the run's ``gpu_id`` and ``use_gpu``.
+            base_model: current path of the base model, for a run with an adapter; None: the path in the run's settings.
+            decoding: settings that differ from the run's, by their keys: ``decoding_beam_size=50``. The run's folder
+                lists the items that may be recommended; ``decoding_allowed_items`` names another file, and None
                 allows all.
 
         Raises:
@@ -101,7 +101,7 @@ class Recommender:
         """
         path = Path(folder)
         if not path.exists():
-            raise ValueError(f"{path}: there is no such folder; give one that a run has saved")
+            raise ValueError(f"{path}: there is no such folder; give the folder of a saved run")
         own = None if path.is_file() else spec_of_folder(path).part("load_answering")
         answering: ItemAnswering = (own or load_answering)(path, device, base_model, decoding)
         return cls(answering)
@@ -118,25 +118,26 @@ class Recommender:
         """Return the best items of each user.
 
         Args:
-            histories: of B users, original item ids, oldest first; where there is no room for all, the newest count.
-            k: items of each user.
+            histories: histories of B users, original item ids, oldest first; if they do not fit into the prompt, the
+                newest items are used.
+            k: items per user.
             allowed_items: the only items that may be recommended (in stock, of one category): their ids, or a mask
-                bool [N] in the order of :attr:`item_ids` (an array, a tensor, a column, a list); None: what the run
-                allows.
-            intention: what the users ask for, in words: one for all, or one or None for each. A user with an intention
-                needs no history.
-            exclude_history: whether a user gets nothing of the history again; None: as the run's
-                ``decoding_exclude_history`` says.
-            unknown_items: what is done with ids in histories that the run does not know: ``error`` or ``drop``.
+                bool [N] in the order of :attr:`item_ids` (an array, a tensor, a column, a list); None: the items that
+                the run allows.
+            intention: what the users look for, in words: one text for all, or a text or None for each. A user with an
+                intention needs no history.
+            exclude_history: whether to exclude items of a user's history; None: the run's
+                ``decoding_exclude_history``.
+            unknown_items: ``error`` or ``drop`` for ids in histories that the run does not know.
 
         Returns:
             For each user ``k`` recommendations, best first.
 
         Raises:
-            ValueError: before the model runs: ``k`` is no number of items, above ``decoding_beam_size`` or more than
-                may be recommended; a user has neither history nor intention; an item is unknown; a text stands where a
-                list or a truth value belongs; or the run cannot take intentions.
-            RuntimeError: a logit is not finite, or memory does not suffice for one user.
+            ValueError: before the model runs: ``k`` is not a positive integer, above ``decoding_beam_size`` or above
+                the number of items that may be recommended; a user has neither history nor intention; an item is
+                unknown; an argument has the wrong type; or the run cannot take intentions.
+            RuntimeError: a logit is not finite, or there is not enough memory for one user.
         """
         answering = self.answering
         k = checked_k(k)
@@ -144,16 +145,16 @@ class Recommender:
         given = listed_histories(histories)
         rows, n_dropped = history_rows(given, self._rows, unknown_items)
         intentions = checked_intentions(intention, len(rows))
-        require_question(given, rows, intentions)
+        require_request(given, rows, intentions)
         answering.check_intentions(intentions)
         choice = None if allowed_items is None else allowed_choice(allowed_items, self._rows)
-        excluded = rows if leaves_out(exclude_history, answering.excludes_history) else None
+        excluded = rows if excludes_history(exclude_history, answering.excludes_history) else None
         require_enough(answering.allowed if choice is None else choice, k, excluded)
         if n_dropped:
-            getLogger().warning(f"{n_dropped:,} unknown items left out of {len(rows):,} histories (unknown_items)")
+            getLogger().warning(f"{n_dropped:,} unknown items dropped from {len(rows):,} histories (unknown_items)")
         if not rows:
             return []
-        requests = [Request(tuple(history), wish) for history, wish in zip(rows, intentions, strict=True)]
+        requests = [Request(tuple(history), text) for history, text in zip(rows, intentions, strict=True)]
         return self._named(answering.answer(requests, k, choice, excluded))
 
     def _named(self, answers: Answers) -> list[list[Recommendation]]:

@@ -1,7 +1,6 @@
-"""What a caller asks for, checked and turned from original item ids into rows.
+"""Checks of requests, and their conversion from original item ids to rows.
 
-Knows the mistakes that are easy to make: a text in the place of a list, ids that the catalogue does not hold, nothing
-asked at all. Refuses to know prompts and models, so that every mistake is told before a model runs.
+They find mistakes before a model runs: a text instead of a list, ids that are not in the catalogue, empty requests.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ __all__ = [
     "allowed_choice",
     "checked_intentions",
     "checked_k",
+    "excludes_history",
     "history_rows",
-    "leaves_out",
     "listed_histories",
     "require_enough",
-    "require_question",
+    "require_request",
 ]
 
 _NAMED = 5
@@ -33,10 +32,10 @@ UNKNOWN = ("error", "drop")
 
 
 def checked_k(k: Any) -> int:
-    """Return the number of requested items; NumPy's integers are numbers, too.
+    """Return the number of requested items; NumPy integers are accepted.
 
     Raises:
-        ValueError: ``k`` is no number of items.
+        ValueError: ``k`` is not a positive integer.
     """
     try:
         count = 0 if isinstance(k, (bool, np.bool_)) else operator.index(k)
@@ -48,18 +47,18 @@ def checked_k(k: Any) -> int:
     return count
 
 
-def leaves_out(exclude_history: Any, otherwise: bool) -> bool:
-    """Whether a user gets nothing of the history again.
+def excludes_history(exclude_history: Any, default: bool) -> bool:
+    """Return whether to exclude items of the users' histories.
 
     Args:
-        exclude_history: what is asked for; None: nothing is said.
-        otherwise: what then holds.
+        exclude_history: the requested value; None: not given.
+        default: value if it is not given.
 
     Raises:
-        ValueError: it is no truth value.
+        ValueError: ``exclude_history`` is neither a Boolean nor None.
     """
     if exclude_history is None:
-        return otherwise
+        return default
     value = bool(exclude_history) if isinstance(exclude_history, np.bool_) else exclude_history
     if flag(value):
         raise ValueError(f"exclude_history = {exclude_history!r:.80}: expected {flag(value)}, or None")
@@ -67,13 +66,13 @@ def leaves_out(exclude_history: Any, otherwise: bool) -> bool:
 
 
 def listed_histories(histories: Iterable[Iterable[str]]) -> list[list[str]]:
-    """Histories as lists, so that what can be gone through only once is gone through once.
+    """Return histories as lists; iterators are consumed once.
 
     Args:
-        histories: of B users, original item ids, oldest first.
+        histories: histories of B users, original item ids, oldest first.
 
     Raises:
-        ValueError: something is no list or no item id.
+        ValueError: a history is not a list of item ids.
     """
     users = _listed(histories, "histories", "a list of item ids for each user")
     return [_ids(history, f"histories[{user}]") for user, history in enumerate(users)]
@@ -82,18 +81,18 @@ def listed_histories(histories: Iterable[Iterable[str]]) -> list[list[str]]:
 def history_rows(
     histories: Sequence[Sequence[str]], rows: Mapping[str, int], unknown_items: str = "error"
 ) -> tuple[list[list[int]], int]:
-    """Item rows of histories.
+    """Return the item rows of histories.
 
     Args:
         histories: see :func:`listed_histories`.
         rows: item id -> row.
-        unknown_items: ``error``, or ``drop`` for ids that are left out.
+        unknown_items: ``error``, or ``drop`` to remove unknown ids.
 
     Returns:
-        The rows of each user, and how many ids were left out.
+        The rows of each user, and the number of dropped ids.
 
     Raises:
-        ValueError: an id is unknown, or ``unknown_items`` says neither.
+        ValueError: an id is unknown, or ``unknown_items`` has another value.
     """
     if unknown_items not in UNKNOWN:
         raise ValueError(f"unknown_items = {unknown_items!r}: expected 'error' or 'drop'")
@@ -103,7 +102,7 @@ def history_rows(
         if unknown and unknown_items == "error":
             raise ValueError(
                 f"user number {user}: {len(unknown)} of {len(ids)} items of the history are not in the run's item "
-                f"index, first {unknown[:_NAMED]}; leave them out by unknown_items='drop', or give them indices: "
+                f"index, first {unknown[:_NAMED]}; drop them with unknown_items='drop', or give them indices with "
                 "python -m recbole_lcrec.indexing --extend=FOLDER"
             )
         n_dropped += len(unknown)
@@ -112,40 +111,40 @@ def history_rows(
 
 
 def checked_intentions(intention: str | Sequence[str | None] | None, n_users: int) -> list[str | None]:
-    """The intention of each user, cleaned as those of the tuning are; None where nothing is said.
+    """Return the intention of each user, cleaned as in the tuning; None if none is given.
 
     Args:
         intention: one for all users, or one for each.
-        n_users: how many users there are.
+        n_users: number of users.
 
     Raises:
-        ValueError: there are more or fewer than users, or one is blank or no text.
+        ValueError: the number of intentions is wrong, or one is blank or not a text.
     """
     if intention is None:
         return [None] * n_users
     if isinstance(intention, str):
         intention = [intention] * n_users
-    wishes = _listed(intention, "intention", "a text, or a text or None for each user")
-    if len(wishes) != n_users:
-        raise ValueError(f"{len(wishes)} intentions for {n_users} users; give one for each (None: nothing said)")
+    texts = _listed(intention, "intention", "a text, or a text or None for each user")
+    if len(texts) != n_users:
+        raise ValueError(f"{len(texts)} intentions for {n_users} users; give one for each (None if there is none)")
     cleaned: list[str | None] = []
-    for user, wish in enumerate(wishes):
-        if wish is not None and not isinstance(wish, str):
-            raise ValueError(f"the intention of user number {user} is {wish!r:.80}; give a text, or None")
-        cleaned.append(None if wish is None else clean_text(wish))
+    for user, text in enumerate(texts):
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"the intention of user number {user} is {text!r:.80}; give a text, or None")
+        cleaned.append(None if text is None else clean_text(text))
         if cleaned[-1] == "":
-            raise ValueError(f"the intention of user number {user} is without words: {wish!r}; give None for none")
+            raise ValueError(f"the intention of user number {user} is blank: {text!r}; give None if there is none")
     return cleaned
 
 
-def require_question(
+def require_request(
     given: Sequence[Sequence[str]], histories: Sequence[Sequence[int]], intentions: Sequence[str | None]
 ) -> None:
-    """Makes sure that something is known of every user.
+    """Check that every user has a history or an intention.
 
     Args:
         given: see :func:`listed_histories`.
-        histories: the same as rows.
+        histories: the same histories as rows, without unknown items.
         intentions: see :func:`checked_intentions`.
 
     Raises:
@@ -164,14 +163,15 @@ def require_question(
 def allowed_choice(
     allowed_items: Iterable[str] | Iterable[bool] | np.ndarray | torch.Tensor, rows: Mapping[str, int]
 ) -> np.ndarray:
-    """The rows of the items that may come up, ascending int64.
+    """Return the rows of the items that may be recommended, int64, ascending.
 
     Args:
         allowed_items: item ids, or a mask bool [N] over the rows: an array, a tensor, a column or a list.
         rows: item id -> row, of all N items.
 
     Raises:
-        ValueError: it is neither a list of item ids nor a mask of N items, it allows nothing, or an item is unknown.
+        ValueError: ``allowed_items`` is neither a list of item ids nor a mask of N items, is empty, or contains an
+            unknown item.
     """
     given = _array_or_list(allowed_items)
     if isinstance(given, np.ndarray):
@@ -183,37 +183,37 @@ def allowed_choice(
         chosen = np.flatnonzero(given)
     else:
         ids = list(dict.fromkeys(_ids(given, "allowed_items")))
-        chosen = rows_of(ids, rows, "allowed_items", "take them out, or use the ids of the recommender's item_ids")
+        chosen = rows_of(ids, rows, "allowed_items", "remove them, or use ids of the recommender's item_ids")
     if not len(chosen):
-        raise ValueError("allowed_items is empty, so nothing may come up; give None to allow what the run allows")
+        raise ValueError("allowed_items is empty, so nothing can be recommended; give None for the run's own choice")
     return chosen
 
 
 def require_enough(allowed: np.ndarray, k: int, excluded: Sequence[Sequence[int]] | None) -> None:
-    """Makes sure that every user has ``k`` items to get.
+    """Check that ``k`` items are left for every user.
 
     Args:
-        allowed: rows of the items that may come up, distinct.
-        k: items that are asked for.
-        excluded: item rows that each user must not get; None: there are none.
+        allowed: distinct rows of the items that may be recommended.
+        k: number of requested items.
+        excluded: item rows that must not be recommended to each user; None: none.
 
     Raises:
-        ValueError: there are fewer; says how many.
+        ValueError: fewer items are left for a user.
     """
     if len(allowed) < k:
-        raise ValueError(f"k = {k} items are asked for, but {len(allowed)} may come up: allow more, or lower k")
+        raise ValueError(f"k = {k} items are requested, but only {len(allowed)} are allowed: allow more, or lower k")
     among = set(allowed.tolist()) if excluded is not None else set()
     for user, rows in enumerate(excluded or ()):
         left = len(among) - len(among & set(rows))
         if left < k:
             raise ValueError(
-                f"k = {k} items are asked for, but user number {user} has {left} to get, as {len(among)} may come up "
-                "and those of the history are left out: allow more, lower k, or set exclude_history=False"
+                f"k = {k} items are requested, but {left} are left for user number {user}: {len(among)} are allowed, "
+                "and those of the history are excluded; allow more, lower k, or set exclude_history=False"
             )
 
 
 def _array_or_list(value: Any) -> np.ndarray | list[Any]:
-    """Truth values as an array of the same shape, anything else as a list."""
+    """Return Booleans as an array of the same shape, anything else as a list."""
     if isinstance(value, torch.Tensor) and value.dtype == torch.bool:
         return np.asarray(value.cpu())
     if isinstance(value, np.ndarray) and value.dtype == np.bool_:
@@ -224,18 +224,18 @@ def _array_or_list(value: Any) -> np.ndarray | list[Any]:
         return np.array(listed, dtype=bool)
     if len(others) < len(listed):
         raise ValueError(
-            f"allowed_items holds truth values and {others[0]!r:.80}; a mask has True or False for each item, a list "
-            "of items their ids alone"
+            f"allowed_items contains Booleans and {others[0]!r:.80}; give a mask with True or False for each item, or "
+            "a list of item ids"
         )
     return listed
 
 
 def _ids(value: Any, name: str) -> list[str]:
     ids = _listed(value, name, "a list of item ids")
-    strange = next((item for item in ids if not isinstance(item, str)), None)
-    if strange is not None or None in ids:
-        strange = getattr(strange, "item", lambda: strange)()  # NumPy 2 names its own kind of number
-        raise ValueError(f"{name} holds {strange!r:.80}; item ids are texts, as in the data set: write '123', not 123")
+    wrong = next((item for item in ids if not isinstance(item, str)), None)
+    if wrong is not None or None in ids:
+        wrong = getattr(wrong, "item", lambda: wrong)()  # the repr of a NumPy 2 scalar names its type
+        raise ValueError(f"{name} contains {wrong!r:.80}; item ids are texts, as in the data set: write '123', not 123")
     return ids
 
 

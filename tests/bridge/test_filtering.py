@@ -65,7 +65,7 @@ def test_non_numeric_times_name_the_field_and_the_remedy(tmp_path):
     )
     file = root / "shop" / "shop.inter"
     file.write_text(file.read_text().replace("timestamp:float", "timestamp:token"))
-    with pytest.raises(ValueError, match=r"a timestamp is no number .*2024-01-01.*recbole_lcrec\.data import"):
+    with pytest.raises(ValueError, match=r"a timestamp is not a number .*2024-01-01.*recbole_lcrec\.data import"):
         create_dataset(config_of("Pop", root, tmp_path))
 
 

@@ -129,7 +129,7 @@ def test_the_named_remedy_for_short_users_works(model, shop, tmp_path, caplog):
 @pytest.mark.parametrize("model", ["SASRec", "Pop"])
 def test_only_short_users_is_an_error(model, tmp_path):
     root = write_shop(tmp_path / "data", [("u", "a", 1), ("u", "b", 2), ("v", "a", 1)])
-    with pytest.raises(ValueError, match="every one of the 2 users has fewer than 3 interactions"):
+    with pytest.raises(ValueError, match="all 2 users have fewer than 3 interactions"):
         create_dataset(config_of(model, root, tmp_path))
 
 
@@ -198,7 +198,7 @@ def test_saved_data_sets_are_rejected(shop, tmp_path):
     config = config_of("Pop", shop, tmp_path)
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "shop-for-Pop-dataloader.pth").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"shop-for-Pop-dataloader\.pth holds data loaders of an earlier run"):
+    with pytest.raises(ValueError, match=r"shop-for-Pop-dataloader\.pth contains data loaders of an earlier run"):
         data_preparation(config, create_dataset(config))
 
 

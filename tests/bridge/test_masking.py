@@ -64,6 +64,6 @@ def test_the_mask_holds_earlier_splits_for_several_targets(tmp_path):
 def test_masking_sampled_items_is_rejected(shop, tmp_path):
     sampled = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "uni2"}
     with pytest.raises(
-        ValueError, match="mask_history = True reaches sequential models only where every item is ranked"
+        ValueError, match="mask_history = True works for sequential models only if every item is ranked"
     ):
         loaders("SASRec", shop, tmp_path, mask_history=True, eval_args=sampled)

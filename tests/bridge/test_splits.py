@@ -9,7 +9,7 @@ from recbole.data.dataset import Dataset, DIENDataset, SequentialDataset
 
 from recbole_lcrec import create_dataset, data_preparation
 from recbole_lcrec.bridge.augmentation import FastAugmentation
-from recbole_lcrec.bridge.loading import ExactTimeOrder, _mended
+from recbole_lcrec.bridge.loading import ExactTimeOrder, _with_mixins
 from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statistics
 from tests.bridge.augmented import LEAVE_ONE, config_of, random_events, settings, write_events
 from tests.data.plain_data import sequences_in
@@ -137,11 +137,11 @@ def test_the_log_describes_the_split(model, fast, tmp_path, caplog):
 
 def test_a_custom_augmentation_is_kept(caplog):
     with caplog.at_level(logging.INFO):
-        mended = _mended(DIENDataset, fast=True)
-    assert mended.data_augmentation is DIENDataset.data_augmentation and issubclass(mended, ExactTimeOrder)
-    assert "DIENDataset has an augmentation of its own" in caplog.text
-    assert issubclass(_mended(SequentialDataset, fast=True), FastAugmentation)
-    assert not issubclass(_mended(Dataset, fast=True), FastAugmentation)
+        mixed = _with_mixins(DIENDataset, fast=True)
+    assert mixed.data_augmentation is DIENDataset.data_augmentation and issubclass(mixed, ExactTimeOrder)
+    assert "DIENDataset keeps its own data augmentation" in caplog.text
+    assert issubclass(_with_mixins(SequentialDataset, fast=True), FastAugmentation)
+    assert not issubclass(_with_mixins(Dataset, fast=True), FastAugmentation)
 
 
 def test_negative_sampling_equals_recboles(tmp_path):

@@ -1,4 +1,4 @@
-"""The command that makes an index alone, and new items in what it and the main command have saved."""
+"""The command that learns an index, and new items in the runs that it and the main command have saved."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def flags_of(parameters: dict[str, Any]) -> list[str]:
 
 
 def add_items(shop: Path, n: int) -> list[str]:
-    """Appends items with texts, which nobody has bought, to the shop's item file."""
+    """Append items with texts but without interactions to the shop's item file."""
     names = [f"new{item}" for item in range(n)]
     with (shop / SHOP / f"{SHOP}.item").open("a", encoding="utf-8") as lines:
         for item, name in enumerate(names):
@@ -47,7 +47,7 @@ def index_of(folder: Path) -> dict[str, list[str]]:
     return dict(json.loads((folder / f"{SHOP}.index.json").read_text(encoding="utf-8")))
 
 
-def test_the_command_writes_a_folder_that_the_main_run_agrees_with(shop: Path, tiny: Parameters, caplog: Any) -> None:
+def test_the_index_command_and_the_main_command_agree(shop: Path, tiny: Parameters, caplog: Any) -> None:
     parameters = tiny(shop, index_report=True, index_label_field="title")
     caplog.set_level(logging.INFO)
     assert main([f"--dataset={SHOP}", *flags_of(parameters)]) == 0
@@ -65,7 +65,7 @@ def test_the_command_writes_a_folder_that_the_main_run_agrees_with(shop: Path, t
     assert dict(zip(dataset.item_ids, map(list, dataset.item_index.item_tokens()), strict=True)) == written
 
 
-def test_a_published_index_goes_in_and_comes_out(shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+def test_a_published_index_is_read_and_written(shop: Path, tiny: Parameters, tmp_path: Path) -> None:
     given = tmp_path / "their.index.json"
     given.write_text(json.dumps(shop_index()), encoding="utf-8")
     folder = make_index(SHOP, None, tiny(shop, index_file=str(given)))
@@ -92,7 +92,7 @@ def test_new_items_get_indices_in_a_saved_index(shop: Path, tiny: Parameters, me
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_main_command_takes_every_method_and_restores_its_runs(shop: Path, tiny: Parameters, method: str) -> None:
+def test_the_main_command_accepts_every_index_method(shop: Path, tiny: Parameters, method: str) -> None:
     parameters = tiny(shop, index_method=method, index_report=True, epochs=2, decoding_beam_size=N_ITEMS)
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     run = Path(result["saved_model_file"])
@@ -104,7 +104,7 @@ def test_the_main_command_takes_every_method_and_restores_its_runs(shop: Path, t
     assert {path.name for path in run.parent.iterdir()} == {run.name, "artifacts"}
 
 
-def test_a_full_disk_leaves_the_folder_as_it_was(shop: Path, tiny: Parameters, monkeypatch: Any, capsys: Any) -> None:
+def test_a_full_disk_leaves_the_folder_unchanged(shop: Path, tiny: Parameters, monkeypatch: Any, capsys: Any) -> None:
     parameters = tiny(shop)
 
     def full(*arguments: Any, **named: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_full_disk_leaves_the_folder_as_it_was(shop: Path, tiny: Parameters, m
     assert [path.name for path in Path(parameters["checkpoint_dir"]).iterdir()] == ["artifacts"]
 
 
-def test_labels_are_looked_for_before_training(indexed_shop: Path, tiny: Parameters) -> None:
+def test_missing_labels_are_an_error_before_training(indexed_shop: Path, tiny: Parameters) -> None:
     (indexed_shop / SHOP / f"{SHOP}.item").unlink()
     parameters = tiny(indexed_shop, index_label_field="kind", load_col={"inter": ["user_id", "item_id", "timestamp"]})
     with pytest.raises(ValueError, match="index_label_field = 'kind'"):
@@ -126,8 +126,8 @@ def test_labels_are_looked_for_before_training(indexed_shop: Path, tiny: Paramet
     assert not Path(parameters["checkpoint_dir"]).exists()
 
 
-def test_a_hundred_new_items_are_among_the_beams_of_a_trained_run(shop: Path, tiny: Parameters) -> None:
-    """The trie is rebuilt, the model is not; every item, old and new, is found when the beam is the catalogue."""
+def test_a_hundred_new_items_are_ranked_by_a_trained_run(shop: Path, tiny: Parameters) -> None:
+    """The trie is rebuilt, the model is unchanged, and a beam as wide as the catalogue finds all old and new items."""
     parameters = tiny(shop, decoding_beam_size=N_ITEMS + 100, epochs=1)
     run = Path(run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)["saved_model_file"])
     weights = (run / "model.safetensors").read_bytes()
@@ -147,7 +147,7 @@ def test_a_hundred_new_items_are_among_the_beams_of_a_trained_run(shop: Path, ti
     assert np.unique(log_probs, axis=1).shape[1] > 50 and (log_probs < 0).all()
 
 
-def test_what_cannot_take_new_items_says_so(shop: Path, tiny: Parameters, tmp_path: Path, capsys: Any) -> None:
+def test_indices_that_cannot_take_new_items(shop: Path, tiny: Parameters, tmp_path: Path, capsys: Any) -> None:
     vanilla = make_index(SHOP, None, tiny(shop, index_method="vanilla", checkpoint_dir=str(tmp_path / "v")))
     (shop / SHOP / f"{SHOP}.index.json").write_text(json.dumps(shop_index()), encoding="utf-8")
     given = make_index(SHOP, None, tiny(shop, checkpoint_dir=str(tmp_path / "g")))
@@ -180,7 +180,7 @@ def test_what_cannot_take_new_items_says_so(shop: Path, tiny: Parameters, tmp_pa
         (["--extend=x", "--index_levels=7"], "index_levels"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     shop: Path, tiny: Parameters, capsys: Any, flags: list[str], message: str
 ) -> None:
     given = {flag.partition("=")[0] for flag in flags}

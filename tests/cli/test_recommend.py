@@ -1,4 +1,4 @@
-"""The command that recommends: one user's table, files of many users, and going on after a stop."""
+"""The command that recommends: one user's table, files of many users, and resuming after a stop."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_one_user_has_a_table(run: Path, capsys: Any) -> None:
     ]
 
 
-def test_allowed_items_wishes_and_unknown_items_by_flags(run: Path, tmp_path: Path, capsys: Any) -> None:
+def test_flags_for_allowed_items_intentions_unknown_items(run: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "stock.txt").write_text("i3\ni4\n\ni5\n", encoding="utf-8")
     flags = [f"--run={run}", "--k=2", f"--allowed_items={tmp_path / 'stock.txt'}"]
     more = ["--history=i3,X", "--unknown_items=drop", "--exclude_history=True", "--intention=A lamp"]
@@ -82,7 +82,7 @@ def test_many_users_are_answered_in_order(run: Path, users: Path) -> None:
         assert [one["log_prob"] for one in line["items"]] == pytest.approx([o.log_prob for o in answer], abs=1e-4)
 
 
-def test_users_may_be_numbers_and_have_wishes(run: Path, users: Path) -> None:
+def test_users_may_be_numbers_and_have_intentions(run: Path, users: Path) -> None:
     lines = [{"user": 7, "history": [], "intention": "A lamp"}, {"user": "ü", "history": ["i1"], "intention": None}]
     texts = [*(json.dumps(line, ensure_ascii=False) for line in lines), r'{"user": "\ud83d\ude00", "history": ["i1"]}']
     users.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
@@ -91,7 +91,7 @@ def test_users_may_be_numbers_and_have_wishes(run: Path, users: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", ["", '{"user": "u4", "ite', '{"user": "u4", "items": []}'])
-def test_a_command_goes_on_where_it_stopped(run: Path, users: Path, torn: str, monkeypatch: Any) -> None:
+def test_a_command_resumes_where_it_stopped(run: Path, users: Path, torn: str, monkeypatch: Any) -> None:
     assert main(many(run, users, "--k=3")) == 0
     output = users.with_name("out.jsonl")
     whole = output.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -114,7 +114,7 @@ def test_a_command_goes_on_where_it_stopped(run: Path, users: Path, torn: str, m
     assert main(many(run, users, "--k=3")) == 0
 
 
-def test_a_stop_keeps_the_chunks_that_are_done(run: Path, users: Path, monkeypatch: Any) -> None:
+def test_a_stop_keeps_the_finished_chunks(run: Path, users: Path, monkeypatch: Any) -> None:
     plain, calls = Recommender.recommend, [0]
 
     def stopping(self: Any, *given: Any) -> Any:
@@ -131,8 +131,8 @@ def test_a_stop_keeps_the_chunks_that_are_done(run: Path, users: Path, monkeypat
     assert len(answers(users)) == 11
 
 
-def test_every_process_has_its_part_of_a_chunk(run: Path, users: Path, monkeypatch: Any) -> None:
-    """Eleven users at four for each of two processes are eight and three."""
+def test_chunks_grow_with_the_number_of_processes(run: Path, users: Path, monkeypatch: Any) -> None:
+    """Eleven users in chunks of four for each of two processes make chunks of eight and three."""
     asked: list[int] = []
 
     class Counting:
@@ -146,7 +146,7 @@ def test_every_process_has_its_part_of_a_chunk(run: Path, users: Path, monkeypat
     assert asked == [8, 3] and len(answers(users)) == 11
 
 
-def test_answers_to_something_else_are_not_gone_on_with(run: Path, users: Path, tmp_path: Path, capsys: Any) -> None:
+def test_answers_to_other_requests_are_not_resumed(run: Path, users: Path, tmp_path: Path, capsys: Any) -> None:
     assert main(many(run, users, "--k=3")) == 0
     before = users.with_name("out.jsonl").read_bytes()
     (tmp_path / "stock.txt").write_text("".join(f"i{n}\n" for n in range(9)), encoding="utf-8")
@@ -161,14 +161,14 @@ def test_answers_to_something_else_are_not_gone_on_with(run: Path, users: Path, 
         (many(other, users, "--k=3"), "run differ"),
     ):
         error = error_of(flags, capsys)
-        assert name in error and "out.jsonl" in error and "name another --output" in error
+        assert name in error and "out.jsonl" in error and "choose another --output" in error
     assert main(many(run, users, "--k=3", "--decoding_max_tokens=900")) == 0  # changes no answer
     users.write_text(users.read_text(encoding="utf-8").replace("u3", "u33"), encoding="utf-8")
     assert "input differ" in error_of(many(run, users, "--k=3"), capsys)
     assert users.with_name("out.jsonl").read_bytes() == before
 
 
-def test_the_runs_own_list_is_a_part_of_what_is_asked(run: Path, users: Path, tmp_path: Path, capsys: Any) -> None:
+def test_answers_depend_on_the_runs_allowed_items(run: Path, users: Path, tmp_path: Path, capsys: Any) -> None:
     folder = copied(run, tmp_path)
     limited(folder, [f"i{n}" for n in range(9)])
     assert main(many(folder, users, "--k=3")) == 0
@@ -181,18 +181,18 @@ def test_the_runs_own_list_is_a_part_of_what_is_asked(run: Path, users: Path, tm
     )
 
 
-def test_a_file_that_holds_no_answers(run: Path, users: Path, capsys: Any) -> None:
+def test_a_file_without_answers(run: Path, users: Path, capsys: Any) -> None:
     output = users.with_name("out.jsonl")
     output.write_text("my notes\n", encoding="utf-8")
-    assert "no out.jsonl.settings.json beside it says what it answers" in error_of(many(run, users), capsys)
+    assert "there is no out.jsonl.settings.json that says what it answers" in error_of(many(run, users), capsys)
     output.unlink()
     assert main(many(run, users)) == 0
     lines = output.read_text(encoding="utf-8").splitlines(keepends=True)
     capsys.readouterr()
     for content, message in (
-        ([lines[1], *lines[:1]], "line 1 answers user 'u1', not user 'u0'"),
-        ([lines[0], "noise\n"], "line 2 is no answer"),
-        ([*lines, lines[0]], "holds 12 answers to 11 users"),
+        ([lines[1], *lines[:1]], "line 1 answers user 'u1', expected user 'u0'"),
+        ([lines[0], "noise\n"], "line 2 is not an answer"),
+        ([*lines, lines[0]], "contains 12 answers for 11 users"),
     ):
         output.write_text("".join(content), encoding="utf-8")
         assert message in error_of(many(run, users), capsys)

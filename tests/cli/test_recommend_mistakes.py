@@ -1,4 +1,4 @@
-"""Mistakes in requests and troubles of a saved run, which the command that recommends tells in one line."""
+"""Wrong requests and damaged runs, which the command that recommends reports in one line."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def users(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "no JSON"),
-        ("[]", "no object with a user"),
-        ('{"history": ["i1"]}', "no object with a user"),
-        ('{"user": "a", "history": "i1"}', "history 'i1' is no list of item ids"),
-        ('{"user": "a", "history": [["i1"]]}', "is no list of item ids"),
-        ('{"user": true, "history": ["i1"]}', "user True is neither a text nor a whole number"),
+        ("{", "not JSON"),
+        ("[]", "not an object with the key user"),
+        ('{"history": ["i1"]}', "not an object with the key user"),
+        ('{"user": "a", "history": "i1"}', "history 'i1' is not a list of item ids"),
+        ('{"user": "a", "history": [["i1"]]}', "is not a list of item ids"),
+        ('{"user": true, "history": ["i1"]}', "user True is neither a text nor an integer"),
         ('{"user": "a", "histroy": ["i1"]}', "unknown key 'histroy'; did you mean 'history'?"),
-        ('{"user": "a", "history": ["i1"], "intention": ""}', "intention '' is no text with words"),
-        ('{"user": "a", "history": ["i1"], "intention": 3}', "intention 3 is no text with words"),
+        ('{"user": "a", "history": ["i1"], "intention": ""}', "intention '' is blank or not a text"),
+        ('{"user": "a", "history": ["i1"], "intention": 3}', "intention 3 is blank or not a text"),
         ('{"user": "a", "history": []}', "the history is empty, and there is no intention"),
         ('{"user": "a"}', "the history is empty"),
-        (r'{"user": "\ud800", "history": ["i1"]}', r"'\ud800' is half of a surrogate pair, and no character"),
+        (r'{"user": "\ud800", "history": ["i1"]}', r"'\ud800' is half of a surrogate pair, not a character"),
         (r'{"user": "a", "intention": "lamp \udc00\ud83d"}', r"'\udc00' is half of a surrogate pair"),
         ('{"user": "a", "history": ["i1", "X"]}', "1 of 2 items are not in the run's item index, first ['X']"),
     ],
@@ -59,7 +59,7 @@ def test_a_bad_line_is_named_before_the_model_is_loaded(
     assert not users.with_name("out.jsonl").exists()
 
 
-def test_unknown_items_of_lines_are_dropped_where_that_leaves_some(run: Path, users: Path, capsys: Any) -> None:
+def test_unknown_items_of_lines_can_be_dropped(run: Path, users: Path, capsys: Any) -> None:
     users.write_text('{"user": 1, "history": ["i1", "X"]}\n', encoding="utf-8")
     assert main(many(run, users, "--unknown_items=drop")) == 0
     capsys.readouterr()
@@ -72,12 +72,12 @@ def test_unknown_items_of_lines_are_dropped_where_that_leaves_some(run: Path, us
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--history=i1"], "no run is named"),
+        (["--history=i1"], "no run is given"),
         (["--run=RUN"], "give either --history"),
         (["--run=RUN", "--history=i1", "--input=x", "--output=y"], "give either --history"),
         (["--run=RUN", "--input=x"], "give either --history"),
         (["--run=RUN", "--input=none.jsonl", "--output=y"], "none.jsonl: there is no such file"),
-        (["--run=RUN", "--history=i1,,i2"], "holds an empty id"),
+        (["--run=RUN", "--history=i1,,i2"], "contains an empty id"),
         (["--run=RUN", "--history=X"], "['X']"),
         (["--run=RUN", "--history=i1", "--k=0"], "k = 0"),
         (["--run=RUN", "--history=i1", "--k=many"], "k = 'many'"),
@@ -86,18 +86,18 @@ def test_unknown_items_of_lines_are_dropped_where_that_leaves_some(run: Path, us
         (["--run=RUN", "--history=i1", "--exclude_history=maybe"], "expected True or False"),
         (["--run=RUN", "--history=i1", "--unknown_items=skip"], "unknown_items = 'skip'"),
         (["--run=RUN", "--history=i1", "--allowed_items=none.txt"], "none.txt"),
-        (["--run=RUN", "--history=i1", "--decoding_beams=5"], "decoding_beams is no setting of decoding"),
+        (["--run=RUN", "--history=i1", "--decoding_beams=5"], "decoding_beams is not a decoding setting"),
         (["--run=RUN", "--history=i1", "--LCRec.decoding_beam_size=5"], "a saved run has one model"),
         (["--run=RUN", "--history=i1", "--allowed_items=RUN"], "is a folder; give a file with one item id per line"),
         (["--run=RUN", "--history=i1", "--decoding_allowed_items=RUN"], "is a folder; give a file with one item id"),
-        (["--run=RUN", "--input=RUN", "--output=y"], "is a folder; give a file with a JSON object a line"),
+        (["--run=RUN", "--input=RUN", "--output=y"], "is a folder; give a file with a JSON object per line"),
         (["--run=RUN", "--history=i1", "--device=meta"], "give cpu, cuda or cuda:1"),
         (["--run=RUN", "stray", "--history=i1"], "'stray'"),
         (["--run=nowhere", "--history=i1"], "no such folder"),
         (["--run=nowhere", "--input=x", "--output=y"], "no such folder"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run: Path, capsys: Any, flags: list[str], message: str) -> None:
+def test_mistakes_are_reported_in_one_line(run: Path, capsys: Any, flags: list[str], message: str) -> None:
     assert message in error_of([flag.replace("RUN", str(run)) for flag in flags], capsys)
 
 
@@ -109,7 +109,7 @@ def test_a_run_that_lacks_a_file(run: Path, tmp_path: Path, users: Path, capsys:
     assert f"{SHOP}.index.json is missing" in error_of(many(folder, users), capsys)
 
 
-def test_a_model_of_no_numbers(run: Path, tmp_path: Path, users: Path, capsys: Any) -> None:
+def test_a_model_of_nan_weights(run: Path, tmp_path: Path, users: Path, capsys: Any) -> None:
     folder = copied(run, tmp_path)
     weights = load_file(folder / "model.safetensors")
     next(value for name, value in weights.items() if "norm" in name).fill_(torch.nan)
@@ -121,7 +121,7 @@ def test_a_model_of_no_numbers(run: Path, tmp_path: Path, users: Path, capsys: A
         assert ("Traceback" in text) == ("--state=debug" in flags)
 
 
-def test_memory_that_does_not_suffice_for_one_user(run: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_too_little_memory_for_one_user(run: Path, capsys: Any, monkeypatch: Any) -> None:
     def lacking(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -129,10 +129,10 @@ def test_memory_that_does_not_suffice_for_one_user(run: Path, capsys: Any, monke
     assert "not enough memory to decode a single user" in error_of([f"--run={run}", "--history=i1"], capsys)
 
 
-def test_the_output_is_no_input_and_needs_a_folder(run: Path, users: Path, capsys: Any) -> None:
+def test_the_output_is_not_the_input_and_needs_a_folder(run: Path, users: Path, capsys: Any) -> None:
     assert "is the input" in error_of([f"--run={run}", f"--input={users}", f"--output={users}"], capsys)
     assert "there is no folder" in error_of([f"--run={run}", f"--input={users}", "--output=no/out.jsonl"], capsys)
     error = error_of([f"--run={run}", f"--input={users}", f"--output={users.parent}"], capsys)
     assert f"{users.parent} is a folder; name a file for the answers" in error and "remove" not in error
     users.write_text("\n\n", encoding="utf-8")
-    assert "names no user" in error_of(many(run, users), capsys)
+    assert "contains no users" in error_of(many(run, users), capsys)

@@ -1,4 +1,4 @@
-"""The command in a process of its own that kills itself with SIGKILL at a chosen moment.
+"""The main command in separate processes that kill themselves with SIGKILL at a chosen moment.
 
 Knows where tuning, validation, test and the writing of files can be cut short. Refuses to know what a run must come to.
 """
@@ -28,12 +28,12 @@ TIMEOUT = 300
 
 
 def die(*_: Any, **__: Any) -> None:
-    """Ends this process as a power cut would: no handler runs, no file is closed."""
+    """End this process as a power failure would: no handler runs, and no file is closed."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _at(owner: Any, name: str, reached: Callable[..., bool]) -> None:
-    """Dies when a method is called, before it does anything, if the moment has come."""
+    """Kill the process when a method is called, before it does anything, if the moment has come."""
     original = getattr(owner, name)
 
     def dying(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -45,35 +45,35 @@ def _at(owner: Any, name: str, reached: Callable[..., bool]) -> None:
 
 
 def _in_step(when: int) -> None:
-    """In optimizer step ``when`` of the run, counted from 0, after its gradients and before its update."""
+    """Die in optimizer step ``when`` of the run, counted from 0, after the gradients and before the update."""
     from recbole_lcrec.llm.tuner import Tuner
 
     _at(Tuner, "_get_grad_norm", lambda self, *_, **__: self.state.global_step == when)
 
 
 def _in_checkpoint(when: int) -> None:
-    """When the checkpoint after ``when`` steps has its weights and optimizer, and lacks its generators."""
+    """Die when the checkpoint after ``when`` steps has weights and optimizer, but not the random generators."""
     from recbole_lcrec.llm.tuner import Tuner
 
     _at(Tuner, "_save_rng_state", lambda self, *_: self.state.global_step == when)
 
 
 def _before_checkpoint(when: int) -> None:
-    """When the checkpoint after ``when`` steps is due and nothing of it is written."""
+    """Die when the checkpoint after ``when`` steps is due and nothing of it is written."""
     from recbole_lcrec.llm.tuner import Tuner
 
     _at(Tuner, "write_checkpoint", lambda self, *_: self.state.global_step == when)
 
 
 def _in_validation(when: int) -> None:
-    """While the validation users of epoch ``when``, counted from 0, are ranked."""
+    """Die while the validation users of epoch ``when``, counted from 0, are ranked."""
     from recbole_lcrec.models.lcrec.trainer import LCRecTrainer
 
     _at(LCRecTrainer, "_valid_epoch", lambda self, *_, **__: max(self.train_loss_dict) == when)
 
 
 def _in_swap(when: int) -> None:
-    """When epoch ``when``'s folder is written, the older one has given its name up, and the new one lacks it yet."""
+    """Die when the folder of epoch ``when`` is written and the older one is renamed, but the new one is not yet."""
     from recbole_lcrec.models.lcrec import trainer
 
     owner: Any = trainer.LCRecTrainer
@@ -90,7 +90,7 @@ def _in_swap(when: int) -> None:
 
 
 def _in_test(when: int) -> None:
-    """While the test users are ranked."""
+    """Die while the test users are ranked."""
     from recbole_lcrec.models.lcrec import trainer
 
     owner: Any = trainer.LCRecTrainer
@@ -116,7 +116,7 @@ MOMENTS = {
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: the exit code of its first process, ``-SIGKILL`` when it was killed, and all its output."""
+    """End of a command: the exit code of its first process, ``-SIGKILL`` if it was killed, and all its output."""
 
     code: int | None
     log: str
@@ -124,7 +124,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class _Start:
-    """What one process of a command needs to know."""
+    """Arguments of one process of a command."""
 
     folder: Path
     flags: list[str]
@@ -147,7 +147,7 @@ def _work(start: _Start) -> None:
 
 
 def start_server(patch: pytest.MonkeyPatch) -> None:
-    """Loads the package once, in a process that forks one of its own for each command: its import takes seconds."""
+    """Load the package once, in a server process that is forked for each command, as the import takes seconds."""
     patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
     patch.setenv("OMP_NUM_THREADS", "1")
     patch.setenv("DS_ACCELERATOR", "cpu")
@@ -165,7 +165,7 @@ def command(
     processes: int = 1,
     resume: str | None = None,
 ) -> Ended:
-    """Runs what ``run_recbole_lcrec.py`` runs, on the shop; when one process is killed, so are the others.
+    """Run the main command on the shop; when one process is killed, so are the others.
 
     Args:
         folder: where the processes stand, and where their parameters go.
@@ -201,7 +201,7 @@ def command(
 
 
 def _launched(processes: int) -> list[dict[str, str]]:
-    """What a launcher puts into the environment of each process."""
+    """Return the environment variables that a launcher sets for each process."""
     if processes == 1:
         return [{}]
     with socket.socket() as probe:
@@ -212,18 +212,18 @@ def _launched(processes: int) -> list[dict[str, str]]:
 
 
 def write_indexed_shop(data_path: Path) -> Path:
-    """The shop of the common fixtures, with its index, for a whole module; returns ``data_path``."""
+    """Write the shop of the common fixtures with its index, for a whole module, and return ``data_path``."""
     return write_index(write_shop(data_path))
 
 
 def saved_run(checkpoint_dir: Path) -> Path:
-    """The folder of the only run in a checkpoint_dir, or that it will have when an epoch is kept."""
+    """Return the folder of the only run in a checkpoint_dir, which may not exist before an epoch is saved."""
     runs = {path.name.removesuffix("-checkpoint") for path in checkpoint_dir.glob("LCRec-*")}
     (name,) = runs
     return checkpoint_dir / name
 
 
 def results(checkpoint_dir: Path) -> dict[str, Any]:
-    """``results.json`` of the only run in a checkpoint_dir."""
+    """Return ``results.json`` of the only run in a checkpoint_dir."""
     found: dict[str, Any] = json.loads((saved_run(checkpoint_dir) / "results.json").read_text(encoding="utf-8"))
     return found

@@ -9,7 +9,7 @@ from tests.integration.dying import ROOT
 
 
 def launched(processes: int, *arguments: str, cwd: Path, timeout: int) -> subprocess.CompletedProcess[str]:
-    """Runs a program (or ``-m`` and a module) with its flags in so many processes on the CPU; it must not fail."""
+    """Run a program (or ``-m`` and a module) with its flags in several processes on the CPU; it must not fail."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     done = subprocess.run(
         [*launcher, *arguments],

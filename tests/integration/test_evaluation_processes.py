@@ -1,4 +1,4 @@
-"""A saved run tested again under torchrun: which process ranks whom, and the results that are written."""
+"""A saved run tested again under torchrun: the users that each process ranks, and the written results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 PROCESSES = 2
 USERS = {tuple(items[:-1]): user for user, items in shop_sequences().items()}.values()
-"""No two of them have the same history, and one process has more of them than the other."""
+"""All histories differ, and one process has more users than the other."""
 MODES = ("full", "uni5")
 SCRIPT = """
 import sys
@@ -36,7 +36,7 @@ Batches = list[list[list[int]]]
 
 
 def evaluate(runs: list[Path]) -> None:
-    """Tests each run on its test users; notes beside it the prompts of each batch that this process has decoded."""
+    """Test each run on its test users, and record the prompts of each batch that this process has decoded."""
     for run in runs:
         config, model, _, _, _, test = load_data_and_model(run)
         trainer = LCRecTrainer(config, model)
@@ -50,7 +50,7 @@ def evaluate(runs: list[Path]) -> None:
 
 
 def noting(decode: Callable[..., Any], batches: Batches) -> Callable[..., Any]:
-    """A way to decode that keeps the prompts of each batch."""
+    """Return a decoding function that records the prompts of each batch."""
 
     def noted(reader: Any, prompts: PromptBatch, *args: Any, **kwargs: Any) -> Any:
         batches.append(rows_of(prompts))
@@ -60,26 +60,26 @@ def noting(decode: Callable[..., Any], batches: Batches) -> Callable[..., Any]:
 
 
 def batches_of(run: Path, rank: int) -> Batches:
-    """What a process has noted."""
+    """Return the batches that a process has recorded."""
     found: Batches = json.loads((run / f"batches.{rank}").read_text(encoding="utf-8"))
     return found
 
 
 def results_of(run: Path) -> dict[str, Any]:
-    """``results.json`` of a run."""
+    """Return ``results.json`` of a run."""
     found: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
     return found
 
 
 @pytest.fixture(scope="module")
 def untested(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same tuned run for each way to test it, without results on the test users."""
+    """Copies of a tuned run without results on the test users, one for each way to test it."""
     home = tmp_path_factory.mktemp("home")
     interactions = write_indexed_shop(home / "data") / SHOP / f"{SHOP}.inter"
     lines = interactions.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines[1:] if line.split("\t")[0] in USERS]
     interactions.write_text("".join([lines[0], *kept]), encoding="utf-8")
-    # histories are shown whole, so that users can be told by their prompts
+    # histories are not cut, so that prompts identify users
     run = make_run(home, tuning_seq_format="stream", MAX_ITEM_LIST_LENGTH=20, metric_decimal_place=16)
     found = {key: value for key, value in results_of(run).items() if key not in ("test_result", "certified")}
     (run / "results.json").write_text(json.dumps(found), encoding="utf-8")

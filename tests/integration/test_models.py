@@ -1,4 +1,4 @@
-"""Every model that the command is expected to compare: one epoch each, on the same data, in one table."""
+"""One epoch of every model that the command should compare, on the same data, in one table."""
 
 from __future__ import annotations
 

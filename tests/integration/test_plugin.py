@@ -1,4 +1,4 @@
-"""Models of another package: installed, named, trained, ranked, saved and restored without an edit of this one."""
+"""Models of another package: installed, registered, trained, ranked, saved and restored without changing this one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLUGIN = Path(__file__).resolve().parents[1] / "plugin"
 
 
 def install(folder: Path, target: Path) -> None:
-    """pip, without a network."""
+    """Install a package by pip, without a network."""
     flags = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "install", *flags, "--target", str(target), str(folder)]
     subprocess.run(command, check=True, capture_output=True, text=True)
@@ -30,7 +30,7 @@ def install(folder: Path, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def plugged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The package, installed into a folder of its own that Python looks into."""
+    """The package, installed into its own folder on Python's path."""
     source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("site")
     subprocess.run(["cp", "-r", str(PLUGIN), str(source)], check=True)  # setuptools builds beside its sources
     install(source, target)
@@ -62,20 +62,20 @@ def results(plugged: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         return run_recbole_lcrec("LCRec,TinyGPT,SASRec", SHOP, config_dict=values(root, epochs=3))
 
 
-def test_the_help_lists_them(plugged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_plugin_models(plugged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "LCRec, S3Rec, ItemBag, TinyGPT" in capsys.readouterr().out
 
 
-def test_they_stand_in_one_table(results: dict[str, Any]) -> None:
+def test_plugin_models_are_in_one_table(results: dict[str, Any]) -> None:
     assert list(results) == ["LCRec", "TinyGPT", "SASRec"]
     for result in results.values():
         assert set(result["test_result"]) == {"hit@1", "hit@5", "ndcg@1", "ndcg@5"}
         assert Path(result["saved_model_file"]).exists()
 
 
-def test_a_saved_run_gives_its_figures_again(results: dict[str, Any]) -> None:
+def test_a_saved_run_is_evaluated_to_the_same_metrics(results: dict[str, Any]) -> None:
     config, model, dataset, _, _, test_data = load_data_and_model(results["TinyGPT"]["saved_model_file"])
     assert type(model).__name__ == config["model"] == "TinyGPT" and dataset.item_index.n_items == 30
     trainer = registry.get_trainer(config["MODEL_TYPE"], "TinyGPT")(config, model)
@@ -103,7 +103,7 @@ def test_recommendations_are_the_best_of_all_items(results: dict[str, Any]) -> N
     assert [one.item for one in only[0]] and {one.item for one in only[0]} == {"i1", "i2"}
 
 
-def test_a_misspelt_key_names_the_nearest(plugged: Path, tmp_path: Path) -> None:
+def test_an_unknown_key_is_named_with_the_nearest(plugged: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown parameter 'TinyGPT.gpt_widht'.*did you mean 'gpt_width'"):
         run_recbole_lcrec("LCRec,TinyGPT", SHOP, config_dict=values(tmp_path, **{"TinyGPT.gpt_widht": 8}))
     with pytest.raises(ValueError, match=r"gpt_width = 2: expected an integer of at least 4"):
@@ -122,7 +122,7 @@ def test_a_scorer_is_ranked_among_candidates(plugged: Path, tmp_path: Path, capl
     path = results["ItemBag"]["saved_model_file"]
     weights = torch.load(path, weights_only=False)["state_dict"]["items.weight"]
     assert torch.equal(load_data_and_model(path)[1].items.weight, weights)
-    with pytest.raises(ValueError, match="ItemBag scores given candidates alone and cannot recommend"):
+    with pytest.raises(ValueError, match="ItemBag only scores given candidates and cannot recommend"):
         Recommender.load(results["ItemBag"]["saved_model_file"])
 
 
@@ -130,10 +130,10 @@ def test_a_scorer_cannot_rank_every_item(plugged: Path, tmp_path: Path, capsys: 
     write_shop(tmp_path / "data")
     assert main(["--model=ItemBag,SASRec", f"--dataset={SHOP}", f"--data_path={tmp_path / 'data'}"]) == 2
     error = capsys.readouterr().err
-    assert "ItemBag scores given candidates alone" in error and "--eval_args=\"{'mode': 'uni100'}\"" in error
+    assert "ItemBag only scores given candidates" in error and "--eval_args=\"{'mode': 'uni100'}\"" in error
 
 
-def test_a_run_of_a_model_that_is_gone(results: dict[str, Any], plugged: Path, monkeypatch: Any) -> None:
+def test_a_run_whose_model_is_uninstalled(results: dict[str, Any], plugged: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(plugged)])
     for name in [name for name in sys.modules if name.startswith("recbole_stranger")]:
         monkeypatch.delitem(sys.modules, name)

@@ -61,7 +61,7 @@ sys.exit(main())
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The indexed shop, and a server that starts commands fast."""
+    """The indexed shop, and a server that starts commands quickly."""
     with pytest.MonkeyPatch.context() as patch:
         start_server(patch)
         yield write_indexed_shop(tmp_path_factory.mktemp("shared") / "data")
@@ -69,7 +69,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Trains a model once for each distinct call; returns its results and how the command ended."""
+    """Train a model once for each distinct call; return its results and how the command ended."""
     models = tmp_path_factory.mktemp("models")
     done: dict[str, tuple[dict[str, Any], Ended]] = {}
 
@@ -87,7 +87,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def parameters(data: Path, models: Path, folder: Path, tied: bool, lora: bool, stage: str | None) -> dict[str, Any]:
-    """Of one process with 8 rows a step, or of one of two with 4."""
+    """Return the parameters of one process with 8 rows per step, or of two with 4 each."""
     base = models / ("tied" if tied else "untied")
     if not base.exists():
         save_tiny_llama(base, tied)
@@ -103,7 +103,7 @@ def parameters(data: Path, models: Path, folder: Path, tied: bool, lora: bool, s
 
 
 def losses(result: dict[str, Any]) -> list[float]:
-    """The loss of each epoch."""
+    """Return the loss of each epoch."""
     return list(result["train_loss"].values())
 
 
@@ -125,7 +125,7 @@ def same_ranking(one: dict[str, float], two: dict[str, float], users: int = 2) -
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
 @pytest.mark.parametrize(("tied", "lora"), CASES)
 def test_two_processes_train_as_one(run: Run, tied: bool, lora: bool, stage: str) -> None:
-    """The same rows in the same optimizer steps, also where a process has none; weights decay alike."""
+    """The optimizer steps have the same rows and weight decay, also if a process has no rows."""
     one, alone = run(tied, lora)
     two, ended = run(tied, lora, stage)
     assert f"Tuning on {ROWS} instructions per epoch, 8 per optimizer step, 12 steps, fp32, no DeepSpeed" in alone.log
@@ -147,8 +147,8 @@ def test_processes_with_unequal_numbers_of_passes(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("stage", "lora"), [("zero2", False), ("zero3", True)])
-def test_two_killed_processes_go_on(data: Path, run: Run, tmp_path: Path, stage: str, lora: bool) -> None:
-    """In a step of the first epoch, while a checkpoint is written in the second, while the test users are ranked."""
+def test_two_killed_processes_resume(data: Path, run: Run, tmp_path: Path, stage: str, lora: bool) -> None:
+    """Kills in a step of the first epoch, while a checkpoint is written in the second, and during the test."""
     own = parameters(data, tmp_path / "models", tmp_path, tied=True, lora=lora, stage=stage)
     whole, _ = run(True, lora, stage)
     for moment, when, behind in (("step", 5, None), ("checkpoint", 8, 4), ("test", 0, 6)):
@@ -166,8 +166,8 @@ def test_two_killed_processes_go_on(data: Path, run: Run, tmp_path: Path, stage:
     assert not folder.with_name(f"{folder.name}-checkpoint").exists()
 
 
-def test_two_processes_that_stopped_early_are_tested_after_a_kill(data: Path, tmp_path: Path) -> None:
-    """Nothing is left to tune, and the processes must meet all the same."""
+def test_processes_that_stopped_early_are_tested_after_a_kill(data: Path, tmp_path: Path) -> None:
+    """The tuning is finished, and the processes must still open their group."""
     own = {**parameters(data, tmp_path / "models", tmp_path, tied=False, lora=False, stage="zero2"), **STOPPING}
     ended = command(tmp_path, own, "test", processes=2)
     assert ended.code == -signal.SIGKILL, ended.log[-6000:]

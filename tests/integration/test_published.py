@@ -1,4 +1,4 @@
-"""The published data sets, where they are at hand: counts, indices, and the first users ranked."""
+"""The published data sets, if available: counts, indices, and rankings of the first users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes answer as one does: no user left out or written twice."""
+"""Several processes answer as one does, with each user written exactly once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
     users.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     flags = [f"--run={run}", f"--input={users}", "--k=4", "--decoding_max_tokens=400", "--device=cpu"]
     assert main([*flags, f"--output={tmp_path / 'one.jsonl'}"]) == 0
-    # "--", for torchrun would take --run for the beginning of a flag of its own
+    # "--", because torchrun would read --run as an abbreviation of its own flag
     program = ["-m", "recbole_lcrec.recommend", "--"]
     launched(2, *program, *flags, f"--output={tmp_path / 'two.jsonl'}", cwd=tmp_path, timeout=120)
     assert (tmp_path / "two.jsonl").read_text() == (tmp_path / "one.jsonl").read_text()

@@ -1,4 +1,4 @@
-"""Killed with SIGKILL at any moment and gone on with, a run comes to the very numbers of one that was left alone."""
+"""A run that is killed with SIGKILL at any moment and resumed ends with exactly the numbers of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ SETTINGS: dict[str, Any] = {
 
 
 def killed(folder: Path, parameters: dict[str, Any], moment: str, when: int, resume: str | None = None) -> Ended:
-    """Runs the command, which must be killed at that moment."""
+    """Run the command, which must be killed at that moment."""
     ended = command(folder, parameters, moment, when, resume=resume)
     assert ended.code == -signal.SIGKILL, ended.log[-4000:]
     return ended
 
 
 def ended_well(folder: Path, parameters: dict[str, Any], resume: str | None = None) -> Ended:
-    """Runs the command to its end."""
+    """Run the command to its end."""
     ended = command(folder, parameters, resume=resume)
     assert ended.code == 0, ended.log[-4000:]
     return ended
 
 
 def refused(folder: Path, parameters: dict[str, Any], resume: str | None = None) -> str:
-    """The one line that the command ends with."""
+    """Return the one line with which the command fails."""
     ended = command(folder, parameters, resume=resume)
     assert ended.code == 2, ended.log[-4000:]
     assert "Traceback" not in ended.log
@@ -58,7 +58,7 @@ def refused(folder: Path, parameters: dict[str, Any], resume: str | None = None)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The indexed shop, and a server that starts commands fast."""
+    """The indexed shop, and a server that starts commands quickly."""
     with pytest.MonkeyPatch.context() as patch:
         start_server(patch)
         yield write_indexed_shop(tmp_path_factory.mktemp("resumed") / "data")
@@ -66,7 +66,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the run comes to that nobody kills."""
+    """The results of a run that is not killed."""
     folder = tmp_path_factory.mktemp("whole")
     saved = folder / "saved"
     ended = ended_well(folder, {**SETTINGS, "data_path": str(data), "checkpoint_dir": str(saved)})
@@ -89,14 +89,14 @@ def interrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def only_the_run(checkpoint_dir: Path) -> bool:
-    """Whether neither checkpoint nor anything half written is left."""
+    """Return whether neither a checkpoint nor a partial file is left."""
     return [path.name for path in checkpoint_dir.iterdir() if path.name != "artifacts"] == [
         saved_run(checkpoint_dir).name
     ]
 
 
 def test_three_kills_change_nothing(data: Path, whole: dict[str, Any], tmp_path: Path) -> None:
-    """In a step, while a checkpoint is written, while an epoch is validated: each moment drawn by lot."""
+    """In a step, while a checkpoint is written, while an epoch is validated: each moment is drawn at random."""
     saved = tmp_path / "saved"
     parameters = {**SETTINGS, "data_path": str(data), "checkpoint_dir": str(saved)}
     rng = np.random.default_rng(29)
@@ -118,7 +118,7 @@ def test_three_kills_change_nothing(data: Path, whole: dict[str, Any], tmp_path:
 
 
 def test_kills_around_the_best_epoch_change_nothing(data: Path, whole: dict[str, Any], tmp_path: Path) -> None:
-    """Of a run named by its folder: as the best epoch takes its place, before the checkpoint behind, in the test."""
+    """A run resumed by its folder: while the best epoch is replaced, before the next checkpoint, during the test."""
     saved, best = tmp_path / "saved", whole["best_epoch"]
     parameters = {**SETTINGS, "data_path": str(data), "checkpoint_dir": str(saved)}
     end = (best + 1) * STEPS
@@ -143,8 +143,8 @@ def test_kills_around_the_best_epoch_change_nothing(data: Path, whole: dict[str,
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_lora_goes_on_with_rows_and_matrices(data: Path, tmp_path: Path, tied: bool) -> None:
-    """Of new tokens and of layers; with dropout, and merged at the end, before the test that the second kill ends."""
+def test_lora_resumes_its_rows_and_matrices(data: Path, tmp_path: Path, tied: bool) -> None:
+    """Rows of new tokens and matrices of layers, with dropout; merged before the second kill, during the test."""
     save_tiny_llama(tmp_path / "base", tied)
     lora = {"base_model": str(tmp_path / "base"), "lora_r": 4, "lora_dropout": 0.1, "lora_merge": True}
     short = {"tuning_tasks": ["seq"], "eval_step": 0, "epochs": 2, "tuning_samples_per_task": 41}
@@ -183,12 +183,12 @@ def test_other_runs_are_refused(data: Path, interrupted: Path, tmp_path: Path) -
     assert list((tmp_path / "saved").glob("LCRec-*")) == []
 
 
-def test_auto_begins_anew_and_says_why(data: Path, interrupted: Path, tmp_path: Path) -> None:
+def test_auto_starts_a_new_run_and_says_why(data: Path, interrupted: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     shutil.copytree(interrupted, saved)
     before = {path.name for path in saved.iterdir()}
     parameters = {**SETTINGS, "data_path": str(data), "checkpoint_dir": str(saved), "epochs": 1}
     log = ended_well(tmp_path, parameters, resume="auto").log
-    assert "Passed over by resume = auto" in log and "epochs was 3 and is 1" in log
-    assert f"Nothing to resume in {saved}: a new run begins" in log
+    assert "Skipped by resume = auto" in log and "epochs was 3 and is 1" in log
+    assert f"Nothing to resume in {saved}: starting a new run" in log
     assert before < {path.name for path in saved.iterdir()}  # the other run's checkpoint is left alone

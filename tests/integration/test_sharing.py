@@ -1,4 +1,4 @@
-"""Users shared out among processes: the metrics and every score are those of one process."""
+"""Users split among processes: the metrics and all scores equal those of one process."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ with open(f"{sys.argv[2]}.{process_rank()}", "w") as stream:
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
-    """Tunes a run of some settings, and tests it in so many processes: what each of them found."""
+    """Tune a run, test it in several processes, and return what each of them found."""
     home = tmp_path_factory.mktemp("sharing")
     data = write_indexed_shop(home / "data")
     (home / "evaluate.py").write_text(EVALUATE)

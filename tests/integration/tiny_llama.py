@@ -1,4 +1,4 @@
-"""A pretrained model small enough for a test, on disk as anybody would name it by ``base_model``."""
+"""A tiny pretrained model in a folder, for ``base_model``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 
 def save_tiny_llama(folder: Path, tied: bool) -> None:
-    """A LLaMA of two layers and a tokenizer of characters."""
+    """Save a LLaMA of two layers and a tokenizer of characters."""
     letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     plain = Tokenizer(models.BPE(vocab={**letters, "<s>": 256, "</s>": 257}, merges=[]))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

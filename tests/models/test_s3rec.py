@@ -1,4 +1,4 @@
-"""S3Rec's two stages in one run: RecBole's own batches and losses, one file, and a start of fine-tuning from it."""
+"""S3Rec's two stages in one run: RecBole's own batches and losses, and fine-tuning from the pre-trained file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_attributes_by_hand() -> None:
 
 
 @pytest.mark.parametrize("feature", ["brand", "title"])
-def test_what_is_pretrained_on_is_what_recbole_makes(data: Path, feature: str) -> None:
+def test_pretraining_targets_equal_recboles(data: Path, feature: str) -> None:
     model, train = built(data, item_attribute=feature)
     batch = next(iter(train))
     histories, lengths = batch["item_id_list"], batch["item_length"]
@@ -56,7 +56,7 @@ def test_what_is_pretrained_on_is_what_recbole_makes(data: Path, feature: str) -
     assert model.n_features == len(train._dataset.field2id_token[feature]) - 1
 
 
-def test_the_rows_are_recboles_own(data: Path) -> None:
+def test_the_training_rows_are_recboles_own(data: Path) -> None:
     rows = []
     for fast in (True, False):
         _, train = built(data, fast_loading=fast, train_batch_size=1000)
@@ -95,7 +95,7 @@ def test_one_run_does_both_stages(data: Path, caplog: pytest.LogCaptureFixture, 
     assert again == result["test_result"]
 
 
-def test_the_second_stage_alone_and_what_it_refuses(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_second_stage_alone_and_its_errors(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     given = tiny_baseline(data)
     run_recbole_lcrec("S3Rec", SHOP, config_dict=given)
@@ -104,7 +104,7 @@ def test_the_second_stage_alone_and_what_it_refuses(data: Path, caplog: pytest.L
     given |= {"train_stage": "finetune", "pre_model_path": str(path)}
     result = run_recbole_lcrec("S3Rec", SHOP, config_dict=given)
     assert not any("pre-training epoch" in record.message for record in caplog.records)
-    with pytest.raises(ValueError, match=r"pre_model_path = .* holds no S3Rec of this data set"):
+    with pytest.raises(ValueError, match=r"pre_model_path = .* contains no S3Rec of this data set"):
         run_recbole_lcrec("S3Rec", SHOP, config_dict={**given, "hidden_size": 16})
     path.unlink()
     model = load_data_and_model(result["saved_model_file"])[1]  # has all weights of its own

@@ -26,7 +26,7 @@ def run(made: Path, tmp_path: Path) -> Path:
 def require_changed(run: Path) -> None:
     with pytest.raises(ValueError, match="item index or the tokenizer has changed since") as caught:
         load_data_and_model(run)
-    assert "put the run's own index and tokenizer back, or tune again" in str(caught.value)
+    assert "restore the run's own index and tokenizer, or tune again" in str(caught.value)
     assert "delete" not in str(caught.value)
 
 
@@ -44,22 +44,22 @@ def test_an_adapter_is_compared_too(tmp_path: Path) -> None:
     require_changed(run)
 
 
-def test_a_torn_trie_is_built_anew(run: Path) -> None:
+def test_a_truncated_trie_can_be_rebuilt(run: Path) -> None:
     content = (run / TRIE_FILE).read_bytes()
     (run / TRIE_FILE).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=rf"{TRIE_FILE} cannot be read .* delete it: where the data set .*--extend="):
+    with pytest.raises(ValueError, match=rf"{TRIE_FILE} cannot be read .* delete it: if the data set .*--extend="):
         load_data_and_model(run)
 
 
-def test_a_run_without_a_trie_is_loaded_and_told(run: Path, caplog: Any) -> None:
+def test_a_run_without_a_trie_is_loaded_with_a_warning(run: Path, caplog: Any) -> None:
     (run / TRIE_FILE).unlink()
     load_data_and_model(run)
-    assert f"{run} holds no {TRIE_FILE} to tell" in caplog.text
+    assert f"{run} contains no {TRIE_FILE}" in caplog.text
 
 
 def test_a_run_without_its_tokenizer(run: Path) -> None:
     (run / "tokenizer.json").unlink()
-    with pytest.raises(ValueError, match=r"tokenizer\.json is missing; put the run's own tokenizer back"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json is missing; restore the run's own tokenizer"):
         load_data_and_model(run)
 
 
@@ -77,10 +77,10 @@ def test_allowed_items_are_those_of_the_folder(run: Path, tmp_path: Path, monkey
     assert config["decoding_allowed_items"] is None and model.candidates.n_items == len(model.item_ids)
 
 
-def test_a_folder_without_the_list_says_what_it_reads(run: Path, tmp_path: Path, caplog: Any) -> None:
+def test_a_folder_without_the_list_logs_what_it_reads(run: Path, tmp_path: Path, caplog: Any) -> None:
     limited(run, [], str(tmp_path / "stock.txt"))
     (run / ALLOWED_FILE).unlink()
     (tmp_path / "stock.txt").write_text("i1\ni2\ni3\ni4\ni5\n", encoding="utf-8")
     _, model, *_ = load_data_and_model(run)
     assert model.candidates.n_items == 5
-    assert f"{run} holds no {ALLOWED_FILE}" in caplog.text and "stock.txt" in caplog.text
+    assert f"{run} contains no {ALLOWED_FILE}" in caplog.text and "stock.txt" in caplog.text

@@ -1,4 +1,4 @@
-"""What a run holds for recommending from it alone, written and read back, and what is refused."""
+"""Files of a run for recommending: written, read back, and refused if they do not fit together."""
 
 from __future__ import annotations
 
@@ -102,20 +102,20 @@ def test_an_index_or_tokenizer_that_has_changed_is_refused(tmp_path: Path, chang
             ValueError, match="item index or the tokenizer has changed since this trie was saved"
         ) as err:
             refusing(folder, "shop", vocabulary)
-        assert "put the run's own index and tokenizer back, or tune again" in str(err.value)
-        assert "delete" not in str(err.value)  # a trie made anew would make the wrong index the run's own
+        assert "restore the run's own index and tokenizer, or tune again" in str(err.value)
+        assert "delete" not in str(err.value)  # a rebuilt trie would make the wrong index the run's own
 
 
-def test_an_index_that_is_the_runs_own(tmp_path: Path, caplog: Any) -> None:
+def test_a_runs_own_index_is_accepted(tmp_path: Path, caplog: Any) -> None:
     folder = write(tmp_path / "run")
     require_own_index(folder, "shop", VOCABULARY)
     assert not caplog.text
     (folder / TRIE_FILE).unlink()
     require_own_index(folder, "shop", VOCABULARY)
-    assert f"holds no {TRIE_FILE}" in caplog.text
+    assert f"contains no {TRIE_FILE}" in caplog.text
 
 
-def test_tokens_that_no_item_uses_do_not_matter(tmp_path: Path) -> None:
+def test_tokens_that_no_item_uses_may_be_missing(tmp_path: Path) -> None:
     folder = write(tmp_path / "run")
     load_for_recommending(folder, "shop", {**VOCABULARY, "<a_1>": 7, "<b_2>": 8, "other": 9})
 
@@ -126,23 +126,23 @@ def test_a_tokenizer_without_an_index_token(tmp_path: Path) -> None:
         load_for_recommending(folder, "shop", {token: i for token, i in VOCABULARY.items() if token != "<b_3>"})
 
 
-def test_titles_of_other_items_and_titles_that_are_none(tmp_path: Path) -> None:
+def test_titles_of_other_items_and_malformed_titles(tmp_path: Path) -> None:
     folder = write(tmp_path / "run")
     path = folder / "shop.titles.json"
     path.write_text(json.dumps({"B1": "one", "C9": "strange"}), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"1 titles are of items that the item index does not hold, first \['C9'\]"):
+    with pytest.raises(ValueError, match=r"1 titles are of items that are not in the item index, first \['C9'\]"):
         load_for_recommending(folder, "shop", VOCABULARY)
-    for text, message in (("[1]", "no object"), ('{"B1": 1}', "no object"), ('{"B1": "on', "damaged")):
+    for text, message in (("[1]", "not a JSON object"), ('{"B1": 1}', "not a JSON object"), ('{"B1": "on', "damaged")):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=message):
             load_titles(folder, "shop")
 
 
-def test_a_torn_trie(tmp_path: Path) -> None:
+def test_a_truncated_trie(tmp_path: Path) -> None:
     folder = write(tmp_path / "run")
     content = (folder / TRIE_FILE).read_bytes()
     (folder / TRIE_FILE).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=f"{TRIE_FILE} cannot be read .*; delete it: where the data set .*--extend="):
+    with pytest.raises(ValueError, match=f"{TRIE_FILE} cannot be read .*; delete it: if the data set .*--extend="):
         load_for_recommending(folder, "shop", VOCABULARY)
 
 
@@ -153,26 +153,26 @@ def test_a_trie_with_other_items_at_its_leaves(tmp_path: Path) -> None:
     arrays = load_file(path)
     save_file({**arrays, "leaf_items": arrays["leaf_items"][::-1].copy()}, path, metadata=described)
     for refusing in (load_for_recommending, require_own_index):
-        with pytest.raises(ValueError, match=f"{TRIE_FILE} is inconsistent: .*; delete it: where .*--extend="):
+        with pytest.raises(ValueError, match=f"{TRIE_FILE} is inconsistent: .*; delete it: if .*--extend="):
             refusing(path.parent, "shop", VOCABULARY)
 
 
 def test_numbers_of_items_must_agree(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be of the same"):
+    with pytest.raises(ValueError, match="must be equal"):
         write(tmp_path / "run", titles=["one"])
     assert not (tmp_path / "run" / TRIE_FILE).exists()
 
 
-def test_allowed_items_go_with_the_run(tmp_path: Path) -> None:
+def test_allowed_items_are_saved_with_the_run(tmp_path: Path) -> None:
     folder = write(tmp_path / "run")
     assert not (folder / ALLOWED_FILE).exists()
     assert allowed_file(folder, None) is None and allowed_file(folder, "stock.txt") == "stock.txt"
     write(folder, allowed=[IDS[2], IDS[0]])
     assert read_allowed(folder / ALLOWED_FILE) == [IDS[2], IDS[0]]
     assert allowed_file(folder, "stock.txt") == str(folder / ALLOWED_FILE)
-    assert allowed_file(folder, None) is None  # the run lets all come up
+    assert allowed_file(folder, None) is None  # the run may recommend all items
     for allowed, message in (
-        ([], "there are none"),
+        ([], "the list is empty"),
         (["B1", "C9"], r"1 of 2 are not in the catalogue, first \['C9'\]"),
     ):
         with pytest.raises(ValueError, match=f"allowed items: {message}"):

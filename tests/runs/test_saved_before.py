@@ -28,7 +28,7 @@ HISTORIES = [["i3", "i4"], ["i10", "i11", "i12"], ["i29"]]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A copy, where the tests stand: the runs name their data and their base model from there."""
+    """A copy as the working directory, to which the paths in the runs are relative."""
     shutil.copytree(BEFORE, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -42,7 +42,7 @@ def test_a_run_recommends_the_same(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "path"), [("scratch", "scratch"), ("lora", "lora"), ("sasrec", "SASRec.pth")])
-def test_a_run_is_evaluated_to_the_same_figures(place: Path, name: str, path: str) -> None:
+def test_a_run_is_evaluated_to_the_same_metrics(place: Path, name: str, path: str) -> None:
     config, model, _, _, valid_data, test_data = load_data_and_model(place / path)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     assert trainer.evaluate(valid_data, load_best_model=False) == EXPECTED[name]["valid"]

@@ -46,29 +46,29 @@ def test_answers_are_the_models_own_ranking(checkpoints: dict[str, str], name: s
         assert all(one.log_prob is None and one.certified for one in answer)
 
 
-def test_items_can_be_allowed_and_histories_left_out(checkpoints: dict[str, str]) -> None:
+def test_items_can_be_allowed_and_histories_excluded(checkpoints: dict[str, str]) -> None:
     recommender = Recommender.load(checkpoints["SASRec"])
     (answer,) = recommender.recommend([["i1", "i2"]], k=2, allowed_items=["i1", "i2", "i3", "i4"], exclude_history=True)
     assert {one.item for one in answer} == {"i3", "i4"}
-    with pytest.raises(ValueError, match="user number 0 has 1 to get"):
+    with pytest.raises(ValueError, match="1 are left for user number 0"):
         recommender.recommend([["i1"]], k=2, allowed_items=["i1", "i2"], exclude_history=True)
 
 
 def test_pop_answers_and_a_model_of_users_does_not(checkpoints: dict[str, str]) -> None:
     first, second = Recommender.load(checkpoints["Pop"]).recommend([["i1"], ["i7", "i8"]], k=3)
     assert [one.item for one in first] == [one.item for one in second]
-    with pytest.raises(ValueError, match="BPR ranks for the users that it was trained on"):
+    with pytest.raises(ValueError, match="BPR ranks only for the users of its training data"):
         Recommender.load(checkpoints["BPR"])
 
 
 @pytest.mark.parametrize(
     ("load", "ask", "message"),
     [
-        ({"base_model": "x"}, {}, "base_model = 'x': .* holds a whole model"),
-        ({"decoding_beam_size": 5}, {}, "decoding_beam_size is no setting of decoding; it has none"),
+        ({"base_model": "x"}, {}, "base_model = 'x': .* contains a full model"),
+        ({"decoding_beam_size": 5}, {}, "decoding_beam_size is not a decoding setting; this run has none"),
         ({"device": "tpu"}, {}, "device = 'tpu'"),
-        ({}, {"k": 31}, "k = 31 items are asked for, but the catalogue has 30"),
-        ({}, {"intention": "a lamp"}, "SASRec reads histories alone and takes no intention"),
+        ({}, {"k": 31}, "k = 31 items are requested, but the catalogue has 30"),
+        ({}, {"intention": "a lamp"}, "SASRec reads only histories and takes no intention"),
     ],
 )
 def test_requests_that_cannot_be_met(checkpoints: dict[str, str], load: Any, ask: Any, message: str) -> None:

@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(made: Path, tmp_path: Path) -> Path:
-    """A run with a learned index, and a data set of its own that a test may add items to."""
+    """A run with a learned index, and its own copy of the data set, to which a test may add items."""
     root = Path(shutil.copytree(made.parent.parent, tmp_path / "root"))
     folder = root / "saved" / made.name
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -71,14 +71,14 @@ def test_a_list_of_allowed_items_stays_as_it_is(run: Path, caplog: Any) -> None:
     limited(run, ["i1", "i2"])
     names = add_items(data_of(run), 2)
     index_new_items(run)
-    assert f"New items will come up when they are written into {run / ALLOWED_FILE}" in caplog.text
+    assert f"New items will be recommended only if their ids are added to {run / ALLOWED_FILE}" in caplog.text
     assert {one.item for one in Recommender.load(run).recommend([["i1"]], 2)[0]} == {"i1", "i2"}
     (run / ALLOWED_FILE).write_text("\n".join(names), encoding="utf-8")
     assert {one.item for one in Recommender.load(run).recommend([["i1"]], 2)[0]} == set(names)
 
 
 @pytest.mark.parametrize("writer", ["save_for_recommending", "save_index"])
-def test_a_failure_leaves_all_as_it_was(run: Path, monkeypatch: Any, writer: str) -> None:
+def test_a_failure_changes_nothing(run: Path, monkeypatch: Any, writer: str) -> None:
     add_items(data_of(run), 5)
     before, plain = contents(run), getattr(new_items, writer)
 
@@ -93,8 +93,8 @@ def test_a_failure_leaves_all_as_it_was(run: Path, monkeypatch: Any, writer: str
     Recommender.load(run)
 
 
-def test_a_kill_between_two_files_is_mended_by_the_same_command(run: Path, monkeypatch: Any) -> None:
-    """The index goes last, so the new items are new again."""
+def test_a_kill_between_two_files_is_repaired_by_the_next_call(run: Path, monkeypatch: Any) -> None:
+    """The index is replaced last, so the next call finds the same new items."""
     names = add_items(data_of(run), 5)
     plain = os.replace
 
@@ -119,7 +119,7 @@ def test_files_that_a_run_lacks_are_written_without_new_items(run: Path, caplog:
     (run / name).unlink()
     caplog.set_level(logging.INFO)
     assert main([f"--extend={run}"]) == 0
-    assert "so that the run can recommend on its own" in caplog.text
+    assert "the run can recommend without data set" in caplog.text
     after = contents(run)
     assert after.keys() == before.keys()
     assert {key: after[key] for key in after if key != TRIE_FILE} == {
@@ -135,7 +135,7 @@ def test_a_given_index_gets_the_files_too(tmp_path: Path) -> None:
     assert len(Recommender.load(run).answering.catalogue.item_ids) == N_ITEMS
 
 
-def test_an_index_that_was_changed_by_hand_is_not_mended_in_silence(run: Path) -> None:
+def test_an_index_changed_by_hand_is_an_error(run: Path) -> None:
     path = run / f"{SHOP}.index.json"
     index = json.loads(path.read_text(encoding="utf-8"))
     index["i1"], index["i2"] = index["i2"], index["i1"]
@@ -145,13 +145,13 @@ def test_an_index_that_was_changed_by_hand_is_not_mended_in_silence(run: Path) -
         Recommender.load(run)
 
 
-def test_items_that_are_gone_are_named(run: Path) -> None:
+def test_removed_items_are_named(run: Path) -> None:
     add_items(data_of(run), 2)
     for file in (f"{SHOP}.item", f"{SHOP}.inter"):
         path = data_of(run) / SHOP / file
         lines = path.read_text(encoding="utf-8").splitlines()
         path.write_text("\n".join(line for line in lines if "i7" not in line.split("\t")) + "\n", encoding="utf-8")
     before = contents(run)
-    with pytest.raises(ValueError, match=r"holds 1 items that the data set has no more, first \['i7'\]"):
+    with pytest.raises(ValueError, match=r"contains 1 items that are no longer in the data set, first \['i7'\]"):
         index_new_items(run)
     assert contents(run) == before

@@ -1,4 +1,4 @@
-"""What a saved run answers: equal to RecBole's model and to exhaustive scoring, and every mistake of a request told."""
+"""Answers of a saved run, equal to RecBole's model and to exhaustive scoring, and the errors of wrong requests."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ HISTORIES = [["i1", "i2", "i3"], ["i29"], ["i4", "i4", "i5", "i9", "i1"]]
 
 
 def worded_run(root: Path) -> Path:
-    """A run in words, beside its data set."""
+    """Tune a run on instructions, whose data set exists."""
     return make_run(root, tuning_tasks=["seq", "ite"], intention_source="extractive")
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in words of which nothing but its folder is left: its data set and artifacts are gone."""
+    """A run tuned on instructions, whose data set and artifacts are deleted."""
     root = tmp_path_factory.mktemp("words")
     folder = copied(worded_run(root), tmp_path_factory.mktemp("alone"))
     shutil.rmtree(root)
@@ -49,7 +49,7 @@ def stream_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wide(alone: Path) -> Recommender:
-    """With as many beams as there are items."""
+    """A recommender with as many beams as there are items."""
     return Recommender.load(alone, decoding_beam_size=N_ITEMS)
 
 
@@ -87,7 +87,7 @@ def test_answers_are_the_best_of_all_items(wide: Recommender, alone: Path) -> No
         assert all(one.certified for one in answer)
 
 
-def test_an_intention_is_asked_with_and_without_a_history(wide: Recommender, alone: Path) -> None:
+def test_intentions_work_with_and_without_a_history(wide: Recommender, alone: Path) -> None:
     histories = [["i1", "i2"], [], ["i3"]]
     found = wide.recommend(histories, 7, intention=["A lamp &amp; a  rope", "Gloves", None])
     texts = [
@@ -116,13 +116,13 @@ def test_an_ensemble_adds_the_scores_of_all_wordings(alone: Path) -> None:
         )
 
 
-def test_another_template_asks(alone: Path) -> None:
+def test_another_template_can_be_chosen(alone: Path) -> None:
     recommender = Recommender.load(alone, decoding_beam_size=N_ITEMS, decoding_template=3)
     (answer,) = recommender.recommend([["i1", "i7"]], 6)
     require_exhaustive(recommender, answer, [prompt(alone, "seq", 3, history=["i1", "i7"])])
 
 
-def test_a_stream_is_indices_in_a_row(stream_run: Path) -> None:
+def test_a_stream_prompt_is_a_sequence_of_indices(stream_run: Path) -> None:
     recommender = Recommender.load(stream_run, decoding_beam_size=N_ITEMS)
     (answer,) = recommender.recommend([["i1", "i7"]], 6)
     require_exhaustive(recommender, answer, [INDEX_TEXT["i1"] + INDEX_TEXT["i7"]])
@@ -146,7 +146,7 @@ def test_certificates_are_true_and_exact_gives_them_all(wide: Recommender, alone
         assert [one.log_prob for one in answer] == pytest.approx([one.log_prob for one in best], abs=1e-4)
 
 
-def test_allowed_items_alone_come_up(wide: Recommender) -> None:
+def test_only_allowed_items_are_recommended(wide: Recommender) -> None:
     allowed = ["i20", "i3", "i11", "i20"]
     everything = wide.recommend(HISTORIES, N_ITEMS)
     for answer, all_items in zip(wide.recommend(HISTORIES, 3, allowed_items=allowed), everything, strict=True):
@@ -166,7 +166,7 @@ def test_a_mask_of_allowed_items_is_a_list_of_ids(wide: Recommender) -> None:
         assert wide.recommend(HISTORIES, 3, allowed_items=given) == expected
 
 
-def test_the_history_may_be_left_out(wide: Recommender, alone: Path) -> None:
+def test_the_history_can_be_excluded(wide: Recommender, alone: Path) -> None:
     long = [f"i{n}" for n in range(12)]  # more than MAX_ITEM_LIST_LENGTH
     (answer,) = wide.recommend([long], N_ITEMS - 12, exclude_history=True)
     assert {one.item for one in answer} == set(INDEX_TEXT) - set(long)
@@ -176,7 +176,7 @@ def test_the_history_may_be_left_out(wide: Recommender, alone: Path) -> None:
     assert by_setting.recommend([["i1"]], 10, exclude_history=False) != by_setting.recommend([["i1"]], 10)
 
 
-def test_the_oldest_items_leave_first(wide: Recommender, alone: Path, caplog: Any) -> None:
+def test_the_oldest_items_are_dropped_first(wide: Recommender, alone: Path, caplog: Any) -> None:
     long = [f"i{n}" for n in range(20)]
     caplog.set_level(logging.INFO)
     answers = wide.recommend([long, ["i3"]], 5)
@@ -184,8 +184,8 @@ def test_the_oldest_items_leave_first(wide: Recommender, alone: Path, caplog: An
     assert "1 of 2 histories lost their oldest items" in caplog.text
 
 
-def test_an_intention_takes_the_place_of_the_oldest_items(alone: Path, tmp_path: Path, caplog: Any) -> None:
-    """With room for few tokens, as many items stay as fit, and no fewer."""
+def test_an_intention_displaces_the_oldest_items(alone: Path, tmp_path: Path, caplog: Any) -> None:
+    """With few tokens allowed, exactly as many items are kept as fit."""
     folder = copied(alone, tmp_path)
     wish = "A lamp, a lamp and a rope or a bolt, a hammer, a glove"  # longer than any wording of seq
     history = [f"i{n}" for n in range(6)]
@@ -205,10 +205,10 @@ def test_an_intention_takes_the_place_of_the_oldest_items(alone: Path, tmp_path:
         recommender.recommend([["i1"], ["i2"]], 5, intention=[None, "lamps, ropes and gloves " * 40])
 
 
-def test_long_intentions_lose_their_last_words(wide: Recommender, caplog: Any) -> None:
+def test_long_intentions_are_cut_at_the_end(wide: Recommender, caplog: Any) -> None:
     caplog.set_level(logging.INFO)
     wide.recommend([["i1"]], 5, intention="A lamp for the night and a rope for the day " * 30)
-    assert "1 intentions lost their last words (tuning_text_tokens)" in caplog.text
+    assert "1 intentions were cut at the end (tuning_text_tokens)" in caplog.text
 
 
 def test_a_run_without_intentions_warns_once(tmp_path: Path, alone: Path, caplog: Any) -> None:
@@ -227,7 +227,7 @@ def test_unknown_items_may_be_dropped(wide: Recommender, caplog: Any) -> None:
     found = wide.recommend([["i1", "X", "i2"], ["Y", "i3"]], 4, unknown_items="drop")
     for answer, expected in zip(found, wide.recommend([["i1", "i2"], ["i3"]], 4), strict=True):
         require_alike(answer, expected)
-    assert "2 unknown items left out of 2 histories" in caplog.text
+    assert "2 unknown items dropped from 2 histories" in caplog.text
     (asked,) = wide.recommend([["X"]], 4, unknown_items="drop", intention="A lamp")
     assert [asked] == wide.recommend([[]], 4, intention="A lamp")
 
@@ -243,7 +243,7 @@ def test_histories_may_be_any_lists(wide: Recommender) -> None:
         wide.recommend([iter(["i1"]), iter([])], 4)
 
 
-def test_values_of_numpy_are_values(wide: Recommender) -> None:
+def test_numpy_scalars_are_accepted(wide: Recommender) -> None:
     k, yes, no = np.int64(2), np.True_, np.False_
     assert wide.recommend(HISTORIES, k) == wide.recommend(HISTORIES, 2)  # type: ignore[arg-type]
     for flag in (yes, no):
@@ -268,8 +268,8 @@ def test_values_of_numpy_are_values(wide: Recommender) -> None:
         ({"unknown_items": "skip"}, "unknown_items = 'skip': expected 'error' or 'drop'"),
         ({"histories": "i1"}, "histories = 'i1' is a str; expected a list of item ids for each user"),
         ({"histories": ["i1", "i2"]}, r"histories\[0\] = 'i1' is a str; expected a list of item ids"),
-        ({"histories": [[1, 2]]}, r"histories\[0\] holds 1; item ids are texts"),
-        ({"histories": [["i1", None]]}, r"histories\[0\] holds None"),
+        ({"histories": [[1, 2]]}, r"histories\[0\] contains 1; item ids are texts"),
+        ({"histories": [["i1", None]]}, r"histories\[0\] contains None"),
         ({"histories": {"u": ["i1"]}}, "is a dict"),
         ({"histories": 3}, "histories = 3 is a int"),
         ({"allowed_items": "i1"}, "allowed_items = 'i1' is a str"),
@@ -278,22 +278,25 @@ def test_values_of_numpy_are_values(wide: Recommender) -> None:
         ({"allowed_items": np.ones(29, dtype=bool)}, r"a mask of shape \(29,\), but the run has 30 items.*item_ids"),
         ({"allowed_items": torch.ones((1, 30), dtype=torch.bool)}, r"a mask of shape \(1, 30\)"),
         ({"allowed_items": np.zeros(30, dtype=bool)}, "allowed_items is empty"),
-        ({"allowed_items": np.arange(30) < 2}, "k = 3 items are asked for, but 2 may come up"),
-        ({"allowed_items": np.ones(30)}, "allowed_items holds 1.0; item ids are texts"),
-        ({"allowed_items": torch.ones(30)}, "allowed_items holds 1.0; item ids are texts"),
+        ({"allowed_items": np.arange(30) < 2}, "k = 3 items are requested, but only 2 are allowed"),
+        ({"allowed_items": np.ones(30)}, "allowed_items contains 1.0; item ids are texts"),
+        ({"allowed_items": torch.ones(30)}, "allowed_items contains 1.0; item ids are texts"),
         ({"allowed_items": [True] * 29}, r"a mask of shape \(29,\), but the run has 30 items"),
-        ({"allowed_items": pd.Series([True] * 29 + [None])}, "holds truth values and None; a mask has True or False"),
-        ({"allowed_items": ["i1", "i2", "i2"]}, "k = 3 items are asked for, but 2 may come up"),
+        (
+            {"allowed_items": pd.Series([True] * 29 + [None])},
+            "contains Booleans and None; give a mask with True or False",
+        ),
+        ({"allowed_items": ["i1", "i2", "i2"]}, "k = 3 items are requested, but only 2 are allowed"),
         (
             {"allowed_items": ["i1", "i2", "i3"], "exclude_history": True, "histories": [["i9"], ["i1", "i1"]]},
-            "user number 1 has 2 to get, as 3 may come up",
+            "k = 3 items are requested, but 2 are left for user number 1: 3 are allowed",
         ),
-        ({"intention": ""}, "intention of user number 0 is without words"),
+        ({"intention": ""}, "intention of user number 0 is blank"),
         ({"intention": ["a", "b"]}, "2 intentions for 1 users"),
         ({"intention": [5]}, "intention of user number 0 is 5"),
         ({"intention": 5}, "intention = 5 is a int"),
     ],
 )
-def test_mistakes_are_told_before_the_model_runs(wide: Recommender, given: dict[str, Any], message: str) -> None:
+def test_mistakes_are_errors_before_the_model_runs(wide: Recommender, given: dict[str, Any], message: str) -> None:
     with no_model_calls(), pytest.raises(ValueError, match=message):
         wide.recommend(**{"histories": [["i1"]], "k": 3, **given})

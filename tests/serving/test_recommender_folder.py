@@ -1,4 +1,4 @@
-"""A saved run's folder as all that a recommender has: what it may lack, what may have changed, what goes with it."""
+"""Recommending from a saved folder alone: missing files, changed files, and what is saved with the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HISTORIES = [["i1", "i2", "i3"], ["i29"], ["i4", "i4", "i5", "i9", "i1"]]
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in words, whose data set is gone."""
+    """A run tuned on instructions, whose data set is deleted."""
     root = tmp_path_factory.mktemp("words")
     folder = copied(make_run(root), tmp_path_factory.mktemp("alone"))
     shutil.rmtree(root)
@@ -39,22 +39,22 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"decoding_beam": 5}, "decoding_beam is no setting of decoding; did you mean 'decoding_beam_size'"),
-        ({"epochs": 5}, "epochs is no setting of decoding"),
+        ({"decoding_beam": 5}, "decoding_beam is not a decoding setting; did you mean 'decoding_beam_size'"),
+        ({"epochs": 5}, "epochs is not a decoding setting"),
         ({"decoding_beam_size": 0}, "decoding_beam_size = 0: expected an integer of at least 1"),
         ({"decoding_beam_size": 2**64}, "expected an integer of at least 1 and at most 2147483647"),
         ({"decoding_template": 99}, "decoding_template = 99: there are 12 SEQ templates"),
-        ({"device": "gpu7"}, "device = 'gpu7' is no device"),
+        ({"device": "gpu7"}, "device = 'gpu7' is not a device"),
         ({"device": "meta"}, "device = 'meta': models run on the CPU or a GPU; give cpu, cuda or cuda:1"),
-        ({"base_model": "x"}, "holds a whole model, no adapter"),
+        ({"base_model": "x"}, "contains a full model, not an adapter"),
     ],
 )
-def test_what_cannot_be_loaded_so(alone: Path, given: dict[str, Any], message: str) -> None:
+def test_settings_that_cannot_be_loaded(alone: Path, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Recommender.load(alone, **given)
 
 
-def test_a_gpu_that_is_not_there(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="device = 'cuda:2': PyTorch sees 2 GPUs, numbered from 0"):
@@ -87,14 +87,14 @@ def test_a_folder_whose_index_has_changed(alone: Path, tmp_path: Path) -> None:
     swap_indices(folder)
     with pytest.raises(ValueError, match="item index or the tokenizer has changed") as caught:
         Recommender.load(folder)
-    assert "put the run's own index and tokenizer back, or tune again" in str(caught.value)
+    assert "restore the run's own index and tokenizer, or tune again" in str(caught.value)
     assert "delete" not in str(caught.value)
     with pytest.raises(ValueError, match="no such folder"):
         Recommender.load(tmp_path / "nowhere")
 
 
-def test_wordings_of_ones_own_go_with_the_run(alone: Path, tmp_path: Path) -> None:
-    """What the run was tuned with counts, wherever tuning_template_file has gone."""
+def test_custom_templates_are_saved_with_the_run(alone: Path, tmp_path: Path) -> None:
+    """The templates of the tuning are used even if tuning_template_file no longer exists."""
     folder = copied(alone, tmp_path)
     text = (folder / TEMPLATE_FILE).read_text(encoding="utf-8")
     (folder / TEMPLATE_FILE).write_text(text.replace("A customer chose", "Somebody took"), encoding="utf-8")
@@ -104,7 +104,7 @@ def test_wordings_of_ones_own_go_with_the_run(alone: Path, tmp_path: Path) -> No
     require_exhaustive(recommender, recommender.recommend([["i1"]], 5)[0], [prompt(folder, "seq", history=["i1"])])
 
 
-def test_an_adapter_and_its_merged_model_answer_alike(tmp_path: Path) -> None:
+def test_an_adapter_and_its_merged_model_answer_equally(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base", "llama", tied=False)
     lora: dict[str, Any] = {"base_model": base, "lora_r": 4, "learning_rate": 0.02, "tuning_seq_format": "stream"}
     adapter = make_run(tmp_path / "a", **lora)
@@ -123,14 +123,14 @@ def test_an_adapter_and_its_merged_model_answer_alike(tmp_path: Path) -> None:
     assert again.recommend(HISTORIES, N_ITEMS) == found
 
 
-def test_the_runs_own_choice_stands_until_another_is_given(alone: Path, tmp_path: Path) -> None:
+def test_the_runs_allowed_items_hold_until_others_are_given(alone: Path, tmp_path: Path) -> None:
     (tmp_path / "stock.txt").write_text("i1\ni2\ni3\n", encoding="utf-8")
     recommender = Recommender.load(alone, decoding_allowed_items=str(tmp_path / "stock.txt"))
     (answer,) = recommender.recommend([["i1"]], 3)
     assert {one.item for one in answer} == {"i1", "i2", "i3"}
     (answer,) = recommender.recommend([["i1"]], 2, allowed_items=["i8", "i9"])
     assert {one.item for one in answer} == {"i8", "i9"}
-    with pytest.raises(ValueError, match="k = 4 items are asked for, but 3 may come up"):
+    with pytest.raises(ValueError, match="k = 4 items are requested, but only 3 are allowed"):
         recommender.recommend([["i1"]], 4)
     for text, message in (("i1\nB7\n", "B7"), (None, "no such file")):
         path = tmp_path / "other.txt"
@@ -142,10 +142,10 @@ def test_the_runs_own_choice_stands_until_another_is_given(alone: Path, tmp_path
         path.unlink(missing_ok=True)
 
 
-def test_the_list_in_the_folder_is_the_runs_own_choice(
+def test_the_list_in_the_folder_holds_the_allowed_items(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the command stands, and whatever else has the name that was given to the tuning."""
+    """Whatever the working directory is, and whichever file now has the path given to the tuning."""
     folder = copied(alone, tmp_path)
     limited(folder, ["i1", "i2", "i3"], "stock.txt")
     (tmp_path / "elsewhere").mkdir()

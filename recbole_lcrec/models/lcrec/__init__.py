@@ -1,1 +1,1 @@
-"""The models that this package adds to RecBole, one file each."""
+"""LC-Rec (Zheng et al., ICDE 2024): a language model tuned to generate item indices."""

@@ -1,4 +1,4 @@
-"""A saved LCRec run that answers requests from its folder alone: requests to prompts, prompts to beams."""
+"""Answering from a saved LCRec run without its data set: requests to prompts, prompts to beams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from recbole_lcrec.models.lcrec.prompt_writer import PromptWriter, longest_row, 
 from recbole_lcrec.models.lcrec.requests import RequestWriter
 from recbole_lcrec.models.lcrec.saved_run import load_folder
 from recbole_lcrec.runs.answering import Answers, Request, answers_of, require_most
-from recbole_lcrec.runs.run_parts import changed_settings, load_model, load_tokenizer, place_of, run_choice
+from recbole_lcrec.runs.run_parts import (
+    changed_settings,
+    load_model,
+    load_tokenizer,
+    requested_device,
+    run_allowed_rows,
+)
 from recbole_lcrec.runs.saved import SavedCatalogue, load_for_recommending
 from recbole_lcrec.runtime.processes import process_count
 
@@ -28,11 +34,11 @@ __all__ = ["LCRecAnswering", "load_answering"]
 
 
 class LCRecAnswering:
-    """A saved run that answers; see :class:`~recbole_lcrec.runs.answering.ItemAnswering`.
+    """A saved run that answers requests; see :class:`~recbole_lcrec.runs.answering.ItemAnswering`.
 
     Attributes:
-        catalogue: the run's items and wordings.
-        ranker: the language model over the items that may be recommended.
+        catalogue: items and templates of the run.
+        ranker: ranks the items that may be recommended by the language model.
         writer: turns requests into prompts.
     """
 
@@ -41,13 +47,13 @@ class LCRecAnswering:
     def __init__(
         self, catalogue: SavedCatalogue, ranker: Ranker, writer: RequestWriter, intentions: bool | None
     ) -> None:
-        """Put the parts together; :func:`load_answering` loads them.
+        """Combine loaded parts; use :func:`load_answering`.
 
         Args:
-            catalogue: items and wordings.
-            ranker: over the items that may be recommended.
+            catalogue: items and templates of the run.
+            ranker: ranks the items that may be recommended.
             writer: turns requests into prompts.
-            intentions: whether the model was tuned on intentions; None: it reads indices alone and cannot take any.
+            intentions: whether the model was tuned on intentions; None: it reads only indices and cannot take any.
         """
         self.catalogue, self.ranker, self.writer = catalogue, ranker, writer
         self.item_ids, self.titles = catalogue.item_ids, catalogue.titles
@@ -56,22 +62,22 @@ class LCRecAnswering:
         self._tuned_on_intentions, self._warned = intentions, False
 
     def require_most(self, k: int) -> None:
-        """Make sure that there are ``k`` beams."""
+        """Check that there are at least ``k`` beams."""
         require_most(k, self.most)
 
     def check_intentions(self, intentions: Sequence[str | None]) -> None:
-        """Make sure that the model reads words; warn once where it was not tuned on intentions."""
+        """Check that the model reads text; warn once if it was not tuned on intentions."""
         if all(intention is None for intention in intentions):
             return
         if self._tuned_on_intentions is None:
             raise ValueError(
-                "the run was tuned with tuning_seq_format = 'stream' and reads indices alone, so it cannot take an "
+                "the run was tuned with tuning_seq_format = 'stream' and reads only indices, so it cannot take an "
                 "intention; leave it out, or tune with tuning_seq_format=instruction and the task ite"
             )
         if not self._tuned_on_intentions and not self._warned:
             self._warned = True
             getLogger().warning(
-                "The run was not tuned on intentions (task ite of tuning_tasks), so it will hardly follow them"
+                "The run was not tuned on intentions (task ite of tuning_tasks), so it will probably ignore them"
             )
 
     def answer(
@@ -92,14 +98,14 @@ class LCRecAnswering:
                 "tuning_max_length, the model's context)"
             )
         if written.cut:
-            getLogger().info(f"{written.cut:,} intentions lost their last words (tuning_text_tokens)")
+            getLogger().info(f"{written.cut:,} intentions were cut at the end (tuning_text_tokens)")
         return _ranked(ranker, written.prompts, k, excluded)
 
 
 def _ranked(
     ranker: Ranker, prompts: Sequence[UserPrompts], k: int, excluded: Sequence[Sequence[int]] | None
 ) -> Answers:
-    """Answer prompts; users with the same number of wordings are ranked together."""
+    """Rank items for each user's prompts; users with the same number of prompts are ranked together."""
     items = np.empty((len(prompts), k), dtype=np.int64)
     scores, certified = np.empty(items.shape), np.empty(items.shape, dtype=bool)
     for count in sorted({len(rows) for rows in prompts}):
@@ -117,10 +123,10 @@ def load_answering(
     """Load a run's folder; under torchrun every process calls this.
 
     Args:
-        folder: of the run.
-        device: where the model goes; None: as the run says.
-        base_model: where the base model of the run's adapter is now; None: where it was.
-        decoding: values of decoding settings that differ from the run's.
+        folder: folder of the run.
+        device: device of the model; None: the run's.
+        base_model: current path of the base model, for a run with an adapter; None: the path in the run's settings.
+        decoding: decoding settings that differ from the run's.
 
     Raises:
         ValueError: a file is missing or damaged, the item index or the tokenizer has changed since the run was saved,
@@ -129,12 +135,12 @@ def load_answering(
     config, _ = load_folder(folder)
     settings, wording = changed_settings(config, decoding, DecodingSettings, WordingSettings)
     tuning = config.stage(TuningSettings)
-    place, tokenizer = place_of(config, device), load_tokenizer(folder)
+    place, tokenizer = requested_device(config, device), load_tokenizer(folder)
     catalogue = load_for_recommending(folder, config["dataset"], tokenizer.get_vocab())
     require_template(catalogue.templates, wording.template)
     trie = catalogue.trie
     if settings.allowed_items is not None:
-        trie = trie.restricted(run_choice(settings.allowed_items, catalogue.item_ids))
+        trie = trie.restricted(run_allowed_rows(settings.allowed_items, catalogue.item_ids))
     if process_count() > 1:
         PartialState(cpu=place.type != "cuda")  # opens the process group
     model = load_model(folder, config, tuning, base_model, place)
@@ -145,14 +151,14 @@ def load_answering(
     requests = RequestWriter(
         writer, most, longest, levels, tuning.text_tokens, wording.template, wording.eval_templates == "ensemble"
     )
-    getLogger().info(f"{folder}: {len(catalogue.item_ids):,} items, {trie.n_items:,} may come up, on {place}")
+    getLogger().info(f"{folder}: {len(catalogue.item_ids):,} items, {trie.n_items:,} may be recommended, on {place}")
     reader = open_reader(model, settings.search)
     ranker = Ranker(reader, trie, settings, model.device, shared=not is_partitioned(model))
     return LCRecAnswering(catalogue, ranker, requests, tuned_on_intentions(config, tuning))
 
 
 def tuned_on_intentions(config: Config, tuning: TuningSettings) -> bool | None:
-    """Whether a run was tuned to follow intentions, as far as its settings tell; None: it reads indices alone."""
+    """Return whether a run was tuned on intentions according to its settings; None: it reads only indices."""
     if tuning.seq_format == "stream":
         return None
     if tuning.tasks == "auto":

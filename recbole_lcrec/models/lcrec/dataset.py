@@ -1,4 +1,4 @@
-"""LC-Rec's data set: item indices (``models/indexed_dataset.py``), training sequences and texts for a tokenizer."""
+"""LC-Rec's data set: item indices, training sequences and texts for a tokenizer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["LCRecDataset"]
 
 
 class LCRecDataset(IndexedDataset):
-    """A sequential data set whose items have indices, with what LC-Rec's instructions are made from."""
+    """A sequential data set with item indices and the sources of LC-Rec's instructions."""
 
     def tokenizer_texts(self, templates: Templates) -> list[str]:
-        """Return what a tokenizer from scratch learns from: templates, and the items' texts where there are any."""
+        """Return the texts on which a tokenizer is trained from scratch: templates, and item texts if there are any."""
         if not self.has_texts():
             return templates.texts()
         texts = self.item_texts
         return [*templates.texts(), *(text for text in (*texts.titles, *texts.descriptions) if text)]
 
     def sequences(self) -> UserSequences:
-        """Return the users' sequences of this split, meant to be the training split."""
+        """Return the users' sequences of this split, which should be the training split."""
         feat = self.inter_feat
         return training_sequences(
             feat[self.uid_field].numpy(),

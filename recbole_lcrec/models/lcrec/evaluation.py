@@ -1,4 +1,4 @@
-"""RecBole's evaluation of LCRec: the saved best epoch is tested, by one or all SEQ templates."""
+"""RecBole's evaluation of LCRec: tests the best saved epoch by one or all SEQ templates."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["LCRecEvaluation"]
 
 
 class LCRecEvaluation(ScorerTrainer):
-    """The half of LCRec's trainer that tests a model."""
+    """The part of LCRec's trainer that evaluates a model."""
 
     def evaluate(
         self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
     ) -> Any:
-        """Evaluate as RecBole does, on the best saved epoch when asked.
+        """Evaluate as RecBole does, if requested after loading the best saved epoch.
 
         Args:
             eval_data: RecBole's loader of a split.
-            load_best_model: whether to load ``model_file``, else the run's own folder, first; the metrics are then
-                written to its ``results.json``.
-            model_file: folder of a saved run.
+            load_best_model: whether to load the saved model first; the metrics are then written to its
+                ``results.json``.
+            model_file: folder of the saved model; None: the run's own folder.
             show_progress: whether to draw a progress bar.
 
         Returns:
@@ -41,14 +41,14 @@ class LCRecEvaluation(ScorerTrainer):
         if not eval_data:
             return None
         if process_count() > 1:
-            PartialState(cpu=self.device.type != "cuda")  # opens the process group, if tuning has not
+            PartialState(cpu=self.device.type != "cuda")  # opens the process group unless tuning has done so
         result, report = self._tested(eval_data, show_progress)
         if load_best_model and self.is_main:
             write_results(folder, {"test_result": dict(result), **report}, forget=["templates", "certified"])
         return result
 
     def _tested(self, eval_data: Any, show_progress: bool) -> tuple[Any, dict[str, Any]]:
-        """Return the metrics of a split, and what else ``results.json`` should say of them."""
+        """Return the metrics of a split, and further values for ``results.json``."""
         if self.model.wording.eval_templates != "all":
             result = self.measure(eval_data, show_progress)
             return result, {"certified": self.model.stats.shares()}

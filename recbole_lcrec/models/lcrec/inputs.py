@@ -1,4 +1,4 @@
-"""What LC-Rec needs, checked before any data are read: each room checks its own inputs from its own settings."""
+"""Checks of LC-Rec's inputs before any data are read: files, models, templates, devices and settings."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ __all__ = ["check_inputs", "checked_templates", "max_norm"]
 
 
 def check_inputs(config: Any) -> None:
-    """Make sure that what the model needs can be had, before any data are read.
+    """Check, before any data are read, that everything the model needs is there.
 
     Args:
         config: a :class:`recbole_lcrec.config.configurator.Config`.
 
     Raises:
-        ValueError: index, texts, base model, template file, template number, allowed items, DeepSpeed file, precision
-            or GPUs; says which, and what to do.
+        ValueError: a problem of index, texts, base model, template file, template number, allowed items, DeepSpeed
+            file, precision or GPUs.
     """
     files, device = require_dataset(config), config["device"]
     tuning, base_model = config.stage(TuningSettings), config.stage(BackboneSettings).base_model
@@ -65,15 +65,15 @@ def check_inputs(config: Any) -> None:
 
 
 def _check_task_texts(tasks: str | Sequence[str], text: TextSettings, files: DataFiles, form: tuple[str, str]) -> None:
-    """Refuse tasks that are named and show item texts where there is nothing to read texts from."""
+    """Refuse requested tasks with item texts if there is no file or column to read the texts from."""
     named = [family.name for family in requested_families(tasks) if tasks != "auto" and family.needs_item_texts]
     if not named:
         return
     items = item_text_file(files)
     if not items.is_file() and files.raw is None:
         raise ValueError(
-            f"tuning_tasks = {list(tasks)}: {', '.join(named)} cannot be built, for there is no {items} to read item "
-            f"texts from; put it there, or leave {' and '.join(named)} out"
+            f"tuning_tasks = {list(tasks)}: {', '.join(named)} cannot be built, because the item texts {items} do not "
+            f"exist; add the file, or leave {' and '.join(named)} out"
         )
     if files.atomic:
         columns = (*text.title_fields, *text.description_fields)
@@ -82,20 +82,20 @@ def _check_task_texts(tasks: str | Sequence[str], text: TextSettings, files: Dat
 
 
 def _check_user_texts(tasks: str | Sequence[str], intention: IntentionSettings, files: DataFiles) -> None:
-    """Refuse tasks that need intentions or preferences where their source cannot give any."""
+    """Refuse tasks that need intentions or preferences if their source cannot supply any."""
     needing = [family.name for family in requested_families(tasks) if family.needs_user_texts]
     if not needing:
         return
     check_intentions(intention, given_intentions(intention, files))
     if intention.source == "none" and tasks != "auto":
         raise ValueError(
-            f"tuning_tasks = {list(tasks)} asks for {' and '.join(needing)}, but intention_source = 'none': set it to "
+            f"tuning_tasks = {list(tasks)} contains {' and '.join(needing)}, but intention_source = 'none': set it to "
             f"extractive, file or llm, or leave {' and '.join(needing)} out"
         )
 
 
 def _check_validation(tuning: TuningSettings, eval_step: int) -> None:
-    """Refuses a tuning without a single validation, of which nothing would be kept.
+    """Refuse a tuning without any validation, of which no epoch would be saved.
 
     Raises:
         ValueError: no epoch after those of streams is a multiple of ``eval_step``.
@@ -103,36 +103,36 @@ def _check_validation(tuning: TuningSettings, eval_step: int) -> None:
     if eval_step and tuning.epochs // eval_step == tuning.stream_epochs // eval_step:
         raise ValueError(
             f"eval_step = {eval_step} validates none of the epochs {tuning.stream_epochs + 1} to {tuning.epochs}, so "
-            "no model would be kept: lower eval_step, or raise epochs"
+            "no model would be saved: lower eval_step, or raise epochs"
         )
 
 
 def max_norm(clip: dict[str, Any] | None) -> float:
-    """The norm that RecBole's ``clip_grad_norm`` scales gradients down to; 0 where it is None, which leaves them.
+    """Return the maximum norm of RecBole's ``clip_grad_norm``; 0 for None, which does not clip gradients.
 
     Raises:
-        ValueError: it asks for another norm than the Euclidean one.
+        ValueError: ``clip`` names another norm than the Euclidean one.
     """
     if clip is None:
         return 0.0
     if set(clip) - {"max_norm", "norm_type"} or "max_norm" not in clip or clip.get("norm_type", 2) != 2:
-        raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}}, of the Euclidean norm, or None")
+        raise ValueError(f"clip_grad_norm = {clip!r}: expected {{'max_norm': 1.0}} (Euclidean norm), or None")
     return float(clip["max_norm"])
 
 
 def checked_templates(tuning: TuningSettings, wording: WordingSettings) -> Templates:
-    """The wordings of a run: the package's, or the user's own with the package's for what they lack.
+    """Return the templates of a run: the package's, or those of ``tuning_template_file`` completed by the package's.
 
     Raises:
-        ValueError: the file cannot be used, ``decoding_template`` names none of the SEQ templates, or streams are to be
-            tested by templates.
+        ValueError: the file cannot be used, ``decoding_template`` is not the number of a SEQ template, or
+            ``eval_templates`` is set for a model tuned on streams.
     """
     own = properties_dir() / "instructions" / "lcrec.yaml"
     templates = load_templates(Path(tuning.template_file or own), fallback=own)
     if tuning.seq_format == "stream" and wording.eval_templates != "one":
         raise ValueError(
             f"eval_templates = {wording.eval_templates!r}: tuning_seq_format = 'stream' writes histories without "
-            "words, so there are no templates to compare; leave eval_templates out, or tune on instructions"
+            "templates, so there are none to compare; remove eval_templates, or tune on instructions"
         )
     require_template(templates, wording.template)
     return templates

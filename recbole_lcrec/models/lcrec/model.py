@@ -1,4 +1,4 @@
-"""LC-Rec as a RecBole model: a causal language model that answers a worded history with an item index."""
+"""LC-Rec as a RecBole model: a causal language model that continues a prompt with an item index."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class LCRec(GenerativeRecommender):
 
     Attributes:
         llm: the causal language model.
-        tokenizer: its tokenizer, every index token one id.
-        tuning, wording: settings of tuning, and of the question that ranks.
+        tokenizer: its tokenizer, which has one id for each index token.
+        tuning, wording: settings of the tuning, and of the templates used for ranking.
         writer: turns histories into prompts.
     """
 
@@ -55,10 +55,10 @@ class LCRec(GenerativeRecommender):
 
         Args:
             config: a :class:`recbole_lcrec.config.configurator.Config`.
-            dataset: gives the item index and the texts for a tokenizer from scratch.
+            dataset: supplies the item index, and texts to train a tokenizer from scratch.
 
         Raises:
-            ValueError: the model or the templates cannot be used, or no history fits ``tuning_max_length``.
+            ValueError: the model or the templates cannot be used, or no history fits into ``tuning_max_length``.
         """
         super().__init__(config, dataset)
         self.tuning: TuningSettings = config.stage(TuningSettings)
@@ -92,7 +92,7 @@ class LCRec(GenerativeRecommender):
         self._rng = np.random.default_rng(seed)
 
     def open_reader(self) -> Reader:
-        """Open the language model; one that cannot be searched is refused here, before it is tuned."""
+        """Return a reader of the language model; fails before the tuning if ``decoding_search`` cannot read it."""
         return open_reader(self.llm, self.decoding.search)
 
     @property
@@ -107,7 +107,7 @@ class LCRec(GenerativeRecommender):
 
     @contextmanager
     def asking(self, template: int) -> Iterator[None]:
-        """Ask by this SEQ template alone, inside the context."""
+        """Return a context in which only this SEQ template asks for items."""
         before, self._asking = self._asking, (template,)
         try:
             yield
@@ -115,11 +115,11 @@ class LCRec(GenerativeRecommender):
             self._asking = before
 
     def write_prompts(self, histories: Sequence[Sequence[int]]) -> list[UserPrompts]:
-        """Write each user's questions, one of each template that asks."""
+        """Return the prompts of each user, one per SEQ template in use."""
         return list(self.writer.user_prompts(histories, self._asking))
 
     def instruction_source(self, dataset: LCRecDataset) -> TuningData:
-        """Build the tuning data of a training split, in this model's wording and length."""
+        """Return the tuning data of a training split, with this model's templates and length limits."""
         lengths = TextLengths(self.tokenizer)
         history = history_text([self.item_texts[0]] * self.max_history)
         limits = TextLimits(
@@ -135,10 +135,10 @@ class LCRec(GenerativeRecommender):
         """Compute Eq. 7 on one batch of RecBole's training rows, so that RecBole's plain Trainer can train the model.
 
         Args:
-            interaction: histories [B, L] with lengths [B] and targets [B].
+            interaction: histories [B, L], their lengths [B] and targets [B].
 
         Returns:
-            Scalar: mean negative log-likelihood per response token, in nats.
+            Scalar, the mean negative log-likelihood per response token (nats).
         """
         instructions = []
         for history, target in zip(self.histories(interaction), interaction[self.POS_ITEM_ID].tolist(), strict=True):
@@ -152,17 +152,17 @@ class LCRec(GenerativeRecommender):
         return total / (labels != IGNORED).sum()
 
     def load_weights(self, folder: Path) -> None:
-        """Replace the language model, or its adapter, by one that was saved from this model.
+        """Replace the language model, or its adapter, by a saved one of the same architecture.
 
         Raises:
-            ValueError: the folder holds no model.
+            ValueError: the folder contains no model.
         """
         if isinstance(self.llm, PeftModel) and is_adapter_folder(folder) and not is_partitioned(self.llm):
             load_adapter_weights(self.llm, folder)
             return
         dtype = self.llm.get_base_model().dtype if isinstance(self.llm, PeftModel) else None
         self.close_reader()
-        del self.llm  # two would not fit a card that one fills
+        del self.llm  # a GPU may not have room for two
         self.llm = load_saved(folder, self.attention, dtype=dtype).to(self.device)
         self.llm.train(self.training)
         self.reopen_reader()

@@ -1,8 +1,4 @@
-"""Histories as prompts: the wording, the items in it, and how many of them there is room for.
-
-Knows templates, index tokens, the tokenizer, and how long a text a language model reads. Refuses to know RecBole, what
-a language model computes and what prompts are for.
-"""
+"""Prompts that ask for a user's next item: templates filled with histories, and the longest history that fits."""
 
 from __future__ import annotations
 
@@ -22,21 +18,21 @@ __all__ = ["PromptWriter", "longest_row", "require_template"]
 
 
 def longest_row(model: PreTrainedModel, max_length: int, search: str) -> int:
-    """Tokens of prompt and response at most: ``tuning_max_length``, or what the model reads where that is less.
+    """Return the maximum tokens of prompt and response: ``tuning_max_length``, or the model's context if shorter.
 
     Args:
         model: the language model.
         max_length: ``tuning_max_length``.
-        search: ``decoding_search``; what a model reads depends on it (:func:`context_limits`).
+        search: ``decoding_search``, on which the context limits depend (:func:`context_limits`).
     """
     return min([max_length, *context_limits(model.config, shared=search == "shared").values()])
 
 
 def require_template(templates: Templates, number: int) -> None:
-    """Makes sure that ``decoding_template`` is the number of a SEQ template.
+    """Check that ``decoding_template`` is the number of a SEQ template.
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: there are fewer SEQ templates.
     """
     count = len(templates.tasks.get("seq", ()))
     if number >= count:
@@ -45,13 +41,13 @@ def require_template(templates: Templates, number: int) -> None:
 
 @dataclass(frozen=True)
 class PromptWriter:
-    """Writes the question for a user's next item.
+    """Writes prompts that ask for a user's next item.
 
     Attributes:
-        tokenizer: every index token is one id.
-        templates: the wordings.
+        tokenizer: tokenizer with one id for each index token.
+        templates: the templates of all sub-tasks.
         item_texts: the index of each of the N items, as text.
-        stream: whether histories are written without words.
+        stream: whether histories are written without a template.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -65,31 +61,31 @@ class PromptWriter:
 
     @property
     def n_templates(self) -> int:
-        """How many wordings there are; a stream has one."""
+        """Number of SEQ templates; 1 for streams."""
         return 1 if self.stream else len(self.templates.tasks["seq"])
 
     def text(self, history: Sequence[int], template: int) -> str:
-        """The prompt after a history of item rows, oldest first."""
+        """Return the prompt for a history of item rows, oldest first."""
         items = [self.item_texts[row] for row in history]
         if self.stream:
             return stream_prompt(items)
         return sequential_prompt(self.templates, self.templates.tasks["seq"][template], items)
 
     def user_prompts(self, histories: Sequence[Sequence[int]], templates: Sequence[int]) -> list[list[list[int]]]:
-        """Token ids of every user's prompts, one of each template."""
+        """Return the token ids of each user's prompts, one per template number of ``templates``."""
         texts = [self.text(history, template) for history in histories for template in templates]
         rows = self._tokens.prompts(texts) if texts else []
         return [rows[start : start + len(templates)] for start in range(0, len(rows), len(templates))]
 
     def longest_history(self, most: int, tokens: int, levels: int) -> int:
-        """How many items fit in a prompt of any template, with the response.
+        """Return how many items fit into a prompt of any template, together with the response.
 
-        Every index token is one id, so a prompt's length depends on the number of items alone.
+        Every index token is one id, so a prompt's length depends only on the number of items.
 
         Args:
-            most: items that are wanted at most.
-            tokens: of prompt and response together.
-            levels: tokens of an index.
+            most: maximum number of items, ``MAX_ITEM_LIST_LENGTH``.
+            tokens: maximum tokens of prompt and response together.
+            levels: tokens of an index, H.
 
         Raises:
             ValueError: not even a history of one item fits.
@@ -100,11 +96,11 @@ class PromptWriter:
             if max(map(len, prompts)) <= limit:
                 if n < most:
                     getLogger().warning(
-                        f"Histories keep their newest {n} of {most} items, so that prompt and response fit {tokens} "
-                        "tokens (tuning_max_length, the model's context)"
+                        f"Histories keep their newest {n} of {most} items, so that prompt and response fit into "
+                        f"{tokens} tokens (tuning_max_length, the model's context)"
                     )
                 return n
         raise ValueError(
-            f"not even a history of one item fits the {tokens} tokens that tuning_max_length and the model's context "
-            "allow; raise tuning_max_length, or use a model with a longer context"
+            f"not even a history of one item fits into the {tokens} tokens that tuning_max_length and the model's "
+            "context allow; raise tuning_max_length, or use a model with a longer context"
         )

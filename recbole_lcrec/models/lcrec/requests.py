@@ -1,4 +1,4 @@
-"""Requests, by a history or in words, as prompts that fit the model."""
+"""Prompts of requests, which consist of a history, an intention in words, or both."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class WrittenRequests:
     """The prompts of B users.
 
     Attributes:
-        prompts: token ids of each user's prompts, one of each template of the user's kind.
-        shortened: how many histories lost their oldest items.
-        cut: how many intentions lost their last words.
+        prompts: token ids of each user's prompts, one per template in use.
+        shortened: number of histories that lost their oldest items.
+        cut: number of intentions that were cut at the end.
     """
 
     prompts: list[list[list[int]]]
@@ -32,19 +32,20 @@ class WrittenRequests:
 
 @dataclass(frozen=True)
 class RequestWriter:
-    """Writes requests as the model was tuned to read them.
+    """Turns requests into prompts of the tuned tasks.
 
-    A history alone is asked by the templates of ``seq``, an intention by those of ``ite``, both together by
+    A history is written by the templates of ``seq``, an intention by those of ``ite``, both together by those of
     ``ite_history`` (paper III-C1, III-C3).
 
     Attributes:
         writer: writes histories.
-        max_history: newest items of a history that a prompt of ``seq`` holds.
-        longest_row: tokens of prompt and response at most.
-        levels: tokens of an index.
-        text_tokens: tokens of an intention that are kept, as in the tuning.
-        template: the wording of ``seq`` that asks.
-        ensemble: whether every wording asks, and scores are added; else intentions are asked by their first wording.
+        max_history: maximum number of items in a prompt of ``seq``; the newest are kept.
+        longest_row: maximum tokens of prompt and response together.
+        levels: tokens of an index, H.
+        text_tokens: maximum tokens of an intention, as in the tuning.
+        template: number of the ``seq`` template.
+        ensemble: whether to write one prompt per template, whose scores are added; else intentions use their first
+            template.
     """
 
     writer: PromptWriter
@@ -56,7 +57,7 @@ class RequestWriter:
     ensemble: bool
 
     def write(self, requests: Sequence[Request]) -> WrittenRequests:
-        """Write the prompts of requests, in their order.
+        """Return the prompts of requests, in their order.
 
         Raises:
             ValueError: an intention leaves no room for an item of the history, or does not fit by itself.
@@ -64,41 +65,41 @@ class RequestWriter:
         histories = [request.history[-self.max_history :] for request in requests]
         worded = [number for number, request in enumerate(requests) if request.intention is not None]
         plain = [number for number, request in enumerate(requests) if request.intention is None]
-        intentions = self._kept([requests[number].intention or "" for number in worded])
+        intentions = self._shortened([requests[number].intention or "" for number in worded])
         cut = sum(requests[number].intention != text for number, text in zip(worded, intentions, strict=True))
         prompts: list[list[list[int]]] = [[] for _ in requests]
-        asking = range(self.writer.n_templates) if self.ensemble else [self.template]
-        for number, rows in zip(plain, self.writer.user_prompts([histories[n] for n in plain], asking), strict=True):
+        templates = range(self.writer.n_templates) if self.ensemble else [self.template]
+        for number, rows in zip(plain, self.writer.user_prompts([histories[n] for n in plain], templates), strict=True):
             prompts[number] = rows
-        open_ = list(zip(worded, intentions, strict=True))
-        while open_:
-            written = self._asked([(text, histories[number]) for number, text in open_])
+        pending = list(zip(worded, intentions, strict=True))
+        while pending:
+            written = self._intention_prompts([(text, histories[number]) for number, text in pending])
             again = []
-            for (number, text), rows in zip(open_, written, strict=True):
+            for (number, text), rows in zip(pending, written, strict=True):
                 excess = max(map(len, rows)) + self.levels + 1 - self.longest_row
                 if excess <= 0:
                     prompts[number] = rows
                     continue
                 if len(histories[number]) < 2:
                     raise ValueError(
-                        f"user number {number}: an intention of {self.text_tokens} tokens at most does not fit the "
-                        f"{self.longest_row} tokens that tuning_max_length and the model's context allow; shorten it: "
-                        f"{text[:60]!r}"
+                        f"user number {number}: an intention of at most {self.text_tokens} tokens does not fit into "
+                        f"the {self.longest_row} tokens that tuning_max_length and the model's context allow; shorten "
+                        f"it: {text[:60]!r}"
                     )
                 drop = min(max(1, excess // self._tokens_per_item()), len(histories[number]) - 1)
                 histories[number] = histories[number][drop:]
                 again.append((number, text))
-            open_ = again
+            pending = again
         pairs = zip(histories, requests, strict=True)
         return WrittenRequests(prompts, sum(len(kept) < len(request.history) for kept, request in pairs), cut)
 
-    def _kept(self, intentions: Sequence[str]) -> list[str]:
+    def _shortened(self, intentions: Sequence[str]) -> list[str]:
         return TextLengths(self.writer.tokenizer).shortened(intentions, self.text_tokens) if intentions else []
 
-    def _asked(self, wishes: Sequence[tuple[str, Sequence[int]]]) -> list[list[list[int]]]:
-        """Return the token ids of each request's prompts."""
+    def _intention_prompts(self, requests: Sequence[tuple[str, Sequence[int]]]) -> list[list[list[int]]]:
+        """Return the token ids of the prompts of each pair of intention and history."""
         texts, counts = [], []
-        for intention, history in wishes:
+        for intention, history in requests:
             group = self.writer.templates.tasks["ite_history" if history else "ite"]
             group = group if self.ensemble else group[:1]
             items = [self.writer.item_texts[row] for row in history]
@@ -108,5 +109,5 @@ class RequestWriter:
         return [[next(rows) for _ in range(count)] for count in counts]
 
     def _tokens_per_item(self) -> int:
-        """Tokens of an item in a history, at least as many as it takes, so that no more items leave than must."""
+        """Return an upper bound of the tokens of an item in a history, so that not too many items are dropped."""
         return self.levels + len(self.writer.tokenizer(HISTORY_SEPARATOR, add_special_tokens=False)["input_ids"]) + 1

@@ -1,7 +1,6 @@
-"""Which run a killed tuning belongs to, and where it goes on.
+"""Resuming of a killed run: where its checkpoints are, what must be equal, and which process holds them.
 
-Knows a run's folder, the folder of its checkpoints beside it, and which settings make a run the same. Refuses to know
-what a checkpoint holds (``llm/checkpoints.py``) and how tuning goes on from it.
+``llm/checkpoints.py`` writes and reads the checkpoints themselves.
 """
 
 from __future__ import annotations
@@ -26,19 +25,23 @@ from recbole_lcrec.runtime.processes import process_count
 __all__ = ["AUTO", "check_resume", "checkpoint_folder", "find_progress", "held", "run_identity", "run_of"]
 
 AUTO = "auto"
-"""The value of ``resume`` that takes the newest killed run of the same settings, if there is one."""
+"""The value of ``resume`` that selects the newest killed run with the same settings, if there is one."""
 
 _ENDING = "-checkpoint"
 _LOCK = "run.lock"
 
 
 def checkpoint_folder(run: str | Path) -> Path:
-    """Where a run keeps its checkpoints: beside the folder of its best epoch, whose name it adds to."""
+    """Return the folder of a run's checkpoints, which is beside the folder of its best epoch.
+
+    Args:
+        run: either of the two folders.
+    """
     return Path(f"{str(run).rstrip('/').removesuffix(_ENDING)}{_ENDING}")
 
 
 def run_of(progress: Progress) -> str:
-    """The folder of the run that a checkpoint belongs to."""
+    """Return the folder of the run that a checkpoint belongs to."""
     return str(progress.folder.parent).removesuffix(_ENDING)
 
 
@@ -49,14 +52,14 @@ def run_identity(
     vocabulary: Mapping[str, int],
     deepspeed: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """What a checkpoint must have in common with a run for the run to go on from it.
+    """Return everything that a checkpoint and a run must have in common for the run to resume from it.
 
     Args:
         config: a :class:`recbole_lcrec.config.configurator.Config`.
         dataset: the training split.
         source: its instructions.
-        vocabulary: token -> id, of the model's tokenizer; as many tokens may be other ones.
-        deepspeed: content of the DeepSpeed file, if there is one.
+        vocabulary: token -> id of the model's tokenizer.
+        deepspeed: content of the DeepSpeed file; None: DeepSpeed is not used.
     """
     plain = config.to_plain()
     return {
@@ -73,42 +76,44 @@ def run_identity(
     }
 
 
-def check_resume(wanted: str | None) -> None:
-    """Makes sure, before any long work, that there is what ``resume`` names.
+def check_resume(resume: str | None) -> None:
+    """Check, before any long work, that the run named by ``resume`` has a complete checkpoint.
 
     Raises:
-        ValueError: the folder has no whole checkpoint.
+        ValueError: the folder has no complete checkpoint.
     """
-    if wanted in (None, AUTO) or latest_checkpoint(checkpoint_folder(wanted)) is not None:
+    if resume in (None, AUTO) or latest_checkpoint(checkpoint_folder(resume)) is not None:
         return
     raise ValueError(
-        f"resume = {wanted!r}: there is no whole checkpoint in {checkpoint_folder(wanted)}. A run that has come to its "
-        "end has none any more; give the folder of a killed one, or auto"
+        f"resume = {resume!r}: there is no complete checkpoint in {checkpoint_folder(resume)}. A finished run has "
+        "removed its checkpoints; give the folder of a killed run, or auto"
     )
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes off the checkpoints of a run that is alive; a killed process holds them no longer.
+    """Lock the checkpoints of a running run against other processes; a killed process loses the lock.
 
     Args:
-        folder: of the run's checkpoints; made if it is not there.
+        folder: folder of the run's checkpoints; created if it does not exist.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as err:
-        raise ValueError(f"resume: the run of {folder} is still running in another process; wait for its end") from err
+        raise ValueError(
+            f"resume: the run of {folder} is still running in another process; wait until it ends"
+        ) from err
     try:
         yield
     finally:
         lock.release()
         if folder.is_dir() and not any(path.name != _LOCK for path in folder.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)  # a run that came to no checkpoint leaves nothing behind
+            shutil.rmtree(folder, ignore_errors=True)  # a run without a checkpoint leaves no folder behind
 
 
 def _is_held(folder: Path) -> bool:
@@ -116,36 +121,36 @@ def _is_held(folder: Path) -> bool:
         with held(folder):
             return False
     except ValueError:
-        getLogger().info(f"Passed over by resume = auto: the run of {folder} is still running")
+        getLogger().info(f"Skipped by resume = auto: the run of {folder} is still running")
         return True
 
 
-def find_progress(wanted: str | None, parent: Path, model: str, identity: dict[str, Any]) -> Progress | None:
-    """How far the run had come that ``resume`` names; None for a new run.
+def find_progress(resume: str | None, parent: Path, label: str, identity: dict[str, Any]) -> Progress | None:
+    """Return the progress of the run to resume; None for a new run.
 
     Args:
-        wanted: a run's folder, :data:`AUTO`, or None.
+        resume: a run's folder, :data:`AUTO`, or None.
         parent: folder of all runs.
-        model: the model's label, with which the runs' folders begin.
-        identity: of this run.
+        label: the model's label, the prefix of the names of its runs.
+        identity: :func:`run_identity` of this run.
 
     Raises:
-        ValueError: the checkpoint is of another run.
+        ValueError: the checkpoint belongs to a different run.
     """
-    if wanted is None:
+    if resume is None:
         return None
-    if wanted != AUTO:
-        check_resume(wanted)
-        checkpoint = latest_checkpoint(checkpoint_folder(wanted))
+    if resume != AUTO:
+        check_resume(resume)
+        checkpoint = latest_checkpoint(checkpoint_folder(resume))
         return read_progress(checkpoint, identity) if checkpoint else None
-    folders = list(parent.glob(f"{model}-{identity['dataset']}-*{_ENDING}"))
-    if process_count() == 1:  # of several, one may hold already what another still looks for
+    folders = list(parent.glob(f"{label}-{identity['dataset']}-*{_ENDING}"))
+    if process_count() == 1:  # one of several processes may already hold the lock of the run that all resume
         folders = [folder for folder in folders if not _is_held(folder)]
     found = [checkpoint for folder in folders if (checkpoint := latest_checkpoint(folder))]
     for checkpoint in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             return read_progress(checkpoint, identity)
         except ValueError as err:
-            getLogger().info(f"Passed over by resume = auto: {err}")
-    getLogger().info(f"Nothing to resume in {parent}: a new run begins")
+            getLogger().info(f"Skipped by resume = auto: {err}")
+    getLogger().info(f"Nothing to resume in {parent}: starting a new run")
     return None

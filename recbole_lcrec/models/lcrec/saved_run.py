@@ -1,4 +1,4 @@
-"""A run that LCRec saved, back to its configuration and the step that gives a freshly built model its weights."""
+"""Loading of a folder that LCRec saved: its configuration, and a function that restores the weights of a model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ Restore = Callable[[Any], None]
 def load_folder(folder: Path) -> tuple[Config, Restore]:
     """Read a folder that LCRec saved: ``config.yaml``, ``<dataset>.index.json``, a Hugging Face model and tokenizer.
 
-    The configuration takes its base model and its item index from the folder, but for an adapter, whose base model
-    stays where it was; the weights of a whole model are then read in the number format that they were saved in, so that
-    the numbers are those of the run. Before that, index and tokenizer are compared with those of the run's trie.
+    The configuration takes item index and base model from the folder; only the base model of an adapter is read from
+    its own path. Weights of a full model are read in the number format of the saved file, so that the run's metrics are
+    reproduced. Before that, index and tokenizer are compared with those of the run's trie.
+
+    Returns:
+        The configuration, and ``restore(model)``, which loads the weights into a newly built model.
 
     Raises:
-        ValueError: a file is missing; the step itself raises one where the index or the tokenizer has changed.
+        ValueError: a file is missing; ``restore`` raises it if the index or the tokenizer has changed.
     """
     if is_adapter_folder(folder):
         present(folder / "adapter_model.safetensors")
@@ -35,7 +38,7 @@ def load_folder(folder: Path) -> tuple[Config, Restore]:
     present(folder / "config.json")
     present(folder / "tokenizer_config.json")
     if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        raise ValueError(f"{folder} holds no model.safetensors; the run that saved it may have been interrupted")
+        raise ValueError(f"{folder} contains no model.safetensors; the run that saved it may have been interrupted")
     require_tokenizer(folder)
     return config, _restore_from(folder, config["dataset"])
 

@@ -1,4 +1,4 @@
-"""LC-Rec's settings: the stages it reads, what is checked across them, and which keys a resumed run must share."""
+"""LC-Rec's settings: the stages it reads, the default learning rate, and the keys that a resumed run must share."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ RESUMED_KEYS = frozenset(keys_of(STAGES)) - {
     "eval_args",
     "MAX_ITEM_LIST_LENGTH",
 }
-"""Keys that must not differ when a killed run is resumed; the others change how it is done, not what comes out."""
+"""Keys that must not differ when a killed run is resumed; the others do not change its result."""
 
 
 def default_learning_rate(base_model: str) -> float:
-    """Return AdamW's peak rate where none is given: the paper's for a pretrained model, a higher one for scratch."""
+    """Return AdamW's default peak learning rate: the paper's for a pretrained model, a higher one for scratch."""
     return 0.002 if base_model == SCRATCH else 0.00005
 
 

@@ -1,4 +1,4 @@
-"""LC-Rec's specification. Importing it loads neither PyTorch nor transformers."""
+"""LC-Rec's model specification. Importing it loads neither PyTorch nor transformers."""
 
 from recbole_lcrec.config.model_spec import ModelSpec
 

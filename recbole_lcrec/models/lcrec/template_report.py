@@ -1,7 +1,4 @@
-"""Results by template: the paper's report of how much the wording of the question matters.
-
-Knows RecBole's result mappings, one of each template. Refuses to know how they were measured.
-"""
+"""Results by SEQ template, with mean, minimum and maximum (paper IV-D)."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ __all__ = ["TemplateReport", "over_templates"]
 
 @dataclass(frozen=True)
 class TemplateReport:
-    """The results of T templates and what they amount to.
+    """The results of T templates and their summary.
 
     Attributes:
         mean, minimum, maximum: metric -> its value over the templates.
@@ -30,7 +27,7 @@ class TemplateReport:
     per_template: tuple[dict[str, float], ...]
 
     def values(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """Return the report as plain values for JSON."""
         return {
             "mean": self.mean,
             "minimum": self.minimum,
@@ -39,7 +36,7 @@ class TemplateReport:
         }
 
     def table(self) -> str:
-        """A row for each template, then mean, minimum and maximum, as text."""
+        """Return a text table with a row for each template, then mean, minimum and maximum."""
         named = [(str(number), result) for number, result in enumerate(self.per_template)]
         named += [("mean", self.mean), ("minimum", self.minimum), ("maximum", self.maximum)]
         rows = [[name, *(f"{result[metric]:.4f}" for metric in self.mean)] for name, result in named]
@@ -48,17 +45,17 @@ class TemplateReport:
 
 
 def over_templates(results: Sequence[Mapping[str, Any]], decimals: int) -> TemplateReport:
-    """Sums the results of several templates up.
+    """Summarise the results of several templates.
 
     Args:
-        results: of each template, with the same metrics.
-        decimals: places that metrics are rounded to.
+        results: metrics of each template, all with the same names.
+        decimals: decimal places of the means.
 
     Raises:
-        ValueError: there is no result, or two have other metrics.
+        ValueError: there is no result, or the metric names differ.
     """
     if not results or any(list(result) != list(results[0]) for result in results):
-        raise ValueError(f"results of {len(results)} templates cannot be summed up: they need the same metrics")
+        raise ValueError(f"results of {len(results)} templates cannot be summarised: they need the same metrics")
     table = np.array([[float(value) for value in result.values()] for result in results])
     metrics = list(results[0])
     mean, low, high = (

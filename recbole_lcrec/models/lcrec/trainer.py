@@ -1,4 +1,4 @@
-"""RecBole's trainer for LC-Rec: ``fit`` drives the tuning of the language model, ``evaluate`` is RecBole's own."""
+"""RecBole's trainer for LC-Rec: ``fit`` tunes the language model, ``evaluate`` is RecBole's own."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ __all__ = ["LCRecTrainer"]
 
 
 class LCRecTrainer(LCRecEvaluation):
-    """Tunes the language model, scores the validation users after each epoch and keeps the best one.
+    """Tunes the language model, ranks the validation users after each epoch and saves the best epoch.
 
     Attributes:
         saved_model_file: folder of the saved run: a Hugging Face model and tokenizer, ``<dataset>.index.json``, the
             trie and titles (``runs/saved.py``), ``config.yaml`` and ``results.json``.
-        stopping: the best validation so far.
+        stopping: state of early stopping.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -60,7 +60,7 @@ class LCRecTrainer(LCRecEvaluation):
         self.checkpoints: Checkpoints | None = None
 
     def stop_by(self, stopping: EarlyStopping) -> None:
-        """Set the state of early stopping, under RecBole's names, too."""
+        """Set the state of early stopping, also in RecBole's attributes."""
         self.stopping = stopping
         self.best_valid_score, self.best_valid_result = stopping.best_score, stopping.best_result
         self.cur_step = stopping.since_best
@@ -77,19 +77,19 @@ class LCRecTrainer(LCRecEvaluation):
         """Tune the model; RecBole's arguments and result.
 
         Args:
-            train_data: RecBole's loader of the training split; only its data set is read.
-            valid_data: loader of the validation split; without it, or with ``eval_step`` 0, nothing stops early and
-                every epoch is saved in the place of the one before.
+            train_data: RecBole's loader of the training split; only its data set is used.
+            valid_data: loader of the validation split; without it, or with ``eval_step`` 0, there is no early stopping
+                and every epoch replaces the saved one.
             verbose: whether to log each epoch.
             saved: whether to save the best epoch.
             show_progress: whether to draw progress bars.
             callback_fn: called as ``callback_fn(epoch, valid_score)`` after each validation.
 
         Returns:
-            Best validation score and the metrics of that epoch.
+            The best validation score, and the metrics of that epoch.
 
         Raises:
-            ValueError: ``clip_grad_norm`` or ``valid_sample_users`` asks for what there is not.
+            ValueError: ``clip_grad_norm`` or ``valid_sample_users`` is not supported here.
         """
         self.eval_collector.data_collect(train_data)
         self.require_enough(*([valid_data] if valid_data else []))
@@ -106,7 +106,7 @@ class LCRecTrainer(LCRecEvaluation):
         running = held(self.checkpoints.folder) if self.checkpoints and self.is_main else nullcontext()
         with running:
             if self.stopping.stopped:
-                PartialState(cpu=self.device.type != "cuda")  # opens the process group, as the tuning would have done
+                PartialState(cpu=self.device.type != "cuda")  # opens the process group, as the tuning would
             else:
                 run = TuningRun(
                     source=source,
@@ -123,7 +123,7 @@ class LCRecTrainer(LCRecEvaluation):
         lora = self.config.stage(LoraSettings)
         if lora.r and lora.merge and saved and self.is_main:
             _merge(Path(self.saved_model_file), self.model.llm.get_base_model().dtype)
-        self.saved_model_file = from_first_process(self.saved_model_file)  # which the first process alone has written
+        self.saved_model_file = from_first_process(self.saved_model_file)  # only the first process has written it
         if self.is_main and saved and Path(self.saved_model_file).is_dir():
             write_results(Path(self.saved_model_file), {"train_loss": self.losses()})
         self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
@@ -133,22 +133,22 @@ class LCRecTrainer(LCRecEvaluation):
     def evaluate(
         self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, show_progress: bool = False
     ) -> Any:
-        """See :meth:`LCRecEvaluation.evaluate`; a run that is tested needs no checkpoints any more."""
+        """Evaluate as :meth:`LCRecEvaluation.evaluate` does, and remove the checkpoints of a run that is tested."""
         result = super().evaluate(eval_data, load_best_model, model_file, show_progress)
         if load_best_model and eval_data and self.is_main and self.checkpoints is not None:
-            self.checkpoints.remove()  # not before: a run that is killed while it is tested can be resumed
+            self.checkpoints.remove()  # not earlier, so that a run killed during the test can be resumed
         return result
 
     def losses(self) -> dict[str, float]:
-        """Return epoch -> training loss, nats per response token."""
+        """Return epoch -> training loss (nats per response token)."""
         return {str(epoch): loss for epoch, loss in self.train_loss_dict.items()}
 
     def save_catalogue(self, folder: Path, dataset: LCRecDataset, before: Path) -> None:
-        """Write everything but the model: index, trie, titles, wordings and configuration.
+        """Write everything but the model: index, trie, titles, templates and configuration.
 
         Args:
-            folder: of the run being written.
-            dataset: gives index and titles.
+            folder: folder of the run that is being written.
+            dataset: supplies index and titles.
             before: folder of the run's earlier epoch, whose report is copied instead of made again.
         """
         dataset.save_index(folder, before=before)
@@ -170,7 +170,7 @@ class LCRecTrainer(LCRecEvaluation):
         return {**self.stopping.to_plain(), "train_loss": list(self.train_loss_dict.items())}
 
     def _take_over(self, progress: Progress) -> None:
-        """Resume the state of a killed run."""
+        """Restore the state of a killed run."""
         self.saved_model_file = run_of(progress)
         if self.is_main:
             put_back(Path(self.saved_model_file))
@@ -179,18 +179,18 @@ class LCRecTrainer(LCRecEvaluation):
         self.logger.info(f"Resuming {self.saved_model_file} after step {progress.step}")
 
     def _sampled_users(self, valid_data: Any) -> Any:
-        """Return the validation loader, of ``valid_sample_users`` users drawn by the seed when that is fewer.
+        """Return the validation loader, reduced to ``valid_sample_users`` users drawn by the seed.
 
         Raises:
-            ValueError: fewer are asked for where items are sampled, not ranked in full.
+            ValueError: users would be drawn, but the loader samples candidate items.
         """
         dataset, count = valid_data._dataset, self.model.tuning.valid_sample_users
         if count is None or count >= len(dataset):
             return valid_data
         if not isinstance(valid_data, FullSortEvalDataLoader):
             raise ValueError(
-                f"valid_sample_users = {count} is for validation over every item; give eval_args mode: full, or leave "
-                "valid_sample_users out"
+                f"valid_sample_users = {count} needs validation over every item; set eval_args mode: full, or remove "
+                "valid_sample_users"
             )
         rng = np.random.default_rng(int(self.config["seed"]))
         chosen = np.sort(rng.choice(len(dataset), size=count, replace=False))
@@ -202,7 +202,7 @@ class LCRecTrainer(LCRecEvaluation):
 
 
 def _merge(folder: Path, dtype: torch.dtype) -> None:
-    """Put the merged model in the place of a run's adapter; all other files of the run stay."""
+    """Replace a run's adapter by the merged model; all other files of the run are kept."""
     if not is_adapter_folder(folder):
         return
     with whole_folder(folder) as partial:

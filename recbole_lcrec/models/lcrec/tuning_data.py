@@ -1,7 +1,6 @@
-"""What the alignment tasks are made from: sequences, indices, texts, intentions and preferences of one training split.
+"""LC-Rec's tuning data: the instructions of all alignment tasks, built from one training split (paper III-C).
 
-Knows a data set, its files and the settings, and calls the data and instructions rooms. Refuses to know tokenizers,
-which come as a :class:`TextLimits`, and training.
+The tokenizer comes in only as :class:`TextLimits`, which measures and shortens texts.
 """
 
 from __future__ import annotations
@@ -39,31 +38,31 @@ SPECIAL_TOKENS = 2
 """Start and end token of an instruction."""
 
 _SEAM = 2
-"""Tokens that a text may gain where it is set between others, for tokens may part otherwise there."""
+"""Tokens that a text may gain when it is inserted between others, because tokens may be split differently there."""
 
 
 class Lengths(Protocol):
-    """Measures and cuts texts; ``llm.text_lengths.TextLengths`` does."""
+    """Interface that measures and shortens texts, such as ``llm.text_lengths.TextLengths``."""
 
     def count(self, texts: Sequence[str]) -> np.ndarray:
-        """int64 [n]: tokens of each text."""
+        """Return the number of tokens of each text, int64 [number of texts]."""
         ...
 
     def shortened(self, texts: Sequence[str], max_tokens: int) -> list[str]:
-        """The texts with at most so many tokens."""
+        """Return the texts, each cut to at most ``max_tokens`` tokens."""
         ...
 
 
 @dataclass(frozen=True)
 class TextLimits:
-    """How much text an instruction has room for.
+    """Length limits of an instruction, in tokens.
 
     Attributes:
-        lengths: measures and cuts texts.
-        longest_row: tokens of prompt and response at most.
-        max_history: newest items that a history of indices keeps.
-        history_tokens: tokens of such a history.
-        item_tokens: tokens of an index.
+        lengths: measures and shortens texts.
+        longest_row: maximum of prompt and response together.
+        max_history: maximum number of items in a history of indices; the newest are kept.
+        history_tokens: tokens of a history of ``max_history`` items.
+        item_tokens: tokens of an index, H.
     """
 
     lengths: Lengths
@@ -73,12 +72,12 @@ class TextLimits:
     item_tokens: int
 
     def worst(self, subtask: SubTask, templates: Templates, text_tokens: int) -> int:
-        """Tokens of the longest instruction that a sub-task can have; a history of titles counts as empty.
+        """Return an upper bound of the tokens of a sub-task's instructions; histories of titles count as empty.
 
         Args:
-            subtask: a sub-task with templates.
-            templates: its wordings.
-            text_tokens: tokens of a title, description, intention or preference at most.
+            subtask: a sub-task that has templates.
+            templates: the templates of all sub-tasks.
+            text_tokens: maximum tokens of a title, description, intention or preference.
         """
         room = {"history": self.history_tokens, "item": self.item_tokens, "titles": 0}
         values = sum(room.get(name, text_tokens) for name in (*subtask.shown, *subtask.asked))
@@ -95,44 +94,44 @@ class TuningData:
     """The instructions of a run, as an ``InstructionSource``.
 
     Attributes:
-        source: makes them.
-        digest: fingerprint of all that they are made from.
+        source: builds the instructions.
+        digest: fingerprint of everything they are built from.
     """
 
     source: Mixture | StreamsFirst
     digest: str
 
     def size(self, epoch: int) -> int:
-        """How many instructions an epoch has."""
+        """Return the number of instructions of an epoch."""
         return self.source.size(epoch)
 
     def counts(self, epoch: int) -> dict[str, int]:
-        """Family -> how many of an epoch's instructions are its."""
+        """Return task family -> number of its instructions in an epoch."""
         return self.source.counts(epoch)
 
     def instruction(self, epoch: int, datum: int) -> Instruction:
-        """The datum's instruction in an epoch."""
+        """Return the instruction of a datum in an epoch."""
         return self.source.instruction(epoch, datum)
 
 
 def given_intentions(settings: IntentionSettings, files: DataFiles) -> Path | None:
-    """The file of intentions that the settings name, else one beside the data, else None."""
+    """Return the file of intentions: that of the settings, else one beside the data, else None."""
     return Path(settings.file) if settings.file else find_intention_file(files.name, files.folder)
 
 
 def alignment_source(
     dataset: LCRecDataset, settings: TuningSettings, templates: Templates, limits: TextLimits
 ) -> TuningData:
-    """Build the instructions of a training split, by the tasks that ``tuning_tasks`` names.
+    """Build the instructions of a training split for the tasks of ``tuning_tasks``.
 
     Args:
-        dataset: the training split; the configured seed is that of all draws.
-        settings: tasks, forms and caps.
-        templates: the wordings.
-        limits: of this model's tokenizer and context.
+        dataset: the training split; its configured seed is used for all random draws.
+        settings: the tasks, their formats and their sample limits.
+        templates: the templates of all sub-tasks.
+        limits: length limits of this model's tokenizer and context.
 
     Raises:
-        ValueError: a task that is asked for cannot be built from the data.
+        ValueError: a requested task cannot be built from the data, or its instructions may be too long.
     """
     requested = requested_families(settings.tasks)
     indices = tuple("".join(tokens) for tokens in dataset.item_index.item_tokens())
@@ -212,7 +211,7 @@ def _with_user_texts(
 
 
 def _general(settings: TuningSettings, templates: Templates, limits: TextLimits) -> tuple[Instruction, ...]:
-    """The plain instructions of ``tuning_general_file``, each of which must fit."""
+    """Return the general instructions of ``tuning_general_file``, each of which must fit the length limit."""
     if settings.general_file is None:
         return ()
     instructions = read_general(Path(settings.general_file), templates)
@@ -222,15 +221,15 @@ def _general(settings: TuningSettings, templates: Templates, limits: TextLimits)
     if len(too_long):
         raise ValueError(
             f"tuning_general_file = {settings.general_file!r}: {len(too_long)} instructions have more tokens than "
-            f"tuning_max_length = {settings.max_length} allows, the first is number {int(too_long[0]) + 1} with "
-            f"{int(lengths[too_long[0]])}; shorten or remove them, or raise tuning_max_length"
+            f"tuning_max_length = {settings.max_length} allows; the first is number {int(too_long[0]) + 1} with "
+            f"{int(lengths[too_long[0]])} tokens; shorten or remove them, or raise tuning_max_length"
         )
     return instructions
 
 
 def _log(source: Mixture | StreamsFirst, epoch: int, left_out: Mapping[str, str]) -> None:
     counts = ", ".join(f"{task} {count:,}" for task, count in source.counts(epoch).items())
-    getLogger().info(f"Alignment tasks, instructions an epoch: {counts}")
+    getLogger().info(f"Alignment tasks, instructions per epoch: {counts}")
     for task, reason in left_out.items():
         getLogger().info(f"Alignment task {task} is left out: {reason}")
 
@@ -242,9 +241,9 @@ def _title_room(
     settings: TuningSettings,
     limits: TextLimits,
 ) -> tuple[np.ndarray | None, int]:
-    """Return the tokens of each title with a separator, int64 [N], and how many a history of titles may have.
+    """Return the tokens of each title with a separator, int64 [N], and the maximum tokens of a history of titles.
 
-    The first is None and the second 0 where no family shows histories of titles or there are no titles.
+    The first is None and the second 0 if no family shows histories of titles or there are no titles.
     """
     subtasks = [subtask for family in families for subtask in family.subtasks if "titles" in subtask.shown]
     worst = [limits.worst(each, templates, settings.text_tokens) for each in subtasks if each.name in templates.tasks]
@@ -256,7 +255,7 @@ def _title_room(
 def _require_room(
     families: Sequence[TaskFamily], templates: Templates, settings: TuningSettings, limits: TextLimits
 ) -> None:
-    """Check before tuning that no instruction can be too long; streams are cut to length."""
+    """Check, before the tuning, that no instruction can be too long; streams are cut to length."""
     worst = {
         subtask.name: limits.worst(subtask, templates, settings.text_tokens)
         for family in families

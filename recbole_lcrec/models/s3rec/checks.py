@@ -1,4 +1,4 @@
-"""S3-Rec's own values: its two stages, and the file between them."""
+"""Checks of S3-Rec's parameters: its two training stages, and the file of pre-trained weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def stage_problems(values: dict[str, Any]) -> list[str]:
     stage, path = values["train_stage"], values["pre_model_path"]
     if stage == "finetune" and (text(path) or not Path(path).is_file()):
         problems.append(
-            f"train_stage = 'finetune' starts from the file pre_model_path, and pre_model_path = {path!r} is no file: "
-            "give the '...-pretrained.pth' that a run has saved, or leave train_stage at 'pretrain', which does both"
+            f"train_stage = 'finetune' starts from the file pre_model_path, but pre_model_path = {path!r} does not "
+            "exist: give the '...-pretrained.pth' of an earlier run, or keep train_stage = 'pretrain', which does both"
         )
     if stage == "pretrain" and path:
         problems.append(
-            f"pre_model_path = {path!r} is read only with train_stage = 'finetune': set it, or leave the path"
+            f"pre_model_path = {path!r} is read only with train_stage = 'finetune': set that, or remove pre_model_path"
         )
     return problems

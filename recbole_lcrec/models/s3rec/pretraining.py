@@ -1,6 +1,6 @@
-"""S3-Rec's two stages in one run: pre-training on what the items are, then a model that starts from its file.
+"""S3-Rec's two stages in one run: pre-training on item attributes, then fine-tuning from the pre-trained weights.
 
-RecBole has its users run twice, with the file's path copied by hand. The second stage is trained as any model is.
+With RecBole alone, users run it twice and copy the path of the weights by hand. The trainer runs the second stage.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> 
     """Pre-train a model under ``train_stage: pretrain``, and return the model of the second stage.
 
     The weights are written every ``save_step`` epochs and at the end to one file in ``checkpoint_dir``, which
-    ``train_stage: finetune`` takes as ``pre_model_path`` later on.
+    ``train_stage: finetune`` accepts as ``pre_model_path``.
 
     Args:
-        model: as built from ``config``.
-        config: a :class:`recbole_lcrec.config.Config`, which is left as it is.
+        model: the model built from ``config``.
+        config: a :class:`recbole_lcrec.config.Config`, which is not changed.
         train_data: the loader of the training rows.
         saved: whether the file is kept.
 
@@ -46,7 +46,7 @@ def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> 
         path = Path(trainer.saved_model_file if saved else Path(scratch) / "S3Rec.pth")
         path = path.with_name(f"{path.stem}-pretrained.pth")
         _pretrain(trainer, model, config, train_data, path)
-        second = copy.copy(config)  # ``config`` stays as it was given, also in what is saved
+        second = copy.copy(config)  # the given ``config`` is saved with the model
         second.final_config_dict = {**config.final_config_dict, "train_stage": "finetune", "pre_model_path": str(path)}
         return build_model(second, train_data)
 
@@ -59,7 +59,7 @@ def build_model(config: Any, train_data: Any) -> Any:
         train_data: the loader of the training rows.
 
     Raises:
-        ValueError: the file of a pre-trained model holds none of this data set and these sizes.
+        ValueError: the file of pre-trained weights is damaged, or of another data set or other sizes.
     """
     try:
         return building.build_model(config, train_data)
@@ -67,9 +67,9 @@ def build_model(config: Any, train_data: Any) -> Any:
         if config["train_stage"] != "finetune":
             raise
         raise ValueError(
-            f"pre_model_path = {config['pre_model_path']!r} holds no S3Rec of this data set and these sizes "
-            f"({first_line(err)}); give a file that a run with the same data and sizes has saved, or leave train_stage "
-            "at 'pretrain'"
+            f"pre_model_path = {config['pre_model_path']!r} contains no S3Rec of this data set and these sizes "
+            f"({first_line(err)}); give a file saved by a run with the same data and sizes, or keep train_stage = "
+            "'pretrain'"
         ) from err
 
 
@@ -89,10 +89,10 @@ def _pretrain(trainer: Any, model: Any, config: Any, train_data: Any, path: Path
 
 
 class _QuickTargets:
-    """RecBole's ``reconstruct_pretrain_data``, the attributes of which come from index arithmetic.
+    """RecBole's ``reconstruct_pretrain_data`` with attribute targets computed by indexing.
 
-    RecBole writes them as Python lists with an entry for each attribute of each place, and takes a missing
-    single-valued attribute for the last one there is. All else, random numbers included, is RecBole's.
+    RecBole builds them as Python lists with an entry for each attribute of each position, and mistakes a missing
+    single-valued attribute for the last attribute. Everything else, including random numbers, is RecBole's.
     """
 
     def __init__(self, model: Any) -> None:
@@ -112,11 +112,11 @@ class _QuickTargets:
 
 
 def attribute_targets(values: Tensor, items: Tensor, count: int) -> Tensor:
-    """Which attributes each item has.
+    """Return which attributes each item has, as 0 or 1.
 
     Args:
-        values: int64 [N] or [N, S], the attributes 1 .. count of each item; 0 stands for none.
-        items: int64 [B, L], item ids; 0 is padding, which has none.
+        values: int64 [N + 1] or [N + 1, S], up to S attributes 1 .. count of each item id; 0 stands for none.
+        items: int64 [B, L], item ids; 0 is padding, which has no attributes.
         count: number of attributes.
 
     Returns:

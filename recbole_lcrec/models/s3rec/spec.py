@@ -1,4 +1,4 @@
-"""S3-Rec's specification. Importing it loads neither PyTorch nor RecBole."""
+"""S3-Rec's model specification. Importing it loads neither PyTorch nor RecBole."""
 
 from recbole_lcrec.config.model_spec import ModelSpec
 

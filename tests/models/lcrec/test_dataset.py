@@ -37,8 +37,8 @@ def test_a_given_index_is_used(indexed_shop: Path, tiny: Parameters) -> None:
     assert dict(zip(dataset.item_ids, map(list, dataset.item_index.item_tokens()), strict=True)) == shop_index()
 
 
-def test_conflicts_of_a_given_index_are_mended(indexed_shop: Path, tiny: Parameters, caplog: Any) -> None:
-    """Within a conflict the lowest item id keeps its code, the other takes the lowest free one of the prefix."""
+def test_conflicts_of_a_given_index_are_resolved(indexed_shop: Path, tiny: Parameters, caplog: Any) -> None:
+    """In a conflict the lowest item id keeps its code, and the other gets the lowest free code of the prefix."""
     index = shop_index()
     index["i7"] = index["i2"]  # <a_2><b_0><c_0>; i17 has <a_2><b_0><c_1>
     write_index(indexed_shop, index)
@@ -66,7 +66,7 @@ def test_rqvae_is_learned_once_and_reused(shop: Path, tiny: Parameters, caplog: 
     assert "embeddings reused" in caplog.text and "index made" in caplog.text
 
 
-def test_embeddings_follow_the_files_of_an_encoder_and_the_libraries(
+def test_new_encoder_files_or_libraries_need_new_embeddings(
     shop: Path, tiny: Parameters, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = tmp_path / "encoder"
@@ -82,19 +82,19 @@ def test_embeddings_follow_the_files_of_an_encoder_and_the_libraries(
     assert caplog.text.count("embeddings made") == 3 and "embeddings reused" not in caplog.text
 
 
-def test_rqvae_on_demand_takes_what_auto_has_learned(shop: Path, tiny: Parameters, caplog: Any) -> None:
+def test_index_method_rqvae_reuses_what_auto_has_learned(shop: Path, tiny: Parameters, caplog: Any) -> None:
     caplog.set_level(logging.INFO)
     dataset_of(tiny(shop))
     dataset_of(tiny(shop, index_method="rqvae"))
     assert "index reused" in caplog.text
 
 
-def test_rqvae_on_demand_passes_over_a_given_index(indexed_shop: Path, tiny: Parameters) -> None:
+def test_index_method_rqvae_ignores_a_given_index(indexed_shop: Path, tiny: Parameters) -> None:
     dataset = dataset_of(tiny(indexed_shop, index_method="rqvae"))
     assert dataset.item_index.codebook_sizes == (8, 8, 8)
 
 
-def test_interrupted_index_training_leaves_nothing_and_the_rerun_is_clean(
+def test_interrupted_index_training_leaves_no_trace(
     shop: Path, tiny: Parameters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import recbole_lcrec.indexing.stage as module
@@ -148,7 +148,7 @@ def test_all_texts_empty(shop: Path, tiny: Parameters) -> None:
         dataset_of(tiny(shop))
 
 
-def test_a_text_field_that_is_not_there(shop: Path, tiny: Parameters) -> None:
+def test_a_missing_text_field(shop: Path, tiny: Parameters) -> None:
     with pytest.raises(ValueError, match=r"headline.*text_title_fields|text_title_fields.*headline"):
         dataset_of(tiny(shop, text_title_fields=["headline"]))
 
@@ -164,13 +164,13 @@ def test_a_catalogue_of_one_item(tmp_path: Path, tiny: Parameters) -> None:
 
 def test_fewer_items_than_topk(indexed_shop: Path, tiny: Parameters) -> None:
     parameters = tiny(indexed_shop, topk=[40], valid_metric="NDCG@40", decoding_beam_size=50)
-    with pytest.raises(ValueError, match="topk asks for 40 items, but the catalogue has 30"):
+    with pytest.raises(ValueError, match=r"max\(topk\) = 40, but the catalogue has only 30 items"):
         dataset_of(parameters)
 
 
 @pytest.mark.parametrize("seq_format", ["instruction", "stream"])
 def test_no_held_out_item_is_trained_on(indexed_shop: Path, tiny: Parameters, seq_format: str) -> None:
-    """Per user, the indices in all of an epoch's targets are the middle of the sequence: neither first nor held out."""
+    """The targets of an epoch are the middle of each user's sequence: neither the first item nor held-out ones."""
     config = Config("LCRec", SHOP, config_dict=tiny(indexed_shop, tuning_seq_format=seq_format))
     train = create_dataset(config).build()[0]
     templates = load_templates(properties_dir() / "instructions" / "lcrec.yaml")
@@ -183,7 +183,7 @@ def test_no_held_out_item_is_trained_on(indexed_shop: Path, tiny: Parameters, se
         assert sorted(responses[i : i + size] for i in range(0, len(responses), size)) == expected
 
 
-def test_the_tokenizer_learns_from_titles_where_there_are_any(indexed_shop: Path, tiny: Parameters) -> None:
+def test_the_tokenizer_is_trained_on_titles_if_there_are_any(indexed_shop: Path, tiny: Parameters) -> None:
     templates = load_templates(properties_dir() / "instructions" / "lcrec.yaml")
     with_texts = dataset_of(tiny(indexed_shop)).tokenizer_texts(templates)
     assert "hammer number 1" in with_texts

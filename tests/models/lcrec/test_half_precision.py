@@ -1,4 +1,4 @@
-"""What a tuned model chooses in bfloat16, judged by its own float32 scores."""
+"""Items chosen by a tuned model in bfloat16, scored by the same model in float32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.models.lcrec.test_model import plain_scores
 from tests.saved_runs import make_run
 
 
-def test_choices_in_half_precision_are_as_good_within_a_tenth_of_a_nat(tmp_path: Path) -> None:
+def test_bfloat16_choices_lose_at_most_a_tenth_of_a_nat(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tuning_seq_format="stream", epochs=24, eval_step=24)
     _, model, _, _, _, test = load_data_and_model(run)
     reader = SharedReader(copy.deepcopy(model.llm).to(torch.bfloat16))

@@ -31,21 +31,21 @@ def one_batch(loader: Any) -> Any:
     return next(iter(loader))[0]
 
 
-def spelled(model: Any) -> list[list[int]]:
-    """The token ids of every item's index."""
+def index_token_ids(model: Any) -> list[list[int]]:
+    """Return the token ids of every item's index."""
     vocabulary = model.tokenizer.get_vocab()
     return [[vocabulary[token] for token in tokens] for tokens in model.index.item_tokens()]
 
 
 def plain_scores(model: Any, interaction: Any) -> torch.Tensor:
-    """Every item of every user by forward passes of whole texts, without padding, cache or trie."""
+    """Score every item for every user by forward passes of whole texts, without padding, cache or trie."""
     rows = []
     items, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
     for history, length in zip(items.tolist(), lengths.tolist(), strict=True):
         prompt = model.tokenizer(model.writer.text([i - 1 for i in history[:length]], model.wording.template))[
             "input_ids"
         ]
-        asked = torch.tensor([prompt + item for item in spelled(model)])
+        asked = torch.tensor([prompt + item for item in index_token_ids(model)])
         with torch.no_grad():
             steps = model.llm(asked).logits[:, len(prompt) - 1 : -1].log_softmax(-1)
         rows.append(steps.gather(-1, asked[:, len(prompt) :].unsqueeze(-1)).squeeze(-1).sum(-1))
@@ -67,7 +67,7 @@ def test_full_sort_is_exhaustive_when_the_beam_is_the_catalogue(
     torch.testing.assert_close(scores[:, 1:], plain_scores(model, interaction), rtol=1e-5, atol=1e-4)
 
 
-def test_a_narrow_beam_scores_that_many_items_and_leaves_the_rest(indexed_shop: Path, tiny: Parameters) -> None:
+def test_a_narrow_beam_scores_as_many_items_as_beams(indexed_shop: Path, tiny: Parameters) -> None:
     _, model, _, valid, _ = built(tiny(indexed_shop, decoding_beam_size=7))
     model.eval()
     interaction = one_batch(valid)
@@ -101,14 +101,14 @@ def test_calculate_loss_by_hand(indexed_shop: Path, tiny: Parameters) -> None:
         strict=True,
     ):
         prompt = model.tokenizer("".join(model.item_texts[i - 1] for i in history[:length]))["input_ids"]
-        response = spelled(model)[target - 1]
+        response = index_token_ids(model)[target - 1]
         with torch.no_grad():
             logits = model.llm(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
         losses += [-float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(response)]
     assert model.calculate_loss(interaction).item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_recboles_plain_trainer_trains_it(indexed_shop: Path, tiny: Parameters) -> None:
+def test_recboles_plain_trainer_trains_lcrec(indexed_shop: Path, tiny: Parameters) -> None:
     from recbole.trainer import Trainer
 
     config, model, train, valid, _ = built(tiny(indexed_shop, epochs=4))
@@ -134,7 +134,7 @@ def test_a_saved_run_evaluates_to_the_same_numbers(indexed_shop: Path, tiny: Par
     assert dict(trainer.evaluate(valid_data, load_best_model=False)) == dict(result["best_valid_result"])
 
 
-def test_it_learns_what_follows_what(indexed_shop: Path, tiny: Parameters) -> None:
+def test_a_tuned_model_learns_the_order_of_items(indexed_shop: Path, tiny: Parameters) -> None:
     """The shop's users walk through the catalogue in order, so a tuned model must put the next item first."""
     parameters = tiny(indexed_shop, epochs=120, eval_step=40, learning_rate=0.003)
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
@@ -173,10 +173,10 @@ def test_valid_sample_users_scores_fewer(indexed_shop: Path, tiny: Parameters) -
     assert torch.equal(part._dataset.inter_feat["user_id"], again._dataset.inter_feat["user_id"])
 
 
-def test_valid_sample_users_is_refused_where_items_are_sampled(indexed_shop: Path, tiny: Parameters) -> None:
+def test_valid_sample_users_is_refused_for_sampled_items(indexed_shop: Path, tiny: Parameters) -> None:
     mode = {"mode": {"valid": "uni10", "test": "uni10"}}
     config, model, _, valid, _ = built(tiny(indexed_shop, valid_sample_users=6, eval_args=mode))
-    with pytest.raises(ValueError, match="valid_sample_users = 6 is for validation over every item"):
+    with pytest.raises(ValueError, match="valid_sample_users = 6 needs validation over every item"):
         LCRecTrainer(config, model)._sampled_users(valid)
 
 
@@ -215,7 +215,7 @@ def test_long_histories_lose_their_oldest_items(
 
 
 def test_no_history_fits(indexed_shop: Path, tiny: Parameters) -> None:
-    with pytest.raises(ValueError, match="not even a history of one item fits the 8 tokens"):
+    with pytest.raises(ValueError, match="not even a history of one item fits into the 8 tokens"):
         built(tiny(indexed_shop, tuning_max_length=8, tuning_seq_format="instruction"))
 
 
@@ -237,21 +237,21 @@ def test_template_number_out_of_range(indexed_shop: Path, tiny: Parameters) -> N
         ({"tuning_general_file": "no.jsonl"}, "no.jsonl, named by tuning_general_file, cannot be read"),
         ({"tuning_tasks": ["seq", "per"], "intention_file": "no.jsonl"}, "intention_file = 'no.jsonl'"),
         ({"lora_r": 4}, "lora_r = 4 with base_model = 'scratch'"),
-        ({"resume": "nowhere"}, "resume = 'nowhere': there is no whole checkpoint"),
+        ({"resume": "nowhere"}, "resume = 'nowhere': there is no complete checkpoint"),
         ({"tuning_precision": "fp16"}, "fp16"),
         ({"eval_step": 3, "epochs": 2}, "eval_step = 3 validates none of the epochs 1 to 2"),
         (
             {"eval_step": 2, "epochs": 5, "tuning_stream_epochs": 4, "tuning_seq_format": "instruction"},
             "eval_step = 2 validates none of the epochs 5 to 5",
         ),
-        ({"tuning_tasks": ["seq", "ite"], "intention_source": "none"}, "asks for ite, but intention_source"),
+        ({"tuning_tasks": ["seq", "ite"], "intention_source": "none"}, "contains ite, but intention_source"),
         (
             {"tuning_tasks": ["mut"], "tuning_stream_epochs": 1, "tuning_seq_format": "instruction"},
-            "begins with streams of seq",
+            "starts with streams of seq",
         ),
     ],
 )
-def test_missing_inputs_are_told_before_the_index_is_learned(
+def test_missing_inputs_are_errors_before_index_training(
     shop: Path, tiny: Parameters, change: dict[str, Any], message: str
 ) -> None:
     parameters = tiny(shop, **change)

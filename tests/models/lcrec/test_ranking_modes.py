@@ -23,7 +23,7 @@ METRICS: dict[str, Any] = {"metrics": ["Hit", "NDCG", "MRR"], "topk": [3, 5], "m
 
 
 def exhaustive(model: Any, interaction: Any) -> torch.Tensor:
-    """[B, N] scores by plain forward passes, those of all templates added."""
+    """Return scores [B, N] of plain forward passes, added over all templates."""
     return sum(_of_template(model, interaction, each) for each in range(model.writer.n_templates))  # type: ignore[return-value]
 
 
@@ -37,7 +37,7 @@ def _of_template(model: Any, interaction: Any, template: int) -> torch.Tensor:
 
 
 def metrics_by_hand(ranks: np.ndarray, k: int) -> dict[str, float]:
-    """hit, ndcg and mrr of one target each, from its rank (0 is the best)."""
+    """Return hit, ndcg and mrr of one target per user, from its rank (0 is the best)."""
     found = ranks < k
     return {
         f"hit@{k}": float(found.mean()),
@@ -53,7 +53,7 @@ def allowed_file(tmp_path: Path, items: list[str]) -> str:
 
 
 def assert_metrics(result: dict[str, float], ranks: list[int]) -> None:
-    """RecBole's metrics at 3 and 5, all of them and no others, are those of the ranks."""
+    """Assert that the result holds exactly RecBole's metrics at 3 and 5, with the values of the ranks."""
     assert len(ranks) == N_USERS
     expected = metrics_by_hand(np.array(ranks), 3) | metrics_by_hand(np.array(ranks), 5)
     assert set(result) == set(expected) == {f"{name}@{k}" for name in ("hit", "ndcg", "mrr") for k in (3, 5)}
@@ -64,7 +64,7 @@ def assert_metrics(result: dict[str, float], ranks: list[int]) -> None:
 
 @pytest.mark.parametrize("mask_history", [False, True])
 def test_full_sort_metrics_by_hand(indexed_shop: Path, tiny: Parameters, mask_history: bool) -> None:
-    """With ``mask_history`` among the items alone that the user has not had, also those that no prompt has room for."""
+    """With ``mask_history`` the target is ranked only among items outside the history, including its cut-off part."""
     config, model, _, _, test = built(
         tiny(indexed_shop, **METRICS, decoding_beam_size=N_ITEMS, mask_history=mask_history)
     )
@@ -113,7 +113,7 @@ def test_sampled_metrics_by_hand(indexed_shop: Path, tiny: Parameters, mode: str
     assert_metrics(result, ranks)
 
 
-def test_excluded_history_never_comes_up_and_the_rest_is_exact(indexed_shop: Path, tiny: Parameters) -> None:
+def test_excluded_history_is_never_ranked_and_the_rest_is_exact(indexed_shop: Path, tiny: Parameters) -> None:
     _, model, _, valid, _ = built(tiny(indexed_shop, decoding_beam_size=N_ITEMS, decoding_exclude_history=True))
     model.eval()
     interaction = one_batch(valid)
@@ -123,7 +123,7 @@ def test_excluded_history_never_comes_up_and_the_rest_is_exact(indexed_shop: Pat
     torch.testing.assert_close(model.full_sort_predict(interaction)[:, 1:], expected, rtol=1e-5, atol=1e-4)
 
 
-def test_allowed_items_alone_come_up(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+def test_only_allowed_items_are_recommended(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
     _, plain, _, _, _ = built(tiny(indexed_shop))
     chosen = [str(item) for item in plain.item_ids[::2]]
     file = allowed_file(tmp_path, chosen)
@@ -185,7 +185,7 @@ def test_every_template_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def found_by(run: Path) -> dict[str, float]:
-    """The metrics of a saved run on its test users, which go to its ``results.json`` too."""
+    """Return the metrics of a saved run on its test users, which are also written to its ``results.json``."""
     config, model, _, _, _, test = load_data_and_model(run)
     trainer = LCRecTrainer(config, model)
     trainer.eval_collector.data_collect(test)
@@ -204,9 +204,7 @@ def test_certificates_reach_log_and_results(
         result = run_recbole_lcrec("LCRec", SHOP, config_dict=tiny(indexed_shop, decoding_exact=True))
     stored = json.loads((Path(result["saved_model_file"]) / "results.json").read_text())
     assert set(stored["certified"].values()) == {1.0}
-    assert any(
-        message.startswith("Proved to be the best of all items that may come up: 100.0%") for message in caplog.messages
-    )
+    assert any(message.startswith("Proved to be the best of all allowed items: 100.0%") for message in caplog.messages)
 
 
 def test_exact_is_exhaustive(indexed_shop: Path, tiny: Parameters) -> None:
@@ -218,7 +216,7 @@ def test_exact_is_exhaustive(indexed_shop: Path, tiny: Parameters) -> None:
     torch.testing.assert_close(found, best, rtol=1e-5, atol=1e-4)
 
 
-def test_the_plain_search_ranks_alike(indexed_shop: Path, tiny: Parameters) -> None:
+def test_the_plain_search_ranks_equally(indexed_shop: Path, tiny: Parameters) -> None:
     _, model, _, valid, _ = built(tiny(indexed_shop))
     _, plain, _, _, _ = built(tiny(indexed_shop, decoding_search="plain"))
     interaction = one_batch(valid)
@@ -227,7 +225,7 @@ def test_the_plain_search_ranks_alike(indexed_shop: Path, tiny: Parameters) -> N
 
 
 def test_sampled_targets_that_are_not_allowed_are_missed(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
-    """However RecBole breaks ties among items that nobody asked for."""
+    """However RecBole breaks ties among items that are no candidates."""
     allowed = ["i0", "i7", "i13", "i18", "i22", "i29"]
     parameters = tiny(
         indexed_shop,
@@ -246,7 +244,7 @@ def test_sampled_targets_that_are_not_allowed_are_missed(indexed_shop: Path, tin
 
 
 def test_excluded_histories_are_whole(indexed_shop: Path, tiny: Parameters) -> None:
-    """Also the items that no prompt has room for."""
+    """Items that do not fit into the prompt are excluded, too."""
     config, model, _, _, test = built(tiny(indexed_shop, decoding_exclude_history=True, decoding_beam_size=N_ITEMS))
     trainer = LCRecTrainer(config, model)
     model.eval()
@@ -261,31 +259,35 @@ def test_excluded_histories_are_whole(indexed_shop: Path, tiny: Parameters) -> N
     assert longest > config["MAX_ITEM_LIST_LENGTH"]
 
 
-def test_users_with_too_few_items_are_told_before_tuning(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+def test_users_with_too_few_items_are_errors_before_tuning(
+    indexed_shop: Path, tiny: Parameters, tmp_path: Path
+) -> None:
     file = allowed_file(tmp_path, [f"i{n}" for n in range(6)])
     parameters = tiny(indexed_shop, mask_history=True, decoding_allowed_items=file)
-    with pytest.raises(ValueError, match=r"user 'u\d+' has [0-4] items to get, without those of the history"):
+    with pytest.raises(
+        ValueError, match=r"user 'u\d+' has only [0-4] items left to recommend without those of the history"
+    ):
         run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     assert not list(Path(parameters["checkpoint_dir"]).glob("LCRec-*"))
 
 
 def test_sampled_users_share_a_batch(indexed_shop: Path, tiny: Parameters) -> None:
-    """All users of a split in one call, whose batches are then made by tokens."""
+    """All users of a split are scored in one call, which makes its batches by tokens."""
     mode = {"mode": {"valid": "uni9", "test": "uni9"}}
     config, _, _, valid, test = built(tiny(indexed_shop, eval_args=mode, eval_batch_size=512))
     assert (len(list(valid)), len(list(test))) == (1, 1)
     assert config["eval_batch_size"] == 512
 
 
-def test_only_sampled_splits_count_users_anew(indexed_shop: Path, tiny: Parameters) -> None:
-    """A split that is ranked in full keeps its batches: each row of them holds a score for every item."""
+def test_only_sampled_splits_count_batches_in_users(indexed_shop: Path, tiny: Parameters) -> None:
+    """A split ranked in full keeps its batches, because each row of them holds a score for every item."""
     mode = {"mode": {"valid": "full", "test": "uni9"}}
     _, _, _, valid, test = built(tiny(indexed_shop, eval_args=mode, eval_batch_size=8))
     assert (len(list(valid)), len(list(test))) == (3, 3)
 
 
-def test_a_target_of_the_history_is_an_item_to_get(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
-    """It is never masked, so it counts among the items that are left."""
+def test_a_target_in_the_history_can_be_recommended(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+    """A target is never masked, so it counts among the items that are left."""
     config, model, _, _, test = built(tiny(indexed_shop, decoding_exclude_history=True))
     user = test._dataset.inter_feat[test.uid_field].tolist()[0]
     target = test._dataset.inter_feat[test.iid_field].tolist()[0]
@@ -295,5 +297,5 @@ def test_a_target_of_the_history_is_an_item_to_get(indexed_shop: Path, tiny: Par
     config["topk"] = [left]
     trainer.require_enough(test)
     config["topk"] = [left + 1]
-    with pytest.raises(ValueError, match=f"has {left} items to get"):
+    with pytest.raises(ValueError, match=f"has only {left} items left to recommend"):
         trainer.require_enough(test)

@@ -1,4 +1,4 @@
-"""Folders of checkpoints: whose they are, and who holds them."""
+"""Folders of checkpoints: the run that they belong to, and the process that locks them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_a_run_is_named_by_either_of_its_folders(tmp_path: Path) -> None:
         check_resume(str(name))
         progress = find_progress(str(name), tmp_path, "LCRec", IDENTITY)
         assert progress is not None and (progress.step, run_of(progress)) == (7, str(run))
-    with pytest.raises(ValueError, match="no whole checkpoint"):
+    with pytest.raises(ValueError, match="no complete checkpoint"):
         check_resume(str(tmp_path / "other"))
 
 
-def test_auto_passes_over_other_runs_and_finds_nothing_among_none(tmp_path: Path) -> None:
+def test_auto_ignores_other_runs_and_may_find_none(tmp_path: Path) -> None:
     assert find_progress("auto", tmp_path, "LCRec", IDENTITY) is None
     run = killed_run(tmp_path)
     assert find_progress("auto", tmp_path, "LCRec", {**IDENTITY, "epochs": 4}) is None
@@ -40,7 +40,7 @@ def test_auto_passes_over_other_runs_and_finds_nothing_among_none(tmp_path: Path
     assert find_progress(None, tmp_path, "LCRec", IDENTITY) is None
 
 
-def test_a_run_that_is_alive_is_left_alone_until_it_dies(tmp_path: Path) -> None:
+def test_a_running_run_is_locked_until_its_process_ends(tmp_path: Path) -> None:
     run = killed_run(tmp_path)
     program = (
         "import sys, pathlib; from recbole_lcrec.models.lcrec.resume import held\n"

@@ -1,4 +1,4 @@
-"""Runs of the trainer: adapters kept, loaded and merged; streams first; a loss that diverges; what the log says."""
+"""Runs of the trainer: adapters saved, loaded and merged; streams first; diverging losses; the log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Parameters = Callable[..., dict[str, Any]]
 
 
 def evaluated_again(folder: Path) -> tuple[Any, dict[str, float], dict[str, float]]:
-    """The model that a folder loads as, and its metrics on validation and test users."""
+    """Return the model loaded from a folder, and its metrics on validation and test users."""
     config, model, _, _, valid, test = load_data_and_model(folder)
     trainer = LCRecTrainer(config, model)
     by_split = [dict(trainer.evaluate(split, load_best_model=False)) for split in (valid, test)]
@@ -39,7 +39,7 @@ def prompt_ids(folder: Path) -> torch.Tensor:
 
 @pytest.fixture
 def lora(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """A run of LoRA on a pretrained model that has never seen an index token."""
+    """Parameters of a LoRA run on a pretrained model that has never seen an index token."""
     base = write_base(tmp_path / "base", "llama", tied=False)
 
     def parameters(**changes: Any) -> dict[str, Any]:
@@ -91,12 +91,12 @@ def test_the_base_model_is_only_read(lora: Parameters, tmp_path: Path) -> None:
 
 
 def targets() -> list[int]:
-    """Training targets of each user: all but the first and the two that are held out."""
+    """Return the number of training targets of each user: all items but the first and the two held-out ones."""
     return [len(items) - 3 for items in shop_sequences().values()]
 
 
 def windows() -> int:
-    """Rows of an epoch of streams, of six targets at most."""
+    """Return the number of rows of an epoch of streams, each with at most six targets."""
     return sum(math.ceil(count / 6) for count in targets())
 
 
@@ -134,7 +134,7 @@ def test_the_log_accounts_for_the_work(indexed_shop: Path, tiny: Parameters, cap
 
 @pytest.fixture
 def diverging(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Makes the loss NaN from some forward pass of the tuning on."""
+    """Make the loss NaN from a certain forward pass of the tuning on."""
 
     def after(passes: int) -> None:
         plain, made = tuner.response_loss, []
@@ -148,7 +148,7 @@ def diverging(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return after
 
 
-def test_a_loss_that_diverges_is_one_line_and_the_best_epoch_stays(
+def test_a_diverging_loss_is_one_line_and_keeps_the_best_epoch(
     indexed_shop: Path, tiny: Parameters, diverging: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = math.ceil(windows() / 8)  # of one forward pass each, for the rows are short
@@ -170,14 +170,14 @@ def test_a_learning_rate_that_is_far_too_high(indexed_shop: Path, tiny: Paramete
         run_recbole_lcrec("LCRec", SHOP, config_dict=tiny(indexed_shop, learning_rate=1e30))
 
 
-def test_auto_tunes_on_every_task_that_the_data_allow(
+def test_auto_tunes_on_every_task_that_the_data_support(
     indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From the texts on disk to a ranking, with intentions drawn from descriptions."""
+    """From the texts on disk to a ranking, with intentions extracted from descriptions."""
     caplog.set_level(logging.INFO)
     parameters = tiny(indexed_shop, tuning_tasks="auto", tuning_seq_format="instruction", epochs=1, train_batch_size=32)
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
-    (counted,) = messages(caplog, "instructions an epoch: ")
+    (counted,) = messages(caplog, "instructions per epoch: ")
     count, users = sum(targets()), len(shop_sequences())
     # one intention of each user, with and without the history
     assert counted.endswith(f"seq {count}, mut {4 * N_ITEMS}, asy {3 * count}, ite {2 * users}, per {users}")

@@ -1,7 +1,7 @@
-"""The tuning data of a data set on disk: nothing held out is in it, and what cannot be built is said or refused.
+"""The tuning data of a data set on disk: no held-out interaction is in it, and what cannot be built is reported.
 
-The shop has reviews, items that come again, and equal times. It is walked as it is and with an item of its own for
-every interaction, which is then known by user and position wherever its index, title, description or review appears.
+The shop has reviews, repeated items and equal times. It is used as it is, and in a marked form with a distinct item for
+every interaction, which identifies user and position wherever its index, title, description or review appears.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.word_limits import word_limits
 Parameters = Callable[..., dict[str, Any]]
 OWN_TEMPLATES = properties_dir() / "instructions" / "lcrec.yaml"
 FAMILIES = ["seq", "asy", "ite", "per"]
-"""Those whose data belong to users."""
+"""Families whose instructions belong to users."""
 
 USERS = sorted(histories())
 PLACES = {user: len(rows) for user, rows in histories().items()}
@@ -59,7 +59,7 @@ def walk(source: Any, epochs: int = 2) -> list[Instruction]:
 
 
 def reviewed(root: Path, events: list[Any], named: dict[str, tuple[str, str, list[str]]]) -> Path:
-    """The shop of these events with a title, a description and an index for each of the named items."""
+    """Write the shop of these events with a title, a description and an index for each of the given items."""
     folder = write_reviewed(root, events).parent
     rows = [f"{item}\t{title}\t{about}" for item, (title, about, _) in named.items()]
     header = "item_id:token\ttitle:token_seq\tdescription:token_seq"
@@ -69,8 +69,8 @@ def reviewed(root: Path, events: list[Any], named: dict[str, tuple[str, str, lis
     return root
 
 
-def by_place() -> tuple[list[Any], dict[str, tuple[str, str, list[str]]]]:
-    """The events with an item of its own for each, and what the items are called; letters count places."""
+def marked_events() -> tuple[list[Any], dict[str, tuple[str, str, list[str]]]]:
+    """Return events with a distinct item each, and the items' names, in which letters count positions."""
     events, named = list(EVENTS), {}
     for number, user in enumerate(USERS):
         for place, (_, line) in enumerate(histories()[user]):
@@ -80,7 +80,7 @@ def by_place() -> tuple[list[Any], dict[str, tuple[str, str, list[str]]]]:
     return events, named
 
 
-def as_it_is() -> tuple[list[Any], dict[str, tuple[str, str, list[str]]]]:
+def unmarked_events() -> tuple[list[Any], dict[str, tuple[str, str, list[str]]]]:
     items = sorted({item for _, item, _ in EVENTS})
     return list(EVENTS), {
         item: (f"title {item} piece", f"Now about {item}.", [f"<a_{n}>", "<b_9>"]) for n, item in enumerate(items)
@@ -88,7 +88,7 @@ def as_it_is() -> tuple[list[Any], dict[str, tuple[str, str, list[str]]]]:
 
 
 def places_in(text: str) -> list[tuple[str, int, str]]:
-    """(user, place, what names it) of every interaction that a text names, in order."""
+    """Return (user, position, source) of every interaction named in a text, in order."""
     found = []
     for match in NAMED.finditer(text):
         a, b, kind, user, letter = match.groups()
@@ -98,7 +98,7 @@ def places_in(text: str) -> list[tuple[str, int, str]]:
 
 @pytest.fixture
 def everything(tiny: Parameters) -> Callable[..., dict[str, Any]]:
-    """All families in words, with every interaction's intention and every sentence."""
+    """Parameters of all families as instructions, with every interaction's intention and every sentence."""
 
     def parameters(data_path: Path, **changes: Any) -> dict[str, Any]:
         settings = {
@@ -113,7 +113,7 @@ def everything(tiny: Parameters) -> Callable[..., dict[str, Any]]:
 
 @pytest.mark.parametrize("seq_format", ["instruction", "stream"])
 def test_no_instruction_names_a_held_out_interaction(tmp_path: Path, everything: Parameters, seq_format: str) -> None:
-    source = source_of(everything(reviewed(tmp_path / "marked", *by_place()), tuning_seq_format=seq_format))
+    source = source_of(everything(reviewed(tmp_path / "marked", *marked_events()), tuning_seq_format=seq_format))
     # 3 users of n training interactions: n - 1 targets each, streams one row a user
     targets = sum(n - HELD_OUT - 1 for n in PLACES.values())
     assert source.counts(0) == {
@@ -138,9 +138,9 @@ def test_no_instruction_names_a_held_out_interaction(tmp_path: Path, everything:
     assert reviews == set(training_markers())  # the walk has seen every review that it may see
 
 
-def test_items_that_come_again_change_nothing(tmp_path: Path, everything: Parameters) -> None:
-    """Word by word the same instructions, when each item of the marked shop is called what it is."""
-    marked, plain = by_place(), as_it_is()
+def test_repeated_items_change_nothing(tmp_path: Path, everything: Parameters) -> None:
+    """Instructions are equal word for word when each item of the marked shop is called by its real name."""
+    marked, plain = marked_events(), unmarked_events()
     made = walk(source_of(everything(reviewed(tmp_path / "marked", *marked))))
     expected = walk(source_of(everything(reviewed(tmp_path / "plain", *plain), checkpoint_dir=str(tmp_path / "other"))))
     item_at = {(user, place): item for user, rows in histories().items() for place, (item, _) in enumerate(rows)}
@@ -160,10 +160,10 @@ def test_items_that_come_again_change_nothing(tmp_path: Path, everything: Parame
     ]
 
 
-def test_mut_is_of_the_catalogue_alone(tmp_path: Path, everything: Parameters) -> None:
-    """Four data an item, each of one item and none with a review."""
-    _, named = by_place()
-    source = source_of(everything(reviewed(tmp_path / "marked", *by_place()), tuning_tasks=["mut"]))
+def test_mut_depends_only_on_the_catalogue(tmp_path: Path, everything: Parameters) -> None:
+    """Four instructions per item, each about one item and none with a review."""
+    _, named = marked_events()
+    source = source_of(everything(reviewed(tmp_path / "marked", *marked_events()), tuning_tasks=["mut"]))
     assert source.counts(0) == {"mut": 4 * len(named)}
     for one in walk(source):
         seen = places_in(one.prompt + one.response)
@@ -171,19 +171,19 @@ def test_mut_is_of_the_catalogue_alone(tmp_path: Path, everything: Parameters) -
         assert "marker" not in one.prompt + one.response
 
 
-def test_auto_takes_all_that_the_shop_allows(
+def test_auto_takes_every_task_that_the_shop_supports(
     tmp_path: Path, everything: Parameters, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    source = source_of(everything(reviewed(tmp_path / "plain", *as_it_is()), tuning_tasks="auto"))
+    source = source_of(everything(reviewed(tmp_path / "plain", *unmarked_events()), tuning_tasks="auto"))
     targets = sum(n - HELD_OUT - 1 for n in PLACES.values())
     counts = {"seq": targets, "mut": 4 * 5, "asy": 3 * targets, "ite": 2 * targets, "per": 3}
     assert source.counts(0) == source.counts(1) == counts
-    assert f"instructions an epoch: {', '.join(f'{name} {count}' for name, count in counts.items())}" in caplog.text
+    assert f"instructions per epoch: {', '.join(f'{name} {count}' for name, count in counts.items())}" in caplog.text
     assert "is left out" not in caplog.text
 
 
-def test_auto_says_what_it_leaves_out_and_why(
+def test_auto_logs_what_it_leaves_out_and_why(
     indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture
 ) -> None:
     (indexed_shop / SHOP / f"{SHOP}.item").unlink()
@@ -205,7 +205,7 @@ def test_auto_without_intentions(indexed_shop: Path, tiny: Parameters, caplog: p
 
 
 @pytest.mark.parametrize("tasks", [["seq", "mut"], ["seq", "asy"]])
-def test_texts_that_are_asked_for_by_name_and_missing_are_told_before_any_work(
+def test_missing_texts_of_requested_tasks_are_errors_at_once(
     indexed_shop: Path, tiny: Parameters, tasks: list[str]
 ) -> None:
     path = indexed_shop / SHOP / f"{SHOP}.item"
@@ -213,7 +213,10 @@ def test_texts_that_are_asked_for_by_name_and_missing_are_told_before_any_work(
     with pytest.raises(ValueError, match=f"no column 'name', required by {tasks[1]} of tuning_tasks"):
         run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     path.unlink()
-    with pytest.raises(ValueError, match=f"tuning_tasks = .*: {tasks[1]} cannot be built, for there is no .*shop.item"):
+    with pytest.raises(
+        ValueError,
+        match=f"tuning_tasks = .*: {tasks[1]} cannot be built, because the item texts .*shop.item do not exist",
+    ):
         run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     assert not Path(parameters["checkpoint_dir"]).exists()
     with pytest.raises(ValueError, match=f"{tasks[1]} cannot be built, for the data set has no item texts"):
@@ -221,7 +224,7 @@ def test_texts_that_are_asked_for_by_name_and_missing_are_told_before_any_work(
 
 
 @pytest.mark.parametrize("task", ["ite", "per"])
-def test_intentions_that_are_asked_for_by_name_and_missing(indexed_shop: Path, tiny: Parameters, task: str) -> None:
+def test_missing_intentions_of_requested_tasks_are_errors(indexed_shop: Path, tiny: Parameters, task: str) -> None:
     with pytest.raises(ValueError, match=f"{task} cannot be built, for there are no .*; or leave {task} out"):
         source_of(tiny(indexed_shop, tuning_tasks=["seq", task], intention_source="none"))
 
@@ -243,7 +246,7 @@ def test_a_file_of_intentions_beside_the_data_is_used(indexed_shop: Path, tiny: 
     ]  # fmt: skip
 
 
-def test_a_named_file_of_intentions_comes_before_the_one_beside_the_data(indexed_shop: Path) -> None:
+def test_intention_file_overrides_the_file_beside_the_data(indexed_shop: Path) -> None:
     folder = indexed_shop / SHOP
     (folder / f"{SHOP}.user.json").write_text("{}")
     files = find_data_files(SHOP, folder)
@@ -261,16 +264,16 @@ def intentions(**changes: Any) -> IntentionSettings:
 
 
 def test_texts_are_cut_to_what_the_settings_allow(tmp_path: Path, everything: Parameters) -> None:
-    shop = reviewed(tmp_path / "plain", *as_it_is())
+    shop = reviewed(tmp_path / "plain", *unmarked_events())
     made = walk(source_of(everything(shop, tuning_tasks=["seq", "mut", "asy", "ite", "per"], tuning_text_tokens=2)))
     text = "".join(one.prompt + one.response for one in made)
     assert "title a" in text and "Now about" in text and "Summary marker" in text
     assert "title a piece" not in text and "Now about a" not in text
 
 
-def test_rows_that_could_be_too_long_are_told_before_tuning(tmp_path: Path, everything: Parameters) -> None:
-    """The number that is named is enough for every instruction, and the next smaller one is refused (in words)."""
-    shop = reviewed(tmp_path / "plain", *as_it_is())
+def test_rows_that_may_be_too_long_are_errors_before_tuning(tmp_path: Path, everything: Parameters) -> None:
+    """The number in the message is enough for every instruction, and the next smaller one is an error."""
+    shop = reviewed(tmp_path / "plain", *unmarked_events())
     parameters = everything(shop, tuning_tasks=["seq", "mut", "asy", "ite", "per"], tuning_text_tokens=3)
     with pytest.raises(
         ValueError, match=r"an instruction of \w+ can have \d+ tokens, more than the 10 of .*:.*lower"
@@ -285,11 +288,9 @@ def test_rows_that_could_be_too_long_are_told_before_tuning(tmp_path: Path, ever
 
 
 @pytest.mark.parametrize("vocabulary", [300, 500, 900])
-def test_no_instruction_has_more_tokens_than_was_foreseen(
-    tmp_path: Path, everything: Parameters, vocabulary: int
-) -> None:
-    """Tokens part otherwise where texts meet, so the bound is held against what a learned tokenizer makes of them."""
-    shop = reviewed(tmp_path / "plain", *as_it_is())
+def test_no_instruction_exceeds_the_computed_bound(tmp_path: Path, everything: Parameters, vocabulary: int) -> None:
+    """Tokens are split differently where texts meet, so the bound is compared with a trained tokenizer's rows."""
+    shop = reviewed(tmp_path / "plain", *unmarked_events())
     templates = load_templates(OWN_TEMPLATES)
     parameters = everything(shop, tuning_tasks=["seq", "mut", "asy", "ite", "per"], tuning_text_tokens=3)
     plain = source_of(parameters)
@@ -310,7 +311,7 @@ def test_no_instruction_has_more_tokens_than_was_foreseen(
         assert worst // 2 < max(len(row.prompt) + len(row.response) for row in rows) <= room, family
 
 
-def test_plain_instructions_are_mixed_in(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+def test_general_instructions_are_mixed_in(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
     path = tmp_path / "general.jsonl"
     path.write_text('{"instruction": "Name a colour.", "output": "Blue."}\n', encoding="utf-8")
     source = source_of(tiny(indexed_shop, tuning_general_file=str(path)))
@@ -319,18 +320,20 @@ def test_plain_instructions_are_mixed_in(indexed_shop: Path, tiny: Parameters, t
     assert "Name a colour." in last.prompt and last.response == "Blue."
 
 
-def test_a_plain_instruction_that_is_too_long_is_an_error(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+def test_a_general_instruction_that_is_too_long_is_an_error(
+    indexed_shop: Path, tiny: Parameters, tmp_path: Path
+) -> None:
     path = tmp_path / "general.jsonl"
     rows = [{"instruction": "Count.", "output": "one " * words} for words in (1, 60, 1, 70)]
     path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     message = (
-        r"general.jsonl'?: 2 instructions have more tokens than tuning_max_length = 50 allows, the first is number 2"
+        r"general.jsonl'?: 2 instructions have more tokens than tuning_max_length = 50 allows; the first is number 2"
     )
     with pytest.raises(ValueError, match=message):
         source_of(tiny(indexed_shop, tuning_general_file=str(path), tuning_max_length=50), longest_row=50)
 
 
-def test_a_malformed_plain_instruction_is_told_before_any_work(
+def test_a_malformed_general_instruction_is_an_error_at_once(
     indexed_shop: Path, tiny: Parameters, tmp_path: Path
 ) -> None:
     path = tmp_path / "general.jsonl"
@@ -341,7 +344,7 @@ def test_a_malformed_plain_instruction_is_told_before_any_work(
     assert not Path(parameters["checkpoint_dir"]).exists()
 
 
-def test_a_template_file_of_ones_own_may_name_one_subtask(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
+def test_a_custom_template_file_may_hold_one_subtask(indexed_shop: Path, tiny: Parameters, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text('tasks:\n  mut_title:\n    - {instruction: "MINE {title}", response: "{item}"}\n', encoding="utf-8")
     made = walk(source_of(tiny(indexed_shop, tuning_tasks=["seq", "mut"], tuning_seq_format="instruction"), path))
