@@ -1,6 +1,7 @@
 """The main command in separate processes that kill themselves with SIGKILL at a chosen moment.
 
-Knows where tuning, validation, test and the writing of files can be cut short. Refuses to know what a run must come to.
+
+The moments are steps of tuning, validation, test and the writing of files.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ def _in_validation(when: int) -> None:
 
 def _in_swap(when: int) -> None:
     """Die when the folder of epoch ``when`` is written and the older one is renamed, but the new one is not yet."""
-    from recbole_lcrec.models.lcrec import trainer
+    from recbole_lcrec.models.lcrec import epochs
 
-    owner: Any = trainer.LCRecTrainer
+    owner: Any = epochs.EpochHandler
     in_epoch: list[int] = []
     keep = owner._keep
 
@@ -168,12 +169,12 @@ def command(
     """Run the main command on the shop; when one process is killed, so are the others.
 
     Args:
-        folder: where the processes stand, and where their parameters go.
-        parameters: of the run.
-        moment: one of :data:`MOMENTS` to die at; None: never.
+        folder: working directory of the processes, to which the parameters are written.
+        parameters: parameters of the run.
+        moment: key of :data:`MOMENTS` at which to die; None: never.
         when: step or epoch of the moment.
-        processes: how many; several meet as under torchrun.
-        resume: a flag of the command line; None: not given.
+        processes: number of processes; several are connected as under torchrun.
+        resume: value of the flag ``--resume``; None: not given.
     """
     (folder / "run.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
     words = ["--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"]

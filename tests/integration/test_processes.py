@@ -108,7 +108,7 @@ def losses(result: dict[str, Any]) -> list[float]:
 
 
 def same_ranking(one: dict[str, float], two: dict[str, float], users: int = 2) -> bool:
-    """Whether results on the test users differ by no more than what so many of them can change.
+    """Return whether results on the test users differ by no more than a change of ``users`` of them can explain.
 
     Every metric is a mean over the users of a number from 0 to 1; with one test item each, that of precision@k is 1/k
     at most. RecBole rounds to four places.
@@ -188,7 +188,7 @@ def test_under_torchrun_the_first_process_decides(data: Path, tmp_path: Path) ->
     (tmp_path / "apart.py").write_text(APART, encoding="utf-8")
     flags = ["--model=LCRec", f"--dataset={SHOP}", "--config_files=run.yaml"]
     done = launched(2, "apart.py", *flags, cwd=tmp_path, timeout=600)
-    assert "DeepSpeed ZeRO-2, 2 process(es)" in done.stderr  # nobody asked for it, but there are several processes
+    assert "DeepSpeed ZeRO-2, 2 process(es)" in done.stderr  # the default with several processes
     assert done.stderr.count("Results on the test users") == 1
     (saved,) = (tmp_path / "saved").glob("LCRec-*")
     found = json.loads((saved / "results.json").read_text(encoding="utf-8"))

@@ -139,7 +139,7 @@ def test_kills_around_the_best_epoch_change_nothing(data: Path, whole: dict[str,
     assert f"Resuming {run} after step {EPOCHS * STEPS}" in last.log
     assert results(saved) == whole
     assert only_the_run(saved)
-    assert "has come to its end" in refused(tmp_path, parameters, resume=str(run))
+    assert "finished run has removed its checkpoints" in refused(tmp_path, parameters, resume=str(run))
 
 
 @pytest.mark.parametrize("tied", [False, True])
