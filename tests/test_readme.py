@@ -193,7 +193,7 @@ def test_the_map_shows_every_folder_and_module() -> None:
     above: list[str] = []
     folder = ROOT
     for line in tree.splitlines():
-        if line.startswith(" " * 16):  # the meaning of a folder goes on
+        if line.startswith(" " * 16):  # continues the description of a folder
             shown |= {folder / module for module in re.findall(r"\w+\.py", line)}
             continue
         name, meaning = line.split(maxsplit=1) if len(line.split()) > 1 else (line.strip(), "")

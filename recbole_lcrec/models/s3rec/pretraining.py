@@ -82,9 +82,9 @@ def _pretrain(trainer: Any, model: Any, config: Any, train_data: Any, path: Path
         loss = trainer._train_epoch(train_data, epoch, show_progress=config["show_progress"])
         log.info(f"pre-training epoch {epoch} [time: {time.perf_counter() - started:.2f}s, train loss: {loss:.4f}]")
         if (epoch + 1) % config["save_step"] == 0 or epoch + 1 == epochs:
-            torn = path.with_suffix(".writing")
-            trainer.save_pretrained_model(epoch, str(torn))
-            os.replace(torn, path)
+            partial = path.with_suffix(".writing")
+            trainer.save_pretrained_model(epoch, str(partial))
+            os.replace(partial, path)
             log.info(f"pre-trained model of epoch {epoch} saved in {path}")
 
 
