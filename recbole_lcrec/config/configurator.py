@@ -223,14 +223,16 @@ class Config(RecBoleConfig):
         except ValueError as err:
             problems.append(str(err))
         stages = self.spec.part("settings") or ()
-        complete = self.spec.part("complete_values")
-        completed = complete(final) if complete is not None else []
+        defaults, find_problems = self.spec.part("default_values"), self.spec.part("value_problems")
+        if defaults is not None:
+            final.update(defaults(final))
         problems += check_common_values(final, set(metric_types), skip=keys_of(stages))
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             problems += check_history(final)
         ranks_in_full = self.spec.full_ranking and _ranks_in_full(self.model_class)
         problems += ability_problems(self.model, final["eval_args"], ranks_in_full, self.spec.candidate_scores)
-        problems += completed
+        if find_problems is not None:
+            problems += find_problems(final)
         for stage in stages:
             try:
                 self._stages[stage] = stage.from_config(final)

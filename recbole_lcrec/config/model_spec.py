@@ -35,8 +35,9 @@ class ModelSpec:
         dataset: class of the data set; None: the class that RecBole's ``create_dataset`` chooses.
         trainer: class of the trainer; None: :class:`~recbole_lcrec.models.evaluation.ScorerTrainer` for a subclass of
             :class:`~recbole_lcrec.models.base.Scorer`, else the trainer that RecBole chooses.
-        complete_values: ``(values) -> problems``: fills in values that depend on others, and returns one sentence for
-            each problem; called once with the merged values, before RecBole interprets them.
+        default_values: ``(values) -> mapping``: values of keys whose default depends on other keys; called with the
+            merged values, before RecBole interprets them.
+        value_problems: ``(values) -> list``: a sentence for each problem that no stage's settings show.
         check_inputs: ``(config) -> None``: raises ValueError if a file or model that a run needs is missing, before
             any data are read.
         build: ``(config, train_data) -> model``: how the model is built; None: ``model(config, dataset)``.
@@ -60,7 +61,8 @@ class ModelSpec:
     settings: Place = None
     dataset: Place = None
     trainer: Place = None
-    complete_values: str | None = None
+    default_values: str | None = None
+    value_problems: str | None = None
     check_inputs: str | None = None
     build: str | None = None
     pretrain: str | None = None

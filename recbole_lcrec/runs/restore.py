@@ -14,8 +14,8 @@ from recbole_lcrec.bridge.run_log import run_log, warnings_alone
 from recbole_lcrec.config.configurator import Config
 from recbole_lcrec.config.model_spec import ModelSpec
 from recbole_lcrec.config.registry import spec_of
-from recbole_lcrec.config.values import first_line, read_yaml
-from recbole_lcrec.runs.saved_config import present
+from recbole_lcrec.config.values import first_line
+from recbole_lcrec.runs.saved import run_values
 
 __all__ = ["load_folder", "load_pickle", "load_run", "spec_of_folder"]
 
@@ -54,9 +54,7 @@ def spec_of_folder(folder: Path) -> ModelSpec:
     Raises:
         ValueError: there is no ``config.yaml``, or it names a model that is not installed.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give the folder of a saved run")
-    return _installed(str(read_yaml(present(folder / "config.yaml")).get("model")), folder)
+    return _installed(str(run_values(folder).get("model")), folder)
 
 
 def load_folder(folder: Path) -> tuple[Config, Restore]:

@@ -37,6 +37,7 @@ __all__ = [
     "load_titles",
     "require_own_index",
     "run_items",
+    "run_values",
     "save_for_recommending",
     "titles_name",
 ]
@@ -199,15 +200,24 @@ def load_titles(folder: Path, dataset: str) -> dict[str, str]:
     return content
 
 
+def run_values(folder: Path) -> dict[str, Any]:
+    """Return the values of a saved run's ``config.yaml``.
+
+    Raises:
+        ValueError: there is no such folder, or it contains no ``config.yaml``.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; give the folder of a saved run")
+    return read_yaml(_require(folder, "config.yaml"))
+
+
 def run_items(folder: Path) -> list[str]:
     """Return the original ids of a saved run's items, without loading its model.
 
     Raises:
         ValueError: there is no such run, or its item index is missing or damaged.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give the folder of a saved run")
-    dataset = read_yaml(_require(folder, "config.yaml")).get("dataset")
+    dataset = run_values(folder).get("dataset")
     return indexed_items(_require(folder, f"{dataset}.index.json"))
 
 

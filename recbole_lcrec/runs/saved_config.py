@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.config.configurator import Config
-from recbole_lcrec.config.values import read_yaml
-from recbole_lcrec.runs.saved import ALLOWED_FILE, allowed_file
+from recbole_lcrec.runs.saved import ALLOWED_FILE, allowed_file, run_values
 
 __all__ = ["load_config", "present"]
 
@@ -27,9 +26,7 @@ def load_config(folder: Path, values: Mapping[str, Any] | None = None) -> tuple[
     Raises:
         ValueError: a file is missing.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give the folder of a saved run")
-    saved = read_yaml(present(folder / "config.yaml"))
+    saved = run_values(folder)
     if not saved.get("dataset"):
         raise ValueError(f"{folder / 'config.yaml'} names no dataset; it was not saved by a run")
     index = present(folder / f"{saved['dataset']}.index.json")

@@ -100,8 +100,6 @@ class Recommender:
                 changed since the run was saved, or a value is out of range.
         """
         path = Path(folder)
-        if not path.exists():
-            raise ValueError(f"{path}: there is no such folder; give the folder of a saved run")
         own = None if path.is_file() else spec_of_folder(path).part("load_answering")
         answering: ItemAnswering = (own or load_answering)(path, device, base_model, decoding)
         return cls(answering)

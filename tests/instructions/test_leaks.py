@@ -1,7 +1,7 @@
 """No instruction of an epoch contains anything held out, by user and position.
 
 Items repeat, so an index alone does not identify an interaction. The instructions of each data set are therefore built
-twice: once as it is, and once with a unique item for every interaction, which identifies user and position. Both must be
+twice: once as it is, and once with a unique item per interaction, which identifies user and position. Both must be
 equal, word by word, when each unique item is replaced by the original one.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from recbole_lcrec.config.settings import (
@@ -19,7 +20,7 @@ from recbole_lcrec.config.settings import (
     keys_of,
 )
 
-__all__ = ["RESUMED_KEYS", "STAGES", "complete_values", "default_learning_rate"]
+__all__ = ["RESUMED_KEYS", "STAGES", "default_learning_rate", "default_values"]
 
 STAGES: tuple[type[StageSettings], ...] = (
     TextSettings,
@@ -67,15 +68,12 @@ def default_learning_rate(base_model: str) -> float:
     return 0.002 if base_model == SCRATCH else 0.00005
 
 
-def complete_values(values: dict[str, Any]) -> list[str]:
-    """Set the default learning rate.
+def default_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the learning rate where none is given; it depends on the base model.
 
     Args:
-        values: the merged parameters; ``learning_rate`` is set where it is None.
-
-    Returns:
-        No problems.
+        values: the merged parameters.
     """
-    if values["learning_rate"] is None:
-        values["learning_rate"] = default_learning_rate(values["base_model"])
-    return []
+    if values["learning_rate"] is not None:
+        return {}
+    return {"learning_rate": default_learning_rate(values["base_model"])}
