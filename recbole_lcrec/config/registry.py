@@ -42,7 +42,13 @@ ENTRY_POINTS = "recbole_lcrec.models"
 FEATURE_KEYS = ("selected_features", "item_attribute")
 """Keys of RecBole's models that name the item features to read."""
 
-_OWN = ("recbole_lcrec.models.lcrec.spec:SPEC", "recbole_lcrec.models.s3rec.spec:SPEC")
+_OWN = (
+    "recbole_lcrec.models.lcrec.spec:SPEC",
+    "recbole_lcrec.models.counting.spec:COVISIT",
+    "recbole_lcrec.models.counting.spec:TEXT_KNN",
+    "recbole_lcrec.models.counting.spec:COVISIT_TEXT",
+    "recbole_lcrec.models.s3rec.spec:SPEC",
+)
 _REGISTERED: dict[str, ModelSpec] = {}
 _VARIANT = re.compile(r"(\w+)-[\w-]*\w")
 

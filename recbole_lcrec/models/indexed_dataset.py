@@ -17,7 +17,7 @@ from recbole_lcrec.indexing.report import IndexReport, make_report
 from recbole_lcrec.indexing.stage import IndexStage, index_items
 from recbole_lcrec.preparation.locate import DataFiles, artifact_store, require_dataset
 
-__all__ = ["IndexedDataset", "check_index", "check_inputs", "item_text_file"]
+__all__ = ["IndexedDataset", "check_index", "check_inputs"]
 
 
 class IndexedDataset(ItemCatalogue):
@@ -104,11 +104,6 @@ class IndexedDataset(ItemCatalogue):
         )
 
 
-def item_text_file(files: DataFiles) -> Path:
-    """Return the path of the file with the item texts of a data set, which need not exist."""
-    return files.folder / (f"{files.name}.item" if files.atomic else f"{files.name}.item.json")
-
-
 def check_index(config: Any, files: DataFiles) -> None:
     """Check, before any data are read, that there is an index or that one can be learned.
 
@@ -120,7 +115,7 @@ def check_index(config: Any, files: DataFiles) -> None:
         config.stage(IndexSettings),
         config.stage(TextSettings),
         files,
-        item_text_file(files),
+        files.item_texts,
         lambda path, names, asked_by: require_columns(path, names, *form, asked_by),
     )
 

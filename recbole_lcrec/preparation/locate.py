@@ -37,6 +37,11 @@ class DataFiles:
     index: Path | None
     raw: RawFiles | None = None
 
+    @property
+    def item_texts(self) -> Path:
+        """Path of the file with the item texts, which need not exist."""
+        return self.folder / (f"{self.name}.item" if self.atomic else f"{self.name}.item.json")
+
 
 def artifact_store(config: Any) -> ArtifactStore:
     """Return the artifact store in ``artifact_dir``, or by default under ``checkpoint_dir``."""

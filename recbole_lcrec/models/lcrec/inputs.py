@@ -26,7 +26,6 @@ from recbole_lcrec.llm.backbone import check_base_model
 from recbole_lcrec.llm.deepspeed_files import check_deepspeed, deepspeed_config
 from recbole_lcrec.llm.devices import require_one_gpu, resolve_precision
 from recbole_lcrec.models.indexed_dataset import check_inputs as check_indexed
-from recbole_lcrec.models.indexed_dataset import item_text_file
 from recbole_lcrec.models.lcrec.prompt_writer import require_template
 from recbole_lcrec.models.lcrec.resume import check_resume
 from recbole_lcrec.models.lcrec.tuning_data import given_intentions
@@ -69,16 +68,15 @@ def _check_task_texts(tasks: str | Sequence[str], text: TextSettings, files: Dat
     named = [family.name for family in requested_families(tasks) if tasks != "auto" and family.needs_item_texts]
     if not named:
         return
-    items = item_text_file(files)
-    if not items.is_file() and files.raw is None:
+    if not files.item_texts.is_file() and files.raw is None:
         raise ValueError(
-            f"tuning_tasks = {list(tasks)}: {', '.join(named)} cannot be built, because the item texts {items} do not "
-            f"exist; add the file, or leave {' and '.join(named)} out"
+            f"tuning_tasks = {list(tasks)}: {', '.join(named)} cannot be built, because the item texts "
+            f"{files.item_texts} do not exist; add the file, or leave {' and '.join(named)} out"
         )
     if files.atomic:
         columns = (*text.title_fields, *text.description_fields)
         asked_by = f"{', '.join(named)} of tuning_tasks through text_title_fields and text_description_fields"
-        require_columns(items, columns, *form, asked_by)
+        require_columns(files.item_texts, columns, *form, asked_by)
 
 
 def _check_user_texts(tasks: str | Sequence[str], intention: IntentionSettings, files: DataFiles) -> None:

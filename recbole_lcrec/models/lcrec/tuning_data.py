@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from recbole_lcrec.bridge.training_sequences import training_sequences_of
 from recbole_lcrec.config.settings import IntentionSettings, TuningSettings
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.reviews import read_reviews
@@ -139,7 +140,7 @@ def alignment_source(
     shows_texts = user_texts or any(family.needs_item_texts for family in requested)
     texts = dataset.item_texts if shows_texts and dataset.has_texts() else None
     data = AlignmentData(
-        sequences=dataset.sequences(),
+        sequences=training_sequences_of(dataset),
         index_texts=indices,
         titles=_cut(texts.titles, settings, limits) if texts else None,
         descriptions=_cut(texts.descriptions, settings, limits) if texts else None,
