@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from recbole_lcrec.config.settings import TuningSettings
 from recbole_lcrec.instructions.context import InstructionContext
 from recbole_lcrec.instructions.families import TaskFamily
-from recbole_lcrec.instructions.selection import chosen_tasks
+from recbole_lcrec.instructions.selection import chosen_tasks, requested_families
 from recbole_lcrec.instructions.sources import Capped, GivenInstructions, InstructionSource, Mixture, StreamsFirst
 from recbole_lcrec.instructions.tasks import task_families
-from recbole_lcrec.instructions.templates import Instruction
+from recbole_lcrec.instructions.templates import Instruction, Templates
 
-__all__ = ["GENERAL", "alignment_instructions"]
+__all__ = ["GENERAL", "alignment_instructions", "require_templates"]
 
 GENERAL = "general"
 """Name of the general instructions in a mixture, which belong to no task family."""
@@ -57,15 +57,34 @@ def alignment_instructions(
     return StreamsFirst(Mixture(tuple(streams)), mixture, settings.stream_epochs)
 
 
+def require_templates(settings: TuningSettings, templates: Templates) -> None:
+    """Check, without any data, that all sub-tasks of the requested families have templates.
+
+    Families that are shown as streams need none.
+
+    Raises:
+        ValueError: a sub-task has no templates, or a family is unknown.
+    """
+    for family in requested_families(settings.tasks):
+        if family.streams is None or settings.seq_format != "stream":
+            _require_worded(family, [subtask.name for subtask in family.subtasks], templates)
+
+
+def _require_worded(family: TaskFamily, subtasks: Iterable[str], templates: Templates) -> None:
+    unworded = [name for name in subtasks if not templates.tasks.get(name)]
+    if unworded:
+        raise ValueError(
+            f"task family {family.name}: there are no templates for {', '.join(unworded)}; add them to "
+            "properties/instructions/lcrec.yaml or to the file that tuning_template_file names, or leave "
+            f"{family.name} out of tuning_tasks"
+        )
+
+
 def _source(family: TaskFamily, context: InstructionContext, settings: TuningSettings) -> InstructionSource:
     if family.streams is not None and settings.seq_format == "stream":
         return _capped(family.streams(context), family.name, context, settings)
     present = {name: source for name, source in family.sources(context).items() if source.size(0)}
-    unworded = [name for name in present if not context.templates.tasks.get(name)]
-    if unworded:
-        raise ValueError(
-            f"there are no templates for {', '.join(unworded)}: add them to the file that tuning_template_file names"
-        )
+    _require_worded(family, present, context.templates)
     return _capped(Mixture(tuple(present.items())), family.name, context, settings)
 
 

@@ -19,11 +19,12 @@ def task_problems(values: Mapping[str, Any]) -> list[str]:
     """Check the names of task families in ``tuning_tasks`` and ``tuning_samples_per_task``.
 
     Args:
-        values: configuration keys and values. A key that is absent is not checked, nor is a value of the wrong type,
-            which :class:`~recbole_lcrec.config.settings.TuningSettings` reports.
+        values: configuration keys and values. A key that is absent is not checked. Wrong types are reported by
+            :class:`~recbole_lcrec.config.settings.TuningSettings`, that of ``tuning_tasks`` here, too.
 
     Returns:
-        One sentence for each unknown name, with key, value, the known names and the nearest of them.
+        One sentence for each unknown name, with key, value, the known names and the nearest of them, and one with the
+        known names where ``tuning_tasks`` is neither "auto" nor a list of names.
     """
     tasks, caps = values.get("tuning_tasks"), values.get("tuning_samples_per_task")
     named = {
@@ -31,7 +32,9 @@ def task_problems(values: Mapping[str, Any]) -> list[str]:
         "tuning_samples_per_task": list(caps) if isinstance(caps, Mapping) else [],
     }
     known = list(task_families())
-    return [
+    malformed = "tuning_tasks" in values and tasks != _AUTO and not _is_names(tasks)
+    wrong = [f"tuning_tasks = {tasks!r}: expected 'auto', or a list of {', '.join(known)}"] if malformed else []
+    return wrong + [
         f"{key} = {values[key]!r}: there is no task family {name!r}; known are {', '.join(known)}"
         f"{did_you_mean(name, known)}"
         for key, names in named.items()
@@ -40,11 +43,15 @@ def task_problems(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _is_names(tasks: Any) -> bool:
+    return isinstance(tasks, (list, tuple)) and bool(tasks) and all(isinstance(name, str) for name in tasks)
+
+
 def requested_families(tasks: str | Sequence[str]) -> tuple[TaskFamily, ...]:
     """Return the families that ``tuning_tasks`` asks for, in the order of :func:`task_families`; auto: all.
 
     Raises:
-        ValueError: A name is unknown.
+        ValueError: a name is unknown, or ``tasks`` is neither "auto" nor a list of names.
     """
     families = task_families()
     if tasks == _AUTO:

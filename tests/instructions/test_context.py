@@ -29,8 +29,8 @@ def test_draws_depend_on_their_arguments_and_are_uniform():
 
 
 def test_draws_do_not_change_between_releases():
-    drawn = [555, 409, 630, 584, 224, 286, 19, 613, 714, 926, 796, 864]
-    assert [draw(0, 1, 2, 1000, subtask) for subtask in SUBTASKS.values()] == drawn
+    drawn = [555, 409, 630, 584, 224, 286, 19, 613, 714, 926, 796, 864]  # by the paper's sub-tasks
+    assert [draw(0, 1, 2, 1000, subtask) for subtask in SUBTASKS.values()][:12] == drawn
 
 
 def test_sub_tasks_draw_independently():

@@ -2,26 +2,30 @@
 
 import pytest
 
+from recbole_lcrec import Config
 from recbole_lcrec.instructions.selection import chosen_tasks, missing_data, requested_families, task_problems
+from recbole_lcrec.instructions.tasks import task_families
 from recbole_lcrec.instructions.user_texts import Intention, Preference
 from tests.instructions.plain_world import alignment_data
 
-FAMILIES = ("seq", "mut", "asy", "ite", "per")
+PAPER = ("seq", "mut", "asy", "ite", "per")
 
 
 def test_all_families_where_all_data_exist():
     data = alignment_data(
         [[0, 1]], ("t",) * 6, ("",) * 6, intentions=(Intention(0, 1, "i"),), preferences=(Preference(0, 1, "p"),)
     )
-    assert missing_data(data) == dict.fromkeys(FAMILIES, "")
-    assert chosen_tasks("auto", data) == (FAMILIES, {})
+    missing = missing_data(data)
+    assert list(missing) == list(task_families()) and missing.items() >= dict.fromkeys(PAPER, "").items()
+    chosen, left_out = chosen_tasks("auto", data)
+    assert chosen[:5] == PAPER and list(missing) == [*chosen, *left_out]
     assert chosen_tasks(("per", "seq"), data) == (("seq", "per"), {})
 
 
 @pytest.mark.parametrize("texts", [None, ("", " ", "", "", "", "")])
 def test_auto_reports_what_it_left_out_and_the_remedy(texts):
     chosen, left_out = chosen_tasks("auto", alignment_data([[0, 1]], texts, texts))
-    assert chosen == ("seq",) and list(left_out) == ["mut", "asy", "ite", "per"]
+    assert chosen[0] == "seq" and list(left_out)[:4] == ["mut", "asy", "ite", "per"]
     for family, remedy in (
         ("mut", "text_title_fields"),
         ("asy", "text_title_fields"),
@@ -43,7 +47,7 @@ def test_a_title_before_the_target_suffices_for_asy():
 def test_sequences_of_one_item_leave_mut_alone():
     data = alignment_data([[0], [1]], ("t",) * 6, ("d",) * 6)
     missing = missing_data(data)
-    assert [family for family in FAMILIES if missing[family]] == ["seq", "asy", "ite", "per"]
+    assert [family for family in PAPER if missing[family]] == ["seq", "asy", "ite", "per"]
     assert "no user has two interactions" in missing["seq"] and "no user has two interactions" in missing["asy"]
     with pytest.raises(ValueError, match="'auto', but there are no data to tune seq on: no user has two"):
         chosen_tasks("auto", data)
@@ -56,11 +60,11 @@ def test_everything_that_a_list_lacks_is_reported_at_once():
 
 
 def test_unknown_names_are_reported_with_the_nearest():
-    assert task_problems({"tuning_tasks": ("seq", "mutt"), "tuning_samples_per_task": {"ite": 5, "pre": 3}}) == [
-        "tuning_tasks = ('seq', 'mutt'): there is no task family 'mutt'; known are seq, mut, asy, ite, per; "
-        "did you mean 'mut'?",
-        "tuning_samples_per_task = {'ite': 5, 'pre': 3}: there is no task family 'pre'; known are seq, mut, asy, ite, "
-        "per; did you mean 'per'?",
+    known = ", ".join(task_families())
+    assert task_problems({"tuning_tasks": ("seq", "mutt"), "tuning_samples_per_task": {"seq": 5, "itee": 3}}) == [
+        f"tuning_tasks = ('seq', 'mutt'): there is no task family 'mutt'; known are {known}; did you mean 'mut'?",
+        f"tuning_samples_per_task = {{'seq': 5, 'itee': 3}}: there is no task family 'itee'; known are {known}; "
+        "did you mean 'ite'?",
     ]
 
 
@@ -70,22 +74,35 @@ def test_unknown_names_are_reported_with_the_nearest():
         {},
         {"tuning_tasks": "auto", "tuning_samples_per_task": None},
         {"tuning_tasks": ["per", "seq"], "tuning_samples_per_task": 20},
-        {"tuning_tasks": "sequence", "tuning_samples_per_task": []},  # wrong types, reported by the settings
-        {"tuning_tasks": [3, None], "tuning_samples_per_task": {7: 1}},
+        {"tuning_samples_per_task": []},  # wrong types, reported by the settings
+        {"tuning_samples_per_task": {7: 1}},
     ],
 )
-def test_known_names_and_wrong_types_are_no_problem_here(values):
+def test_known_names_and_wrong_caps_are_no_problem_here(values):
     assert task_problems(values) == []
 
 
+@pytest.mark.parametrize("tasks", [5, None, True, "sequence", "seq, mut", [], [3, None], {"seq": 1}])
+def test_malformed_tasks_list_the_known_families(tasks):
+    expected = f"expected 'auto', or a list of {', '.join(task_families())}"
+    assert task_problems({"tuning_tasks": tasks})[0] == f"tuning_tasks = {tasks!r}: {expected}"
+    with pytest.raises(ValueError, match=expected):
+        requested_families(tasks)
+
+
+def test_a_run_with_malformed_tasks_lists_the_families():
+    with pytest.raises(ValueError, match=r"tuning_tasks = 5: expected 'auto', or a list of seq, mut, asy, ite, per"):
+        Config("LCRec", "ml-100k", config_dict={"tuning_tasks": 5})
+
+
 def test_requested_families_are_in_order():
-    assert [family.name for family in requested_families("auto")] == list(FAMILIES)
+    assert [family.name for family in requested_families("auto")] == list(task_families())
     assert [family.name for family in requested_families(("per", "mut"))] == ["mut", "per"]
     with pytest.raises(ValueError, match="there is no task family 'auot'"):
         requested_families(("auot",))
 
 
 def test_families_know_which_texts_they_need():
-    families = requested_families("auto")
+    families = requested_families(PAPER)
     assert [family.name for family in families if family.needs_item_texts] == ["mut", "asy"]
     assert [family.name for family in families if family.needs_user_texts] == ["ite", "per"]

@@ -40,11 +40,11 @@ def seq(*entries):
     return changed(tasks={"seq": list(entries)})
 
 
-def test_the_table_of_sub_tasks():
+def test_the_sub_tasks_of_the_paper():
     shown_and_asked = {
         name: ("+".join(sorted(task.shown)), "+".join(sorted(task.asked))) for name, task in SUBTASKS.items()
     }
-    assert shown_and_asked == {
+    paper = {
         "seq": ("history", "item"),
         "mut_title": ("title", "item"),
         "mut_description": ("description", "item"),
@@ -58,7 +58,7 @@ def test_the_table_of_sub_tasks():
         "ite_history": ("history+intention", "item"),
         "per": ("history", "preference"),
     }
-    assert [task.number for task in SUBTASKS.values()] == list(range(12))
+    assert shown_and_asked.items() >= paper.items()
 
 
 @pytest.mark.parametrize("subtask", SUBTASKS)

@@ -18,6 +18,7 @@ from recbole_lcrec.config.settings import (
 from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.intentions.source import check_intentions
+from recbole_lcrec.instructions.mixture import require_templates
 from recbole_lcrec.instructions.selection import requested_families
 from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.instructions.templates import Templates
@@ -41,7 +42,7 @@ def check_inputs(config: Any) -> None:
         config: a :class:`recbole_lcrec.config.configurator.Config`.
 
     Raises:
-        ValueError: a problem of index, texts, base model, template file, template number, allowed items, DeepSpeed
+        ValueError: a problem of index, texts, base model, templates, template number, allowed items, DeepSpeed
             file, precision or GPUs.
     """
     files, device = require_dataset(config), config["device"]
@@ -52,6 +53,7 @@ def check_inputs(config: Any) -> None:
     check_indexed(config)
     check_lora(config.stage(LoraSettings), base_model)
     templates = checked_templates(tuning, config.stage(WordingSettings))
+    require_templates(tuning, templates)
     if tuning.general_file is not None:
         read_general(Path(tuning.general_file), templates)
     resolve_precision(tuning.precision, device)
