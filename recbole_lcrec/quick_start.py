@@ -103,7 +103,7 @@ def _hint_at_resuming(config: Config) -> Iterator[None]:
     except KeyboardInterrupt:
         if config.spec.resumable:
             logging.getLogger().warning(
-                f"{config.label} was interrupted; the same command with --resume=auto resumes from the last checkpoint"
+                f"{config.label} was interrupted; --resume=auto resumes it from its last checkpoint, if there is one"
             )
         raise
 
@@ -115,15 +115,15 @@ def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:
 
 def _run_model(config: Config, saved: bool) -> Result:
     from recbole_lcrec.bridge.building import build_run, build_trainer
-    from recbole_lcrec.models.evaluation import ScorerTrainer
 
     start = time.perf_counter()
     run = build_run(config)
     pretrain = config.spec.part("pretrain")
     model = run.model if pretrain is None else pretrain(run.model, config, run.train_data, saved)
     trainer = build_trainer(config, model)
-    if isinstance(trainer, ScorerTrainer):
-        trainer.require_enough(run.valid_data, run.test_data)
+    require_enough = getattr(trainer, "require_enough", None)  # this package's trainers can tell before they train
+    if require_enough is not None:
+        require_enough(run.valid_data, run.test_data)
     progress = config["show_progress"]
     best_valid_score, best_valid_result = trainer.fit(
         run.train_data, run.valid_data, saved=saved, show_progress=progress

@@ -3,6 +3,7 @@
 import errno
 import logging
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -304,3 +305,14 @@ def test_an_interrupted_run_says_how_to_resume(shop, monkeypatch, caplog, model,
     with pytest.raises(KeyboardInterrupt):
         run_recbole_lcrec(model, "shop", config_dict={**shop, "topk": [1, 3], "LCRec.tuning_tasks": ["seq"]})
     assert ("--resume=auto" in caplog.text) == hinted
+
+
+def test_a_run_of_recboles_models_loads_no_language_models(shop):
+    flags = [f"--{key}={value}" for key, value in shop.items() if not key.startswith("SASRec")]
+    code = (
+        "import sys; from recbole_lcrec.quick_start import main; "
+        f"assert main(['--model=Pop', '--dataset=shop', *{flags!r}]) == 0; "
+        "print('LOADED', sorted({'transformers', 'peft', 'faiss', 'deepspeed'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "LOADED []" in done.stdout

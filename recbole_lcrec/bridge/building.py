@@ -11,7 +11,7 @@ from recbole.utils import init_seed
 
 from recbole_lcrec.bridge.loading import create_dataset, data_preparation
 from recbole_lcrec.bridge.required_features import require_features
-from recbole_lcrec.config.registry import get_trainer, model_class, spec_of
+from recbole_lcrec.config.registry import get_trainer, model_class, model_part, spec_of
 from recbole_lcrec.preparation.locate import prepare_data_files, require_dataset
 
 __all__ = ["BuiltRun", "build_model", "build_run", "build_trainer", "require_inputs"]
@@ -48,7 +48,7 @@ def require_inputs(config: Any) -> None:
     if spec.feature_key:
         prepare_data_files(config)  # other forms become atomic files, whose item file is checked
         require_features(config)
-    check_inputs = spec.part("check_inputs")
+    check_inputs = model_part(spec, "check_inputs")
     if check_inputs is not None:
         check_inputs(config)
 
@@ -91,6 +91,6 @@ def build_trainer(config: Any, model: Any) -> Any:
     """
     trainer = get_trainer(config["MODEL_TYPE"], config.model)(config, model)
     path = Path(trainer.saved_model_file)
-    if not path.name.startswith(config.label):
-        trainer.saved_model_file = str(path.with_name(path.name.replace(config.model, config.label, 1)))
+    if config.label != config.model and path.suffix == ".pth":  # RecBole names its file by the model
+        trainer.saved_model_file = str(path.with_name(config.label + path.name.removeprefix(config.model)))
     return trainer

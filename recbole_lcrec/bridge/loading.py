@@ -25,7 +25,7 @@ from recbole_lcrec.bridge.augmentation import FastAugmentation
 from recbole_lcrec.bridge.filtering import CorrectedFiltering
 from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statistics
 from recbole_lcrec.bridge.windows import oldest_of_lists
-from recbole_lcrec.config.registry import model_class, spec_of
+from recbole_lcrec.config.registry import model_class, model_part, spec_of
 from recbole_lcrec.data.sequences import exact_time_ranks
 from recbole_lcrec.data.times import UNIT_BOUNDS, UNITS
 from recbole_lcrec.preparation.locate import prepare_data_files
@@ -151,12 +151,12 @@ def create_dataset(config: Any) -> Dataset:
     Raises:
         ValueError: the data set is missing, damaged or empty, or no user can be tested.
     """
-    own = spec_of(config["model"]).part("dataset")
-    if own is not None:
+    own: Any = model_part(spec_of(config["model"]), "dataset")
+    if own is not None and issubclass(own, ExactTimeOrder):  # it prepares its files itself
         built: Dataset = own(config)
         return built
     prepare_data_files(config)
-    return _with_mixins(_dataset_class(config), bool(config["fast_loading"]))(config)
+    return _with_mixins(own or _dataset_class(config), bool(config["fast_loading"]))(config)
 
 
 class HistoryMaskedLoader(FullSortEvalDataLoader):

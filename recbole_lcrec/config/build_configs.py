@@ -64,6 +64,9 @@ def build_configs(
     configs = [
         Config(one, dataset, config_file_list, config_dict, command_line=command_line, run=names) for one in models
     ]
+    labels = [config.label for config in configs]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"model_label: two models of {', '.join(labels)} have one label; give each its own")
     for config in configs[1:]:
         _require_one_catalogue(configs[0], config)
         for key in _SHARED:

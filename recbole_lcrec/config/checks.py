@@ -46,6 +46,8 @@ def values_for_model(
         ValueError: no model of the run knows a key, or the model of ``Model.key`` does not know it; names all such
             keys.
     """
+    for each in run:
+        known_keys(each, dataset)  # a fault of a model's specification is reported once, not for every key
     bare, of_class, own, problems = {}, {}, {}, []
     for key, value in values.items():
         target, _, name = key.rpartition(".")

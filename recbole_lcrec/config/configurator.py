@@ -22,7 +22,7 @@ from recbole_lcrec.config import registry
 from recbole_lcrec.config.checks import ability_problems, check_common_values, check_history, values_for_model
 from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
 from recbole_lcrec.config.known_keys import property_file, stage_files
-from recbole_lcrec.config.model_spec import ModelSpec, resolve
+from recbole_lcrec.config.model_spec import ModelSpec
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import StageSettings, keys_of
 from recbole_lcrec.config.values import parse_value, read_yaml, write_yaml
@@ -128,6 +128,10 @@ class Config(RecBoleConfig):
             ValueError: the model does not read the stage, or a value that was set later is out of range.
         """
         stages = self.__dict__.setdefault("_stages", {})  # pickles of earlier versions have none
+        if stage not in (self.spec.part("settings") or ()):
+            raise ValueError(
+                f"{self.model} does not read {stage.__name__}: name that class among the settings of its ModelSpec"
+            )
         if stage not in stages:
             stages[stage] = stage.from_config(self.final_config_dict)
         found: Stage = stages[stage]
@@ -156,6 +160,7 @@ class Config(RecBoleConfig):
             ("config_dict", self.variable_config_dict),
             ("command line", self.cmd_config_dict),
         ]
+        sources, saved_label = _without_label(sources)
         named = {key: value for _, values in sources for key, value in values.items()}
         given_model, given_dataset = self._arguments
         model: str | type = given_model or _named("model", named.get("model"), registry.registered_names()[0])
@@ -169,6 +174,9 @@ class Config(RecBoleConfig):
             self.external_config_dict.update(
                 values_for_model(values, source, label, self.dataset, run, strict=source == "command line")
             )
+        label = saved_label if saved_label is not None and label == self.model else label
+        if registry.spec_of(label).name != self.model:
+            raise ValueError(f"model_label = {label!r}: expected a variant of {self.model}, such as {self.model}-wide")
         if label != self.model:
             self.external_config_dict["model_label"] = label
 
@@ -223,7 +231,7 @@ class Config(RecBoleConfig):
         except ValueError as err:
             problems.append(str(err))
         stages = self.spec.part("settings") or ()
-        defaults, find_problems = self.spec.part("default_values"), self.spec.part("value_problems")
+        defaults, find_problems = self.spec.part("default_values"), registry.model_part(self.spec, "value_problems")
         if defaults is not None:
             final.update(defaults(final))
         problems += check_common_values(final, set(metric_types), skip=keys_of(stages))
@@ -238,8 +246,6 @@ class Config(RecBoleConfig):
                 self._stages[stage] = stage.from_config(final)
             except ValueError as err:
                 problems.append(str(err))
-            if stage.problems is not None:
-                problems += resolve(stage.problems)(final)
         if problems:
             raise ValueError(f"{final.get('model_label', self.model)}: " + "; ".join(problems))
         if isinstance(final["topk"], tuple):
@@ -302,10 +308,22 @@ class Config(RecBoleConfig):
         write_yaml(self.to_plain(), path)
 
 
+def _without_label(sources: list[tuple[str, Any]]) -> tuple[list[tuple[str, Any]], str | None]:
+    """Return the sources without ``model_label``, which saved configurations hold, and its value or None."""
+    label = None
+    kept = []
+    for source, values in sources:
+        label = str(values.get("model_label", label)) if "model_label" in values else label
+        kept.append((source, {key: value for key, value in values.items() if key != "model_label"}))
+    return kept, label
+
+
 def _ranks_in_full(model: type) -> bool:
-    """Return whether a model has a ``full_sort_predict``; RecBole's own models without one are ranked item by item."""
+    """Return whether a model ranks the catalogue; RecBole ranks item by item with its own models that do not."""
     if model.__module__.startswith("recbole."):
         return True
+    if hasattr(model, "ranks_in_full"):
+        return bool(model.ranks_in_full)
     return any("full_sort_predict" in vars(base) for base in model.__mro__ if base is not AbstractRecommender)
 
 

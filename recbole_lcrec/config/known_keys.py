@@ -16,7 +16,7 @@ from recbole_lcrec.config.values import read_yaml
 __all__ = ["known_keys", "property_file", "stage_files"]
 
 # Keys that RecBole reads although no property file has them: in every run, and in its trainers.
-_EVERY_RUN = frozenset({"model", "dataset", "encoding", "tail_ratio", "model_label"})
+_EVERY_RUN = frozenset({"model", "dataset", "encoding", "tail_ratio"})
 _RECBOLE_TRAINING = frozenset({"reg_weight", "mask_ratio", "ft_ratio", "eta", "beta", "kge_interval", "save_step"})
 
 

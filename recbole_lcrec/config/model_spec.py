@@ -14,7 +14,7 @@ from recbole_lcrec.config.values import first_line
 
 __all__ = ["ModelSpec", "resolve"]
 
-Place = str | type | None
+Place = str | type | tuple[type, ...] | None
 """Where a part is: ``"package.module:name"``, imported when it is needed, or the class itself."""
 
 
@@ -32,14 +32,16 @@ class ModelSpec:
             package's ``properties`` folder.
         settings: a tuple of settings classes (see ``settings.py``) whose flat keys the model reads; each class brings
             the defaults of its ``default_file``.
-        dataset: class of the data set; None: the class that RecBole's ``create_dataset`` chooses.
-        trainer: class of the trainer; None: :class:`~recbole_lcrec.models.evaluation.ScorerTrainer` for a subclass of
-            :class:`~recbole_lcrec.models.base.Scorer`, else the trainer that RecBole chooses.
+        dataset: class of the data set; None: ``default_dataset`` of the model's class, else the class that RecBole's
+            ``create_dataset`` chooses.
+        trainer: class of the trainer; None: ``default_trainer`` of the model's class, else the trainer that RecBole
+            chooses.
         default_values: ``(values) -> mapping``: values of keys whose default depends on other keys; called with the
             merged values, before RecBole interprets them.
-        value_problems: ``(values) -> list``: a sentence for each problem that no stage's settings show.
+        value_problems: ``(values) -> list``: a sentence for each problem that no stage's settings show; None:
+            ``value_problems`` of the model's class, if it has one.
         check_inputs: ``(config) -> None``: raises ValueError if a file or model that a run needs is missing, before
-            any data are read.
+            any data are read; None: ``check_inputs`` of the model's class, if it has one.
         build: ``(config, train_data) -> model``: how the model is built; None: ``model(config, dataset)``.
         pretrain: ``(model, config, train_data, saved) -> model``: a first training stage, before the trainer's.
         load_folder: ``(folder) -> (config, restore)``: reads a folder that the model's trainer saved;
@@ -82,6 +84,8 @@ class ModelSpec:
         """
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise ValueError(f"ModelSpec name = {self.name!r}: expected the name of the model's class")
+        if isinstance(self.settings, list):
+            object.__setattr__(self, "settings", tuple(self.settings))
         if not str(self.property_file or "").strip():
             raise ValueError(
                 f"ModelSpec of {self.name}: property_file is missing; give the path of a YAML file with a default for "
@@ -95,14 +99,17 @@ class ModelSpec:
             ValueError: the part cannot be imported, or does not exist.
         """
         place = getattr(self, field)
-        if place is None or isinstance(place, type):
+        if not isinstance(place, str):
             return place
         try:
             return resolve(place)
-        except ModuleNotFoundError as err:
-            raise ValueError(f"model {self.name} needs the package {err.name!r}, which is not installed") from err
-        except (ImportError, AttributeError) as err:
-            raise ValueError(f"model {self.name}: its {field} {place!r} cannot be loaded ({first_line(err)})") from err
+        except Exception as err:  # whatever the code of another package raises while it is imported
+            module = place.partition(":")[0]
+            missing = err.name if isinstance(err, ModuleNotFoundError) else None
+            if missing and not f"{module}.".startswith(f"{missing}."):
+                raise ValueError(f"model {self.name} needs the package {missing!r}, which is not installed") from err
+            cause = f"{type(err).__name__}: {first_line(err)}"
+            raise ValueError(f"model {self.name}: its {field} {place!r} cannot be loaded ({cause})") from err
 
 
 def resolve(place: str) -> Any:

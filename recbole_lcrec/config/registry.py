@@ -8,6 +8,7 @@ folder. ``known_keys.py`` says which parameters a model takes.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,7 @@ __all__ = [
     "get_trainer",
     "model_class",
     "model_names",
+    "model_part",
     "recbole_dir",
     "recbole_source",
     "register_model",
@@ -71,7 +73,8 @@ def register_model(property_file: str | Path, **parts: Any) -> Callable[[Model],
     """Return a class decorator that registers a model defined in a script.
 
     Args:
-        property_file: absolute path of a YAML file with a default for each of the model's keys.
+        property_file: path of a YAML file with a default for each of the model's keys; relative to the folder of the
+            script that defines the model.
         parts: the other fields of :class:`ModelSpec`.
 
     Returns:
@@ -82,7 +85,9 @@ def register_model(property_file: str | Path, **parts: Any) -> Callable[[Model],
     """
 
     def register(model: Model) -> Model:
-        spec = ModelSpec(model.__name__, model, property_file, **parts)
+        script = getattr(sys.modules.get(model.__module__), "__file__", None)
+        folder = Path(script).resolve().parent if script else Path.cwd()
+        spec = ModelSpec(model.__name__, model, folder / property_file, **parts)
         before = _REGISTERED.get(spec.name)
         again = before is not None and _same_class(before.model, model)
         if not again and spec.name in model_names():
@@ -237,13 +242,27 @@ def get_trainer(model_type: Any, label: str) -> type:
         label: the model's name, or the label of a variant.
     """
     spec = spec_of(label)
-    found: type = _own_trainer(spec) or import_module("recbole.utils").get_trainer(model_type, spec.name)
+    found: type = model_part(spec, "trainer") or import_module("recbole.utils").get_trainer(model_type, spec.name)
     return found
 
 
-def _own_trainer(spec: ModelSpec) -> Any:
-    trainer = spec.part("trainer") or getattr(spec.part("model"), "default_trainer", None)
-    return resolve(trainer) if isinstance(trainer, str) else trainer
+_CLASS_DEFAULTS = {
+    "dataset": "default_dataset",
+    "trainer": "default_trainer",
+    "value_problems": "value_problems",
+    "check_inputs": "check_inputs",
+}
+
+
+def model_part(spec: ModelSpec, field: str) -> Any:
+    """Return a part of a specification, or what the model's class (or its base) has for it; None if neither has one.
+
+    Args:
+        spec: of the model.
+        field: ``dataset``, ``trainer``, ``value_problems`` or ``check_inputs``.
+    """
+    part = spec.part(field)
+    return getattr(spec.part("model"), _CLASS_DEFAULTS[field], None) if part is None else part
 
 
 def expose_to_recbole(spec: ModelSpec) -> None:
@@ -252,8 +271,8 @@ def expose_to_recbole(spec: ModelSpec) -> None:
     Calling it again changes nothing.
     """
     for package, ending, part in (
-        ("recbole.data.dataset", "Dataset", spec.part("dataset")),
-        ("recbole.trainer", "Trainer", _own_trainer(spec)),
+        ("recbole.data.dataset", "Dataset", model_part(spec, "dataset")),
+        ("recbole.trainer", "Trainer", model_part(spec, "trainer")),
     ):
         if part is not None:
             setattr(import_module(package), spec.name + ending, part)

@@ -70,14 +70,11 @@ class StageSettings:
             model's own property file holds them.
         preset_folder: folder below ``properties`` with presets, files that set several keys at once and are chosen by
             the key ``<prefix>preset``; None: there are none.
-        problems: ``"package.module:function"``, which takes the merged values and returns a sentence for each problem
-            that no single value shows, such as an unknown index method; None: there is none.
     """
 
     prefix: ClassVar[str] = ""
     default_file: ClassVar[str | None] = None
     preset_folder: ClassVar[str | None] = None
-    problems: ClassVar[str | None] = None
 
     @classmethod
     def keys(cls) -> dict[str, str]:
@@ -135,7 +132,6 @@ class IndexSettings(StageSettings):
 
     prefix: ClassVar[str] = "index_"
     default_file: ClassVar[str | None] = "stages/index.yaml"
-    problems: ClassVar[str | None] = "recbole_lcrec.indexing.inputs:index_problems"
     method: str = setting(text)
     file: str | None = setting(optional(text))
     embedding_file: str | None = setting(optional(text))
@@ -197,7 +193,6 @@ class TuningSettings(StageSettings):
     """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
 
     prefix: ClassVar[str] = "tuning_"
-    problems: ClassVar[str | None] = "recbole_lcrec.instructions.selection:task_problems"
     tasks: str | tuple[str, ...] = setting(either(one_of("auto"), list_of(text)))
     samples_per_task: int | Mapping[str, int] | None = setting(_CAPS)
     seq_format: str = setting(one_of("instruction", "stream"))
@@ -281,7 +276,6 @@ class DecodingSettings(StageSettings):
 
     prefix: ClassVar[str] = "decoding_"
     default_file: ClassVar[str | None] = "stages/decoding.yaml"
-    problems: ClassVar[str | None] = "recbole_lcrec.config.checks:beam_problems"
     beam_size: int = setting(integer(1, 2**31 - 1))
     max_tokens: int | None = setting(optional(integer(1)))
     search: str = setting(one_of("shared", "plain"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,11 +18,14 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor
 
-from recbole_lcrec.config.settings import DecodingSettings
+from recbole_lcrec.config.checks import beam_problems
+from recbole_lcrec.config.settings import DecodingSettings, IndexSettings, TextSettings
 from recbole_lcrec.data.item_choice import allowed_rows
 from recbole_lcrec.decoding import Ranker, Ranking, Reader, Trie, UserPrompts
+from recbole_lcrec.indexing.inputs import index_problems
+from recbole_lcrec.models.evaluation import ScorerTrainer
 from recbole_lcrec.models.evaluation_stats import EvaluationStats
-from recbole_lcrec.models.indexed_dataset import IndexedDataset
+from recbole_lcrec.models.indexed_dataset import IndexedDataset, check_inputs
 
 __all__ = ["GenerativeRecommender", "Scorer"]
 
@@ -30,14 +33,15 @@ __all__ = ["GenerativeRecommender", "Scorer"]
 class Scorer(SequentialRecommender):
     """Base of sequential models that score given candidates after a history and do not rank the whole catalogue.
 
-    A subclass implements :meth:`score_candidates` and RecBole's ``calculate_loss``; its :class:`ModelSpec` says
-    ``full_ranking=False``.
+    A subclass implements :meth:`score_candidates` and RecBole's ``calculate_loss``.
     """
 
     input_type = InputType.POINTWISE
     batches_users: ClassVar[bool] = True
     """Whether ``eval_batch_size`` counts users when candidates are sampled; one user's are scored together."""
-    default_trainer: ClassVar[str] = "recbole_lcrec.models.evaluation:ScorerTrainer"
+    ranks_in_full: ClassVar[bool] = False
+    """Whether the model ranks the whole catalogue; a generative model does."""
+    default_trainer: ClassVar[type] = ScorerTrainer
 
     @abstractmethod
     def score_candidates(
@@ -98,8 +102,8 @@ class GenerativeRecommender(Scorer):
     """Base of sequential models that generate item indices, ranked by trie-constrained beam search (paper III-D2).
 
     A subclass calls :meth:`use_index_tokens` in its ``__init__`` and implements :meth:`write_prompts`,
-    :meth:`open_reader` and RecBole's ``calculate_loss``. Its data set is an :class:`IndexedDataset`, and its
-    :class:`ModelSpec` names ``DecodingSettings`` among its settings.
+    :meth:`open_reader` and RecBole's ``calculate_loss``. Its :class:`ModelSpec` names the settings ``TextSettings``,
+    ``IndexSettings`` and ``DecodingSettings``; its data set is an :class:`IndexedDataset`.
 
     Attributes:
         decoding: settings of the search.
@@ -109,6 +113,34 @@ class GenerativeRecommender(Scorer):
         max_history: maximum number of items in a prompt; the newest are kept.
         stats: counts over the users ranked since it was created.
     """
+
+    ranks_in_full = True
+    default_dataset: ClassVar[type] = IndexedDataset
+
+    @staticmethod
+    def check_inputs(config: Any) -> None:
+        """Check, before any data are read, that there are item indices or that they can be learned.
+
+        Raises:
+            ValueError: says what is missing, and the remedy.
+        """
+        check_inputs(config)
+
+    @staticmethod
+    def value_problems(values: Mapping[str, Any]) -> list[str]:
+        """Return a sentence for each problem of index and search that no single value shows.
+
+        Args:
+            values: the merged parameters.
+        """
+        missing = [
+            stage.__name__
+            for stage in (TextSettings, IndexSettings, DecodingSettings)
+            if not set(stage.keys().values()) <= values.keys()
+        ]
+        if missing:
+            return [f"the model generates item indices, so its ModelSpec must name {', '.join(missing)} in settings"]
+        return [*index_problems(values), *beam_problems(values)]
 
     def __init__(self, config: Any, dataset: IndexedDataset) -> None:
         """Read the decoding settings and the item indices.
@@ -131,6 +163,7 @@ class GenerativeRecommender(Scorer):
         self.stats = EvaluationStats(self.decoding.beam_size)
         self._reader: Reader | None = None
         self._ranker: Ranker | None = None
+        self._in_all_processes: bool = config.spec.distributed
 
     @abstractmethod
     def write_prompts(self, histories: Sequence[Sequence[int]]) -> list[UserPrompts]:
@@ -154,8 +187,12 @@ class GenerativeRecommender(Scorer):
 
     @property
     def splits_users(self) -> bool:
-        """Whether the processes of a run split the users among themselves; else all of them decode every batch."""
-        return True
+        """Whether the processes of a run split the users; only the first process decodes other models."""
+        return self._in_all_processes
+
+    def split_users(self) -> None:
+        """Have the processes of a run split the users; every process must then ask for the same ones."""
+        self._in_all_processes = True
 
     def use_index_tokens(self, token_ids: np.ndarray) -> None:
         """Build the trie of the catalogue, and open the network for decoding.

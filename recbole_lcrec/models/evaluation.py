@@ -12,7 +12,6 @@ from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score
 
 from recbole_lcrec.bridge.loading import HistoryMaskedLoader
-from recbole_lcrec.models.base import GenerativeRecommender
 from recbole_lcrec.models.evaluation_stats import EvaluationStats
 from recbole_lcrec.runtime.processes import process_rank
 
@@ -20,7 +19,7 @@ __all__ = ["ScorerTrainer"]
 
 
 class ScorerTrainer(Trainer):
-    """RecBole's trainer for :class:`Scorer` and :class:`GenerativeRecommender`, which score a batch of users at once.
+    """RecBole's trainer for the bases of models in ``base.py``, which score or rank a batch of users at once.
 
     Attributes:
         is_main: whether this process writes results.
@@ -51,7 +50,7 @@ class ScorerTrainer(Trainer):
         Returns:
             Metric names and values.
         """
-        generative = isinstance(self.model, GenerativeRecommender)
+        generative = self.model.ranks_in_full
         if generative:
             self.model.stats = EvaluationStats(self.model.decoding.beam_size)
         started = perf_counter()
@@ -74,7 +73,7 @@ class ScorerTrainer(Trainer):
         Raises:
             ValueError: fewer items are left for a user; names the user and the number.
         """
-        if not isinstance(self.model, GenerativeRecommender):
+        if not self.model.ranks_in_full:
             return
         k = max(self.config["topk"])
         allowed = np.zeros(self.model.n_items, dtype=bool)
@@ -105,7 +104,7 @@ class ScorerTrainer(Trainer):
             self.logger.info(line)
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
-        if not isinstance(self.model, GenerativeRecommender):
+        if not self.model.ranks_in_full:
             return super()._full_sort_batch_eval(batched_data)
         interaction, history_index, positive_u, positive_i = batched_data
         excluded = None

@@ -17,18 +17,17 @@ from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.config.values import first_line
 from recbole_lcrec.runs.saved import run_values
 
-__all__ = ["load_folder", "load_pickle", "load_run", "spec_of_folder"]
+__all__ = ["load_folder", "load_pickle", "load_run", "read_run", "rebuild", "spec_of_folder"]
 
 Restore = Callable[[Any], None]
 
 
-def load_run(model_file: str | Path, logged: bool = True) -> tuple[Config, BuiltRun]:
+def load_run(model_file: str | Path) -> tuple[Config, BuiltRun]:
     """Load a saved run, ready to be evaluated again.
 
     Args:
         model_file: a folder, or a ``.pth`` file that RecBole's trainer saved. A ``.pth`` file is a pickle, which can
             run any code when it is read: load only files that you trust.
-        logged: whether to log configuration, data and model, as at the start of a run.
 
     Returns:
         The run's configuration, and its data and trained model in evaluation mode.
@@ -36,16 +35,38 @@ def load_run(model_file: str | Path, logged: bool = True) -> tuple[Config, Built
     Raises:
         ValueError: the path does not exist, a file of the folder is missing, or the model is not installed.
     """
-    path = Path(model_file)
+    config, restore = read_run(Path(model_file))
+    return config, rebuild(config, restore)
+
+
+def read_run(path: Path) -> tuple[Config, Restore]:
+    """Read the configuration of a saved run, before its data and model are built.
+
+    Returns:
+        The configuration, and ``restore(model)``, which loads the weights into a newly built model.
+
+    Raises:
+        ValueError: the path does not exist, a file of the folder is missing, or the model is not installed.
+    """
     if not path.exists():
-        raise ValueError(f"model_file = {str(path)!r} does not exist; give a folder or .pth file that a run saved")
-    config, restore = load_folder(path) if path.is_dir() else load_pickle(path)
+        raise ValueError(f"{path} does not exist; give a folder or .pth file that a run saved")
+    return load_folder(path) if path.is_dir() else load_pickle(path)
+
+
+def rebuild(config: Config, restore: Restore, logged: bool = True) -> BuiltRun:
+    """Build the data and the model of a saved run, with its weights and in evaluation mode.
+
+    Args:
+        config: of the run.
+        restore: see :func:`read_run`.
+        logged: whether to log configuration, data and model, as at the start of a run.
+    """
     require_inputs(config)
     with run_log(config) if logged else warnings_alone():
         run = build_run(config)
         restore(run.model)
         run.model.eval()
-    return config, run
+    return run
 
 
 def spec_of_folder(folder: Path) -> ModelSpec:
@@ -90,8 +111,8 @@ def load_pickle(path: Path) -> tuple[Config, Restore]:
             f"{path} was saved by a model that is not installed here ({first_line(err)}); install the package that "
             "provides it, or import the script that defines it first"
         ) from err
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as err:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {err}") from err
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as err:
+        raise ValueError(f"{path} cannot be read as a checkpoint: {first_line(err)}") from err
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= set(checkpoint):
         raise ValueError(f"{path} is not a checkpoint of RecBole's trainer: it has no 'config' and 'state_dict'")
     saved = checkpoint["config"]

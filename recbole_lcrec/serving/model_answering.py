@@ -15,11 +15,12 @@ from recbole.utils import ModelType
 
 from recbole_lcrec.bridge.building import BuiltRun
 from recbole_lcrec.config.configurator import Config
+from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.config.settings import DecodingSettings
 from recbole_lcrec.models.base import GenerativeRecommender
 from recbole_lcrec.models.indexed_dataset import IndexedDataset
 from recbole_lcrec.runs.answering import Answers, Request, answers_of, require_most
-from recbole_lcrec.runs.restore import load_run
+from recbole_lcrec.runs.restore import read_run, rebuild
 from recbole_lcrec.runs.run_parts import changed_settings, requested_device
 from recbole_lcrec.runtime.processes import process_count
 
@@ -34,6 +35,7 @@ class _ModelAnswering:
 
     def __init__(self, config: Config, run: BuiltRun) -> None:
         self.config, self.model, dataset = config, run.model, run.dataset
+        self.label = getattr(config, "label", config["model"])  # a checkpoint of plain RecBole has none
         self.item_ids = tuple(str(token) for token in dataset.field2id_token[dataset.iid_field][1:])
         named = isinstance(dataset, IndexedDataset) and dataset.has_texts()
         titles = dataset.item_texts.titles if named else [""] * len(self.item_ids)
@@ -49,7 +51,7 @@ class _ModelAnswering:
     def check_intentions(self, intentions: Sequence[str | None]) -> None:
         """Refuse intentions, because the model reads only histories."""
         if any(intention is not None for intention in intentions):
-            raise ValueError(f"{self.config.label} reads only histories and takes no intention; leave it out")
+            raise ValueError(f"{self.label} reads only histories and takes no intention; leave it out")
 
 
 class GenerativeAnswering(_ModelAnswering):
@@ -92,9 +94,11 @@ class ScoringAnswering(_ModelAnswering):
         super().__init__(config, run)
         self._fields = run.dataset
         self._sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-        if not (self._sequential or self._ignores_users()):
+        if self._sequential:
+            self.answer([Request((0,))], 1)  # a model that reads more than a history is refused now
+        elif not self._ignores_users():
             raise ValueError(
-                f"{config.label} ranks only for the users of its training data and cannot answer for a history; "
+                f"{self.label} ranks only for the users of its training data and cannot answer for a history; "
                 "evaluate it with load_data_and_model, or use a sequential model"
             )
 
@@ -111,7 +115,12 @@ class ScoringAnswering(_ModelAnswering):
         try:
             scores: torch.Tensor = self.model.full_sort_predict(interaction)
         except KeyError as err:
-            raise ValueError(f"{self.config.label} also reads the column {err}, which a request does not have") from err
+            raise ValueError(
+                f"{self.label} also reads the column {err}, so it cannot answer for a history of any user; evaluate it "
+                "with load_data_and_model, or use a model that reads histories alone, such as SASRec"
+            ) from err
+        except NotImplementedError as err:
+            raise ValueError(f"{self.label} cannot rank the whole catalogue at once; use another model") from err
         return scores
 
     @torch.no_grad()
@@ -130,7 +139,7 @@ class ScoringAnswering(_ModelAnswering):
         masked[torch.from_numpy(self.allowed if allowed is None else allowed) + 1] = False
         for start in range(0, len(requests), batch):
             histories = [request.history[-most:] for request in requests[start : start + batch]]
-            found = self._scores(self._columns(histories, most)).view(len(histories), -1).float().cpu()
+            found = self._scores(self._columns(histories, most)).view(len(histories), -1).cpu()
             found = found[:, : len(self.item_ids) + 1].masked_fill(masked, -torch.inf)
             for row, left_out in enumerate(excluded[start : start + batch] if excluded is not None else ()):
                 found[row, torch.as_tensor(list(left_out), dtype=torch.int64) + 1] = -torch.inf
@@ -141,16 +150,18 @@ class ScoringAnswering(_ModelAnswering):
         return Answers(ranked, np.concatenate(scores), np.ones(ranked.shape, dtype=bool))
 
     def _columns(self, histories: Sequence[Sequence[int]], most: int) -> dict[str, torch.Tensor]:
-        """Return the columns of RecBole's loaders for these histories: padded history, its length, and any user."""
+        """Return the columns of RecBole's loaders for these histories; of a sequential model none that names the user.
+
+        A model whose scores ignore the user gets any.
+        """
         fields = self._fields
-        columns = {fields.uid_field: torch.ones(len(histories), dtype=torch.int64)}
-        if self._sequential:
-            padded = torch.zeros((len(histories), most), dtype=torch.int64)
-            for row, history in enumerate(histories):
-                padded[row, : len(history)] = torch.as_tensor(history, dtype=torch.int64) + 1
-            columns[fields.item_id_list_field] = padded
-            columns[fields.item_list_length_field] = torch.tensor([len(history) for history in histories])
-        return columns
+        if not self._sequential:
+            return {fields.uid_field: torch.ones(len(histories), dtype=torch.int64)}
+        padded = torch.zeros((len(histories), most), dtype=torch.int64)
+        for row, history in enumerate(histories):
+            padded[row, : len(history)] = torch.as_tensor(history, dtype=torch.int64) + 1
+        lengths = torch.tensor([len(history) for history in histories])
+        return {fields.item_id_list_field: padded, fields.item_list_length_field: lengths}
 
 
 def load_answering(
@@ -170,12 +181,14 @@ def load_answering(
     """
     if base_model is not None:
         raise ValueError(f"base_model = {base_model!r}: {path} contains a full model, not an adapter; leave it out")
-    config, run = load_run(path, logged=False)
-    place = requested_device(config, device)
-    if not config.spec.full_ranking:
-        raise ValueError(f"{path}: {config.label} only scores given candidates and cannot recommend from a catalogue")
-    generative = isinstance(run.model, GenerativeRecommender)
+    config, restore = read_run(path)
+    spec = spec_of(config["model"])
+    if not (spec.full_ranking and getattr(spec.part("model"), "ranks_in_full", True)):
+        raise ValueError(f"{path}: {spec.name} only scores given candidates and cannot recommend from a catalogue")
+    generative = issubclass(spec.part("model"), GenerativeRecommender)
     stages = changed_settings(config, decoding, *([DecodingSettings] if generative else []))
+    place = requested_device(config, device)
+    run = rebuild(config, restore, logged=False)
     config["device"] = run.model.device = place
     run.model.to(place)
     if generative:
@@ -183,6 +196,7 @@ def load_answering(
         run.model.reopen_reader()
         if process_count() > 1:
             PartialState(cpu=place.type != "cuda")  # opens the process group
+            run.model.split_users()
     answering = GenerativeAnswering(config, run) if generative else ScoringAnswering(config, run)
     counts = f"{len(answering.item_ids):,} items, {len(answering.allowed):,} may be recommended"
     getLogger().info(f"{path}: {counts}, on {place}")

@@ -272,3 +272,74 @@ def test_a_model_without_full_ranking_is_refused(tmp_path, monkeypatch):
         Config("NoScores", "ml-100k", config_dict={"eval_args": {"mode": {"valid": "full", "test": "uni50"}}})
     Config("NoRanking", "ml-100k", config_dict={"eval_args": {"mode": "uni50"}})
     Config("NoScores", "ml-100k")
+
+
+@pytest.mark.parametrize("label", ["x", 5, "../../x", "SASRec", "GRU4Rec-x"])
+def test_a_label_cannot_be_set_to_anything(label):
+    if label == "SASRec":
+        assert Config("SASRec", "ml-100k", config_dict={"model_label": label}).label == "SASRec"
+        return
+    with pytest.raises(ValueError, match=r"unknown model|model_label = .*expected a variant of SASRec"):
+        Config("SASRec", "ml-100k", config_dict={"model_label": label})
+
+
+def test_models_of_one_label_are_refused():
+    from recbole_lcrec.config.build_configs import build_configs
+
+    with pytest.raises(ValueError, match="model_label"):
+        build_configs(["SASRec", "GRU4Rec"], "ml-100k", None, {"model_label": "SASRec-x"}, None)
+    with pytest.raises(ValueError, match="two models of SASRec-x, SASRec-x have one label"):
+        build_configs(["SASRec-x", "SASRec"], "ml-100k", None, {"model_label": "SASRec-x"}, None)
+
+
+def test_a_fault_of_a_specification_is_reported_once(site, tmp_path):
+    offer(site, "bare", {"Bare": "bare:SPEC"}, SPEC.format(name="Bare", file=str(tmp_path / "gone.yaml")))
+    with pytest.raises(ValueError, match="does not exist") as caught:
+        Config("Bare", "ml-100k", config_dict={"topk": [5], "seed": 1, "epochs": 1})
+    assert str(caught.value).count("does not exist") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [("def (", "SyntaxError"), ("1 / 0", "ZeroDivisionError"), ("import no_such_package", "needs the package")],
+)
+def test_code_that_cannot_be_imported_is_named(site, tmp_path, code, cause):
+    (site / "faulty.py").write_text(code, encoding="utf-8")
+    spec = ModelSpec("Faulty", "faulty:Model", tmp_path / "faulty.yaml")
+    with pytest.raises(ValueError, match=f"model Faulty.*{cause}"):
+        spec.part("model")
+    sys.modules.pop("faulty", None)
+
+
+def test_settings_may_be_given_as_classes(tmp_path):
+    from recbole_lcrec.config.settings import DecodingSettings, IndexSettings
+
+    spec = ModelSpec("Mine", "a:b", tmp_path / "x.yaml", settings=[IndexSettings, DecodingSettings])
+    assert spec.part("settings") == (IndexSettings, DecodingSettings) and hash(spec)
+
+
+def test_a_data_set_of_a_specification_keeps_exact_time_order(tmp_path, monkeypatch):
+    from recbole.data.dataset import SequentialDataset
+
+    from recbole_lcrec import create_dataset
+
+    class Own(SequentialDataset):
+        pass
+
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    (tmp_path / "quick.yaml").write_text(SASREC + "hidden_size: 8\nn_layers: 1\nn_heads: 1\ninner_size: 16\n")
+    register_model(tmp_path / "quick.yaml", dataset=Own)(type("TimedSASRec", (SASRec,), {}))
+    write_shop(tmp_path / "data")
+    path = tmp_path / "data" / SHOP / f"{SHOP}.inter"
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([head, *reversed(rows)]) + "\n", encoding="utf-8")  # one second apart: no float32 tells
+    config = Config("TimedSASRec", SHOP, config_dict={"data_path": str(tmp_path / "data"), "use_gpu": False})
+    dataset = create_dataset(config)
+    train = dataset.build()[0].inter_feat
+    assert type(dataset).__name__ == "Own" and isinstance(dataset, Own)
+    for user, items, length, target in zip(
+        train["user_id"].tolist(), train["item_id_list"], train["item_length"].tolist(), train["item_id"].tolist(),
+        strict=True,
+    ):  # fmt: skip
+        last, following = (dataset.id2token("item_id", item) for item in (int(items[length - 1]), target))
+        assert (int(last[1:]) + 1) % 30 == int(following[1:]), (user, last, following)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,8 @@ def results(plugged: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_the_help_lists_plugin_models(plugged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "LCRec, S3Rec, ItemBag, TinyGPT" in capsys.readouterr().out
+    listed, theirs = capsys.readouterr().out.split("models of RecBole:")
+    assert "LCRec," in listed and "ItemBag, TinyGPT" in listed and "SASRec," in theirs
 
 
 def test_plugin_models_are_in_one_table(results: dict[str, Any]) -> None:
@@ -144,3 +146,19 @@ def test_a_run_whose_model_is_uninstalled(results: dict[str, Any], plugged: Path
                 load(results["TinyGPT"]["saved_model_file"])
     finally:
         registry._offers.cache_clear()
+
+
+def test_two_processes_train_a_plugin_in_the_first(plugged: Path, tmp_path: Path) -> None:
+    given = values(tmp_path)
+    flags = [f"--{key}={value}" for key, value in given.items() if not key.startswith("LCRec.")]
+    command = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29817"]
+    program = str(Path(__file__).resolve().parents[2] / "run_recbole_lcrec.py")
+    done = subprocess.run(
+        [sys.executable, *command, program, "--model=TinyGPT", f"--dataset={SHOP}", *flags],
+        env={**os.environ, "PYTHONPATH": str(plugged), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "TinyGPT" in done.stdout + done.stderr and len(list((tmp_path / "saved").glob("TinyGPT-*.pth"))) == 1

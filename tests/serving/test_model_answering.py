@@ -24,7 +24,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     values |= {"topk": [1, 5], "valid_metric": "NDCG@5", "show_progress": False, "MAX_ITEM_LIST_LENGTH": 6, **SMALL}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        results = run_recbole_lcrec("SASRec,GRU4Rec,Pop,BPR", SHOP, config_dict=values)
+        results = run_recbole_lcrec("SASRec,GRU4Rec,Pop,BPR,Caser", SHOP, config_dict=values)
     return {name: result["saved_model_file"] for name, result in results.items()}
 
 
@@ -57,6 +57,8 @@ def test_items_can_be_allowed_and_histories_excluded(checkpoints: dict[str, str]
 def test_pop_answers_and_a_model_of_users_does_not(checkpoints: dict[str, str]) -> None:
     first, second = Recommender.load(checkpoints["Pop"]).recommend([["i1"], ["i7", "i8"]], k=3)
     assert [one.item for one in first] == [one.item for one in second]
+    with pytest.raises(ValueError, match="Caser also reads the column 'user_id', so it cannot answer"):
+        Recommender.load(checkpoints["Caser"])
     with pytest.raises(ValueError, match="BPR ranks only for the users of its training data"):
         Recommender.load(checkpoints["BPR"])
 

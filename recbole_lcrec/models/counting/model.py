@@ -15,6 +15,7 @@ from recbole_lcrec.bridge.training_sequences import training_sequences_of
 from recbole_lcrec.models.counting.covisitation import covisitation, history_weights
 from recbole_lcrec.models.counting.settings import CountingSettings, CovisitationSettings, SimilaritySettings
 from recbole_lcrec.models.counting.text_similarity import similar_to_histories, tfidf_vectors
+from recbole_lcrec.models.counting.trainer import CountingTrainer
 
 __all__ = ["CoVisit", "CoVisitText", "CountingModel", "TextKNN"]
 
@@ -31,7 +32,7 @@ class CountingModel(SequentialRecommender):
     """
 
     input_type = InputType.POINTWISE
-    default_trainer: ClassVar[str] = "recbole_lcrec.models.counting.trainer:CountingTrainer"
+    default_trainer: ClassVar[type] = CountingTrainer
     uses_covisitation: ClassVar[bool]
     uses_texts: ClassVar[bool]
     chosen: Tensor

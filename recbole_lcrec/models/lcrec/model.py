@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from recbole_lcrec.config.settings import (
     WordingSettings,
 )
 from recbole_lcrec.decoding import Reader, UserPrompts, open_reader
+from recbole_lcrec.instructions.selection import task_problems
 from recbole_lcrec.instructions.templates import Instruction
 from recbole_lcrec.instructions.wording import history_text
 from recbole_lcrec.llm.adapters import is_adapter_folder, load_adapter_weights
@@ -91,6 +92,11 @@ class LCRec(GenerativeRecommender):
         self._asking = tuple(every) if self.wording.eval_templates == "ensemble" else (self.wording.template,)
         self._rng = np.random.default_rng(seed)
 
+    @staticmethod
+    def value_problems(values: Mapping[str, Any]) -> list[str]:
+        """Return the problems of index and search, and those of the names of task families."""
+        return [*GenerativeRecommender.value_problems(values), *task_problems(values)]
+
     def open_reader(self) -> Reader:
         """Return a reader of the language model; fails before the tuning if ``decoding_search`` cannot read it."""
         return open_reader(self.llm, self.decoding.search)
@@ -103,7 +109,7 @@ class LCRec(GenerativeRecommender):
     @property
     def splits_users(self) -> bool:
         """False under ZeRO-3, where every process takes part in each forward pass."""
-        return not is_partitioned(self.llm)
+        return super().splits_users and not is_partitioned(self.llm)
 
     @contextmanager
     def asking(self, template: int) -> Iterator[None]:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from recbole_lcrec.bridge import building
-from recbole_lcrec.config.registry import get_trainer
 from recbole_lcrec.config.values import first_line
 
 __all__ = ["attribute_targets", "build_model", "pretrained"]
@@ -42,7 +41,7 @@ def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> 
     if config["train_stage"] != "pretrain":
         return model
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = get_trainer(config["MODEL_TYPE"], config.model)(config, model)
+        trainer = building.build_trainer(config, model)
         path = Path(trainer.saved_model_file if saved else Path(scratch) / "S3Rec.pth")
         path = path.with_name(f"{path.stem}-pretrained.pth")
         _pretrain(trainer, model, config, train_data, path)
