@@ -1,4 +1,4 @@
-"""The interface of index methods: what ``index_method`` names, and what the steps pass to each other."""
+"""The interface of index methods, the values that its steps exchange, and the check of assigned codes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from recbole_lcrec.config.settings import IndexSettings
 from recbole_lcrec.indexing.conflicts import Resolution, resolve_without_embeddings
 from recbole_lcrec.indexing.training import EpochReport
 
-__all__ = ["Assignment", "IndexMethod", "Training"]
+__all__ = ["Assignment", "IndexMethod", "Training", "assigned"]
 
 
 @dataclass(frozen=True)
 class Training:
-    """What every method is trained with; a method may ignore any of it.
+    """Settings, seed and device of a training; a method may ignore any of them.
 
     Attributes:
         settings: index and training hyperparameters.
@@ -145,3 +145,46 @@ class IndexMethod(ABC):
         Raises:
             ValueError: tensors are missing, or their shapes do not match the settings.
         """
+
+
+def assigned(method: IndexMethod, embeddings: np.ndarray | None, rows: range) -> Assignment:
+    """Assign codes to the items of some rows by :meth:`IndexMethod.assign`, and check what it returns.
+
+    Args:
+        method: the trained method.
+        embeddings: ``[n, D]`` of these rows alone; None for a method that needs none.
+        rows: the items' positions in the catalogue.
+
+    Raises:
+        ValueError: the method returns something else than an :class:`Assignment` with codes int64 ``[n, H']`` within
+            the codebook sizes; the message names the method.
+    """
+    assignment = method.assign(embeddings, rows)
+    sizes = method.codebook_sizes
+    problem = _assignment_problem(assignment, len(rows), sizes)
+    if problem:
+        within = f"int64 codes [{len(rows)}, {len(sizes)}] with values below {list(sizes)}"
+        expected = within if sizes else f"int64 codes with {len(rows)} rows"
+        raise ValueError(
+            f"index_method = {method.settings.method!r}: its assign returned {problem}; expected an Assignment with "
+            f"{expected}. Correct assign, or codebook_sizes of the class"
+        )
+    return assignment
+
+
+def _assignment_problem(assignment: object, n_items: int, sizes: tuple[int, ...]) -> str:
+    """Describe what is wrong with a returned assignment; "" if nothing is. Without ``sizes`` any codes will do."""
+    if not isinstance(assignment, Assignment):
+        return f"a {type(assignment).__name__}"
+    codes = assignment.codes
+    if not isinstance(codes, np.ndarray):
+        return f"codes of type {type(codes).__name__}"
+    if codes.ndim != 2 or len(codes) != n_items or (sizes and codes.shape[1] != len(sizes)):
+        return f"codes of shape {list(codes.shape)}"
+    if codes.dtype != np.int64:
+        return f"codes of dtype {codes.dtype}"
+    outside = (codes < 0) | (codes >= np.array(sizes)) if sizes else codes < 0
+    if outside.any():
+        row, level = np.argwhere(outside)[0].tolist()
+        return f"code {codes[row, level]} at level {level + 1} of item row {row}"
+    return ""

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from recbole_lcrec.config.settings import IndexSettings, TextSettings
-from recbole_lcrec.indexing.base import Assignment, IndexMethod, Training
+from recbole_lcrec.indexing.base import Assignment, IndexMethod, Training, assigned
 from recbole_lcrec.indexing.item_index import ItemIndex, conflict_rate, perplexities
 from recbole_lcrec.indexing.methods import index_method, plugin_digest
 from recbole_lcrec.indexing.rqvae_network import ROWS_AT_ONCE
@@ -177,7 +177,7 @@ def _train(embeddings: np.ndarray | None, training: Training, text: TextSettings
 
 def _quantize(trained: Path, embeddings: np.ndarray | None, rows: range, device: torch.device, folder: Path) -> None:
     chunk = None if embeddings is None else embeddings[rows.start : rows.stop]
-    assignment = load_method(trained, device).method.assign(chunk, rows)
+    assignment = assigned(load_method(trained, device).method, chunk, rows)
     np.save(folder / "codes.npy", assignment.codes)
     if assignment.latents is not None:
         np.save(folder / "latents.npy", assignment.latents)

@@ -1,9 +1,13 @@
-"""Indices for items added after training (paper III-B: "extendible"); existing indices do not change."""
+"""Indices for items added after training; existing indices do not change.
+
+The paper calls the learned index extendible (III-B).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from recbole_lcrec.indexing.base import assigned
 from recbole_lcrec.indexing.item_index import ItemIndex
 from recbole_lcrec.indexing.saved import SavedMethod
 
@@ -33,7 +37,9 @@ def extend_index(saved: SavedMethod, index: ItemIndex, embeddings: np.ndarray | 
     if embeddings is not None:
         _check(saved, embeddings, n_new)
     rows = range(index.n_items, index.n_items + n_new)
-    resolution = saved.method.resolve_conflicts(saved.method.assign(embeddings, rows), embeddings, occupied=index.codes)
+    resolution = saved.method.resolve_conflicts(
+        assigned(saved.method, embeddings, rows), embeddings, occupied=index.codes
+    )
     extended = ItemIndex(np.concatenate([index.codes, resolution.codes]), index.codebook_sizes)
     extended.require_unique()
     return extended

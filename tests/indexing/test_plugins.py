@@ -166,6 +166,61 @@ def test_a_wrong_method_name(shop, tiny, plugin, name, message):
     assert not Path(parameters["checkpoint_dir"]).exists()
 
 
+@pytest.mark.parametrize(
+    ("broken", "cause"),
+    [
+        ("class (", "SyntaxError: invalid syntax"),
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("import numpy as np\nnp.absent", "AttributeError: module 'numpy' has no attribute"),
+        ("from numpy import absent", "ImportError: cannot import name 'absent'"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported(plugin, broken, cause):
+    file = Path(sys.path[0]) / f"broken_{plugin}.py"
+    file.write_text(broken + "\n", encoding="utf-8")
+    message = rf"index_method = 'broken_{plugin}:Method': the module broken_{plugin} cannot be imported \({cause}.*\)"
+    with pytest.raises(ValueError, match=message) as caught:
+        check_index_method(f"broken_{plugin}:Method")
+    assert caught.value.__cause__ is not None
+
+
+ASSIGNED = "Assignment((embeddings @ self.planes.numpy().T > 0).astype(np.int64))"
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        ("Assignment(np.zeros((len(rows), 2), dtype=np.int64))", r"codes of shape \[30, 2\]"),
+        ("Assignment(np.zeros(len(rows), dtype=np.int64))", r"codes of shape \[30\]"),
+        ("Assignment(np.zeros((1, 8), dtype=np.int64))", r"codes of shape \[1, 8\]"),
+        ("Assignment(np.zeros((len(rows), 8), dtype=np.float32))", "codes of dtype float32"),
+        ("Assignment(np.eye(len(rows), 8, dtype=np.int64) * 2)", "code 2 at level 1 of item row 0"),
+        ("Assignment(np.eye(len(rows), 8, k=1, dtype=np.int64) * -1)", "code -1 at level 2 of item row 0"),
+        ("Assignment(torch.zeros((len(rows), 8), dtype=torch.int64))", "codes of type Tensor"),
+        ("np.zeros((len(rows), 8), dtype=np.int64)", "a ndarray"),
+        ("None", "a NoneType"),
+    ],
+)
+def test_wrong_codes_of_a_plugin_name_the_method(tmp_path, plugin, returned, problem):
+    file = Path(sys.path[0]) / f"{plugin}.py"
+    file.write_text(SOURCE.replace(ASSIGNED, returned), encoding="utf-8")
+    importlib.invalidate_caches()
+    message = (
+        rf"index_method = 'sign_plugin:SignMethod': its assign returned {problem}; expected an Assignment with "
+        r"int64 codes \[30, 8\] with values below \[2, 2, 2, 2, 2, 2, 2, 2\]\. Correct assign, or codebook_sizes"
+    )
+    with pytest.raises(ValueError, match=message):
+        learn(tmp_path, embeddings_of(30), f"{plugin}:SignMethod")
+
+
+def test_wrong_codes_of_new_items_name_the_method(tmp_path, plugin):
+    learned = learn(tmp_path, embeddings_of(100), f"{plugin}:SignMethod")
+    saved = load_method(learned.folder, CPU)
+    saved.method.planes = saved.method.planes[:3]
+    with pytest.raises(ValueError, match=r"SignMethod': its assign returned codes of shape \[5, 3\]; expected"):
+        extend_index(saved, learned.index, embeddings_of(5), 5)
+
+
 def test_every_name_in_the_table_is_accepted(plugin):
     for name in ("auto", *METHODS, f"{plugin}:SignMethod"):
         check_index_method(name)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
-from recbole_lcrec.config.model_spec import resolve
 from recbole_lcrec.config.values import did_you_mean, first_line
 from recbole_lcrec.indexing.base import IndexMethod
+from recbole_lcrec.indexing.methods.random import RandomMethod
+from recbole_lcrec.indexing.methods.rqkmeans import RQKMeansMethod
+from recbole_lcrec.indexing.methods.rqvae import RQVAEMethod
+from recbole_lcrec.indexing.methods.supplement import SupplementMethod
+from recbole_lcrec.indexing.methods.vanilla import VanillaMethod
 
 __all__ = ["METHODS", "check_index_method", "index_method", "plugin_digest"]
 
-METHODS: Mapping[str, str] = {
-    "rqvae": "recbole_lcrec.indexing.methods.rqvae:RQVAEMethod",
-    "rqkmeans": "recbole_lcrec.indexing.methods.rqkmeans:RQKMeansMethod",
-    "vanilla": "recbole_lcrec.indexing.methods.vanilla:VanillaMethod",
-    "random": "recbole_lcrec.indexing.methods.random:RandomMethod",
-    "supplement": "recbole_lcrec.indexing.methods.supplement:SupplementMethod",
+METHODS: Mapping[str, type[IndexMethod]] = {
+    "rqvae": RQVAEMethod,
+    "rqkmeans": RQKMeansMethod,
+    "vanilla": VanillaMethod,
+    "random": RandomMethod,
+    "supplement": SupplementMethod,
 }
-"""Name -> where the class is, as ``package.module:Class``."""
+"""Name -> class."""
 
 _AUTO = "auto"
 
@@ -52,7 +57,7 @@ def index_method(name: str) -> type[IndexMethod]:
             f"index_method = {name!r}: expected one of {names}, or a class of your own as 'package.module:Class'"
             f"{did_you_mean(name, (_AUTO, *METHODS))}"
         )
-    return _plugin(name) if name not in METHODS else resolve(METHODS[name])
+    return METHODS[name] if name in METHODS else _plugin(name)
 
 
 def plugin_digest(name: str) -> str | None:
@@ -71,20 +76,26 @@ def plugin_digest(name: str) -> str | None:
 
 def _plugin(place: str) -> type[IndexMethod]:
     module, _, name = place.partition(":")
+    if not (module and name):
+        raise ValueError(f"index_method = {place!r}: expected 'package.module:Class'")
     try:
-        kind = resolve(place)
-    except AttributeError as err:
-        raise ValueError(
-            f"index_method = {place!r}: the module {module} has no name {name!r}; give the name of a subclass of "
-            "recbole_lcrec.indexing.base.IndexMethod in it"
-        ) from err
-    except ImportError as err:
+        found = import_module(module)
+    except ModuleNotFoundError as err:
         raise ValueError(
             f"index_method = {place!r}: the module {module} cannot be imported ({first_line(err)}); install it, or put "
             "its folder on PYTHONPATH"
         ) from err
-    except ValueError as err:
-        raise ValueError(f"index_method = {place!r}: expected 'package.module:Class'") from err
+    except Exception as err:  # whatever the code of another package raises while it is imported
+        raise ValueError(
+            f"index_method = {place!r}: the module {module} cannot be imported ({type(err).__name__}: "
+            f"{first_line(err)}); correct the module"
+        ) from err
+    kind = getattr(found, name, None)
+    if kind is None:
+        raise ValueError(
+            f"index_method = {place!r}: the module {module} has no name {name!r}; give the name of a subclass of "
+            "recbole_lcrec.indexing.base.IndexMethod in it"
+        )
     if not (isinstance(kind, type) and issubclass(kind, IndexMethod)):
         raise ValueError(
             f"index_method = {place!r} is not a subclass of recbole_lcrec.indexing.base.IndexMethod; derive the class "
