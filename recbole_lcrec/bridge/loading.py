@@ -14,27 +14,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from recbole.data import data_preparation as recbole_data_preparation
 from recbole.data import get_dataloader
-from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.dataloader import NegSampleEvalDataLoader
 from recbole.data.dataset import Dataset, SequentialDataset
 
 from recbole_lcrec.bridge.atomic_reader import FastReading
 from recbole_lcrec.bridge.augmentation import FastAugmentation
 from recbole_lcrec.bridge.filtering import CorrectedFiltering
+from recbole_lcrec.bridge.masking import mask_histories
 from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statistics
-from recbole_lcrec.bridge.windows import oldest_of_lists
 from recbole_lcrec.config.registry import model_class, model_part, spec_of
 from recbole_lcrec.data.sequences import exact_time_ranks
 from recbole_lcrec.data.times import UNIT_BOUNDS, UNITS
 from recbole_lcrec.preparation.locate import prepare_data_files
 
-__all__ = ["ExactTimeOrder", "HistoryMaskedLoader", "create_dataset", "data_preparation"]
+__all__ = ["ExactTimeOrder", "create_dataset", "data_preparation"]
 
 MIN_INTERACTIONS = 3
 _A_TIME = 10**8  # smaller numbers may be positions in a history, or any count
-_NOTHING = np.empty(0, dtype=np.int64)
 
 
 class ExactTimeOrder(CorrectedFiltering):
@@ -159,44 +157,6 @@ def create_dataset(config: Any) -> Dataset:
     return _with_mixins(own or _dataset_class(config), bool(config["fast_loading"]))(config)
 
 
-class HistoryMaskedLoader(FullSortEvalDataLoader):
-    """RecBole's full-sort loader of sequential models that also returns each user's earlier items for masking.
-
-    Args:
-        histories: user id -> int64 array of the item ids in earlier splits; users without an entry have none.
-    """
-
-    def __init__(self, config: Any, dataset: Dataset, sampler: Any, histories: dict[int, np.ndarray]) -> None:
-        self.histories = histories
-        super().__init__(config, dataset, sampler, shuffle=False)
-
-    def seen(self, user: int, target: int) -> np.ndarray:
-        """Return the item ids to mask for a user, int64, without the target."""
-        return np.setdiff1d(self.histories.get(user, _NOTHING), [target])
-
-    def collate_fn(self, index: Any) -> tuple[Any, ...]:
-        """Return RecBole's batch of these rows, with ``(rows, item ids)`` to mask; targets are never masked."""
-        interaction, _, positive_u, positive_i = super().collate_fn(index)
-        users = interaction[self.uid_field].tolist()
-        seen = [self.seen(user, target) for user, target in zip(users, positive_i.tolist(), strict=True)]
-        rows = np.repeat(np.arange(len(seen)), [len(items) for items in seen])
-        history = (torch.from_numpy(rows), torch.from_numpy(np.concatenate(seen)))
-        return interaction, history, positive_u, positive_i
-
-
-def _seen_items(*parts: Dataset) -> dict[int, np.ndarray]:
-    """Return user id -> distinct item ids in these splits, including the first item of the history."""
-    users, items = [], []
-    for part in parts:
-        feat = part.inter_feat
-        users += [feat[part.uid_field].numpy()] * 2
-        items += [feat[part.iid_field].numpy(), oldest_of_lists(feat, part.item_id_list_field).numpy()]
-    user, item = np.concatenate(users), np.concatenate(items)
-    order = np.argsort(user, kind="stable")
-    unique, starts = np.unique(user[order], return_index=True)
-    return {int(u): np.unique(ids) for u, ids in zip(unique, np.split(item[order], starts[1:]), strict=True)}
-
-
 def _loaders(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     """Return RecBole's loaders; without its samplers if nothing is sampled, as they keep two sets per user."""
     modes = config["eval_args"]["mode"]
@@ -245,8 +205,7 @@ def _by_users(config: Any, loader: Any) -> Any:
 def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     """Return RecBole's loaders of the training, validation and test split, and log statistics of the split.
 
-    With ``mask_history`` the loaders of sequential models also return the earlier items, as those of general models do,
-    so that RecBole's trainer masks them for all models.
+    With ``mask_history`` the loaders return the items to mask, for all models by one rule (see ``masking.py``).
 
     Returns:
         train_data, valid_data, test_data.
@@ -262,13 +221,6 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     valid_data, test_data = (_by_users(config, loader) for loader in evaluated)
     _log_split(dataset, train_data._dataset, valid_data._dataset, test_data._dataset)
     key = next((key for key in ("mask_history", "decoding_exclude_history") if config[key]), None)
-    if key and isinstance(dataset, SequentialDataset):
-        if not all(isinstance(loader, FullSortEvalDataLoader) for loader in (valid_data, test_data)):
-            raise ValueError(
-                f"{key} = True works for sequential models only if every item is ranked; set eval_args mode: full, or "
-                f"set {key} to False"
-            )
-        train, valid, test = train_data._dataset, valid_data._dataset, test_data._dataset
-        valid_data = HistoryMaskedLoader(config, valid, valid_data._sampler, _seen_items(train))
-        test_data = HistoryMaskedLoader(config, test, test_data._sampler, _seen_items(train, valid))
+    if key is not None:
+        valid_data, test_data = mask_histories(config, key, train_data._dataset, valid_data, test_data)
     return train_data, valid_data, test_data

@@ -25,6 +25,7 @@ _SHARED = (
     "seed",
     "eval_args",
     "mask_history",
+    "repeated_targets",
     "metrics",
     "topk",
     "benchmark_filename",

@@ -12,7 +12,7 @@ from typing import Any
 
 from recbole_lcrec.config.known_keys import known_keys
 from recbole_lcrec.config.registry import spec_of
-from recbole_lcrec.config.value_checks import Check, flag, integer, number, text
+from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, text
 from recbole_lcrec.config.values import did_you_mean
 
 __all__ = ["ability_problems", "beam_problems", "check_common_values", "check_history", "values_for_model"]
@@ -124,6 +124,7 @@ _COMMON: dict[str, Check] = {
     "topk": _cutoffs,
     "eval_args": _eval_args,
     "mask_history": flag,
+    "repeated_targets": one_of("mask", "drop", "leak"),
     "fast_loading": flag,
     "reproducibility": flag,
     "repeatable": flag,

@@ -11,7 +11,7 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score
 
-from recbole_lcrec.bridge.loading import HistoryMaskedLoader
+from recbole_lcrec.bridge.masking import HistoryMaskedLoader
 from recbole_lcrec.models.evaluation_stats import EvaluationStats
 from recbole_lcrec.runtime.processes import process_rank
 

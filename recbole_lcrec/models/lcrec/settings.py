@@ -52,6 +52,7 @@ RESUMED_KEYS = frozenset(keys_of(STAGES)) - {
     "intention_llm_retries",
 } | {
     "mask_history",
+    "repeated_targets",
     "seed",
     "clip_grad_norm",
     "eval_step",

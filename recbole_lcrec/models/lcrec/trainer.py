@@ -14,7 +14,7 @@ from accelerate import PartialState
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import get_local_time
 
-from recbole_lcrec.bridge.loading import HistoryMaskedLoader
+from recbole_lcrec.bridge.masking import HistoryMaskedLoader
 from recbole_lcrec.config.resources import properties_dir, unused_path
 from recbole_lcrec.config.settings import LoraSettings
 from recbole_lcrec.llm.adapters import is_adapter_folder
@@ -197,7 +197,7 @@ class LCRecTrainer(LCRecEvaluation):
         part = dataset.copy(dataset.inter_feat[chosen])
         self.logger.info(f"Validating on {count:,} of {len(dataset):,} users (valid_sample_users)")
         if isinstance(valid_data, HistoryMaskedLoader):
-            return HistoryMaskedLoader(self.config, part, valid_data._sampler, valid_data.histories)
+            return valid_data.of(part)
         return FullSortEvalDataLoader(self.config, part, valid_data._sampler, shuffle=False)
 
 
