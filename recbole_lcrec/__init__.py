@@ -1,4 +1,6 @@
-"""LC-Rec (Zheng et al., ICDE 2024) as a RecBole plugin: a language model that recommends by generating item indices.
+"""LC-Rec (Zheng et al., ICDE 2024) as a RecBole plugin.
+
+A language model that recommends by generating item indices.
 
 A name is resolved on its first use, so that importing the package loads neither PyTorch, transformers, DeepSpeed nor
 RecBole.

@@ -1,4 +1,4 @@
-"""``python -m recbole_lcrec.recommend``: the door to ``cli/recommend.py``.
+"""Entry point of ``python -m recbole_lcrec.recommend``.
 
 Knows where the command is. Refuses to know what it does.
 """

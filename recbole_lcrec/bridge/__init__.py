@@ -1,1 +1,4 @@
-"""Extensions of RecBole's data pipeline: data sets with exact time order, loading, augmentation, splits and filters."""
+"""Extensions of RecBole's data pipeline.
+
+Data sets with exact time order, loading, augmentation, splits and filters.
+"""

@@ -1,4 +1,7 @@
-"""RecBole's sequential data augmentation by index arithmetic: the same rows without Python loops or copies."""
+"""RecBole's sequential data augmentation by index arithmetic.
+
+The rows are the same, without Python loops or copies.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""RecBole's sequential data set with access to the item catalogue: original ids, texts, labels."""
+"""RecBole's sequential data set with access to the item catalogue.
+
+It gives original ids, texts and labels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Corrections of RecBole's interaction filters, which drop wrong rows in one case and log nothing in another."""
+"""Corrections of RecBole's interaction filters.
+
+RecBole drops wrong rows in one case and logs nothing in another.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The command ``python -m recbole_lcrec.indexing``: learn an item index without a language model.
+"""The command ``python -m recbole_lcrec.indexing``.
+
+Learn an item index without a language model.
 
 PyTorch and RecBole are loaded only when the work begins.
 """

@@ -1,4 +1,6 @@
-"""In-memory data and the formats it is read from: user sequences, item texts, labels, reviews, time stamps.
+"""In-memory data and the formats it is read from.
+
+User sequences, item texts, labels, reviews, time stamps.
 
 Reads RecBole's atomic files; does not depend on RecBole's data set classes.
 """

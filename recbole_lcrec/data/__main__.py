@@ -1,4 +1,4 @@
-"""Entry point of ``python -m recbole_lcrec.data``; the command is in :mod:`recbole_lcrec.cli.data`."""
+"""Entry point of ``python -m recbole_lcrec.data``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Header of RecBole's atomic files: column names and types, and checks that a file is atomic at all."""
+"""Header of RecBole's atomic files.
+
+Column names and types, and checks that a file is atomic at all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Restrict recommendations to a list of allowed items, read from a text file of original item ids."""
+"""Restrict recommendations to a list of allowed items.
+
+The list is a text file of original item ids.
+"""
 
 from __future__ import annotations
 

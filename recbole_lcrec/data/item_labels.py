@@ -1,4 +1,6 @@
-"""Item labels, such as genres or brands, read from one column and aligned with the catalogue.
+"""Item labels, such as genres or brands, aligned with the catalogue.
+
+They are read from one column.
 
 A ``token`` column holds one label per item, which may contain blanks; a ``token_seq`` column holds a set of labels.
 """

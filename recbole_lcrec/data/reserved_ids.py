@@ -1,4 +1,7 @@
-"""Ids that cannot be used in RecBole's files: it reads them as missing values or padding, or cannot store them."""
+"""Ids that cannot be used in RecBole's files.
+
+RecBole reads them as missing values or padding, or cannot store them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Constrained decoding: the trie of item indices, beam search over it with certificates, and scoring of given items.
+"""Constrained decoding: a trie of item indices and beam search over it.
+
+Results come with certificates of optimality; given items can be scored, too.
 
 Callers turn histories into prompt tokens and item indices into token ids; this package works on ids and arrays only.
 """

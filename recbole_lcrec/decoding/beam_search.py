@@ -1,4 +1,7 @@
-"""Trie-constrained beam search over existing items, with certificates of optimality (paper III-D2)."""
+"""Trie-constrained beam search with certificates of optimality (paper III-D2).
+
+Only existing items are found.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The part of the trie that each user's candidate items cover, so that all of them are scored in one pass."""
+"""The part of the trie that each user's candidate items cover.
+
+With it, all candidates of a user are scored in one pass.
+"""
 
 from __future__ import annotations
 

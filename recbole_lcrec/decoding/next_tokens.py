@@ -1,4 +1,7 @@
-"""Log-probabilities of selected next tokens, computed from the input of a language model's output head."""
+"""Log-probabilities of selected next tokens.
+
+They are computed from the input of a language model's output head.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rank items for many users: batches, several processes, and search that is widened until it is proved exact."""
+"""Rank items for many users, in batches and several processes.
+
+The search is widened until its result is proved exact.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Save and load a trie as one safetensors file with a fingerprint of what it was built from.
+"""Save and load a trie as one safetensors file.
+
+The file holds a fingerprint of what the trie was built from.
 
 The caller computes the fingerprint of the item index and the tokenizer; a trie with another fingerprint is not loaded.
 """

@@ -1,4 +1,4 @@
-"""Entry point of ``python -m recbole_lcrec.indexing``; the command is in ``recbole_lcrec/cli/index.py``."""
+"""Entry point of ``python -m recbole_lcrec.indexing``."""
 
 from __future__ import annotations
 

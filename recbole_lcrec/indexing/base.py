@@ -1,4 +1,4 @@
-"""The interface of index methods, the values that its steps exchange, and the check of assigned codes."""
+"""The interface of index methods, and the check of the codes that they assign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Item embeddings of the user's own: an .npy file, and a text file with the item id of each row.
+"""Item embeddings from the user's own file.
+
+An .npy file, and a text file with the item id of each row.
 
 Pickled arrays are never loaded.
 """

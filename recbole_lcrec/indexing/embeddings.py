@@ -1,4 +1,6 @@
-"""Item embeddings of a catalogue: loaded from the user's file, or made by a text encoder and stored as an artifact.
+"""Item embeddings of a catalogue.
+
+They are loaded from the user's file, or made by a text encoder and stored as an artifact.
 
 Encoding is split into parts, which survive an interruption and are shared by the processes of a launcher.
 """

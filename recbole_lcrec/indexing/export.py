@@ -1,4 +1,7 @@
-"""An item index in the folder of a run: the published form, what indexes new items, and the report's page."""
+"""An item index in the folder of a run.
+
+The published form, what indexes new items, and the report's page.
+"""
 
 from __future__ import annotations
 

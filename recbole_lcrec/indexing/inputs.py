@@ -1,4 +1,7 @@
-"""Checks of the index stage's inputs, before any data are read: index file, embedding file, text encoder, columns."""
+"""Checks of the index stage's inputs, before any data are read.
+
+Index file, embedding file, text encoder, columns.
+"""
 
 from __future__ import annotations
 

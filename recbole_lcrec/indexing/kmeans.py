@@ -1,4 +1,7 @@
-"""Residual k-means: codebooks from points, level by level, optionally balanced so that all codes are used evenly."""
+"""Residual k-means: codebooks from points, level by level.
+
+Clusters can be balanced so that all codes are used evenly.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Assignment of items to free leaves at the least total squared distance (Eq. 6, one item per code).
+"""Assignment of items to free leaves at the least total squared distance (Eq. 6).
+
+Each item gets one leaf.
 
 Exact wherever the whole problem fits one linear assignment; beyond that, exact assignments of a few hundred items at a
 time. Deterministic.

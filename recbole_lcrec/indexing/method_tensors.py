@@ -1,4 +1,7 @@
-"""Checks and conversions that index methods share: required embeddings, tensors of them, shapes of a saved state."""
+"""Checks and conversions that index methods share.
+
+Required embeddings, tensors of them, shapes of a saved state.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The prefix tree of item indices: distinct prefixes per depth, branching, and the items that share a prefix.
+"""The prefix tree of item indices: prefixes per depth, and branching.
+
+It also returns the items that share a prefix.
 
 Memory and time grow linearly with N, except for one sort; items are never compared pairwise.
 """

@@ -1,4 +1,6 @@
-"""Prefix purity: whether items that share a prefix of their index also share a label, such as a genre or a brand.
+"""Prefix purity: whether items that share a prefix of their index share a label.
+
+A label is, for example, a genre or a brand.
 
 Labels that are not part of the encoded texts give an independent test: where prefixes are meaningful, purity is above
 chance.

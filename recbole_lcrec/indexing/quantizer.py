@@ -1,4 +1,7 @@
-"""Residual quantization: a vector as a sum of codebook vectors, one per level (paper Eq. 1, 2 and 4)."""
+"""Residual quantization: a vector as a sum of one codebook vector per level.
+
+Paper Eq. 1, 2 and 4.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The residual-quantized variational autoencoder, RQ-VAE (paper III-B2, Eq. 1-5): network and loss."""
+"""The residual-quantized variational autoencoder, RQ-VAE: network and loss.
+
+Paper III-B2, Eq. 1-5.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Entropy-regularised optimal transport with uniform marginals: the uniform semantic mapping of Eq. 6, relaxed."""
+"""Entropy-regularised optimal transport with uniform marginals.
+
+It relaxes the uniform semantic mapping of Eq. 6.
+"""
 
 from __future__ import annotations
 

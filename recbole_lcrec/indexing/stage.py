@@ -1,4 +1,4 @@
-"""The index stage: item indices from a given file, or learned from the items' texts or embeddings.
+"""The index stage: item indices from a file, or learned from texts or embeddings.
 
 It works on values alone (ids, texts, settings, paths), so that any model which writes item indices can use it.
 """

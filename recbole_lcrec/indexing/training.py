@@ -1,4 +1,7 @@
-"""Training of the RQ-VAE: k-means initialisation, the training loop, revival of dead codes, and metrics per epoch."""
+"""Training of the RQ-VAE: initialisation, loop, revival of dead codes, and metrics.
+
+Codebooks are initialised by k-means; metrics are reported per epoch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What instructions are made from: training sequences, item indices and texts, intentions and preferences."""
+"""Data from which instructions are made.
+
+Training sequences, item indices and texts, intentions and preferences.
+"""
 
 from __future__ import annotations
 

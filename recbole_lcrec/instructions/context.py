@@ -1,4 +1,7 @@
-"""What the instructions of a run are built with: data, templates, the random draw, and the history before a target."""
+"""Context of a run's instructions.
+
+Data, templates, the random draw, and the history before a target.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface of a task family: its sub-tasks, the sources of its instructions, and the data that it needs."""
+"""The interface of a task family: sub-tasks, sources, and the data it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""General instructions from a JSON lines file, mixed in so that a pretrained model keeps its general abilities."""
+"""General instructions from a JSON lines file.
+
+They are mixed in so that a pretrained model keeps its general abilities.
+"""
 
 from __future__ import annotations
 

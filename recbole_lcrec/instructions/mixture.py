@@ -1,4 +1,7 @@
-"""The tuning data of a run: the sources of all chosen task families, capped and combined into one."""
+"""The tuning data of a run: all chosen task families in one source.
+
+Their sources are capped and combined; missing templates are reported.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which task families a run is tuned on: the names in its settings, checked, and the families that its data allow."""
+"""Selection of the task families that a run is tuned on.
+
+The names in its settings are checked, and the families that its data allow are found.
+"""
 
 from __future__ import annotations
 

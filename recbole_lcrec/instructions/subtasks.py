@@ -1,4 +1,4 @@
-"""What a sub-task is: one kind of instruction, with the placeholders of its templates."""
+"""The interface of a sub-task: one kind of instruction with its placeholders."""
 
 from __future__ import annotations
 

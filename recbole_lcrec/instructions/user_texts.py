@@ -1,4 +1,4 @@
-"""Intentions and preferences: texts that belong to a user and a position in the user's training sequence."""
+"""Intentions and preferences of users at positions of their training sequences."""
 
 from __future__ import annotations
 

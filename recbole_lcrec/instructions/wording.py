@@ -1,4 +1,4 @@
-"""How lists of items are written in an instruction."""
+"""Wording of lists of items in an instruction."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The language model: loading it, adding item indices to its vocabulary, and fine-tuning it on instructions."""
+"""The language model: loading, item indices in its vocabulary, and fine-tuning."""

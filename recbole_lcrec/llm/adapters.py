@@ -1,4 +1,7 @@
-"""LoRA adapters (Hu et al., ICLR 2022) on a language model whose vocabulary was extended by index tokens."""
+"""LoRA adapters (Hu et al., ICLR 2022).
+
+They are set on a language model whose vocabulary was extended by index tokens.
+"""
 
 from __future__ import annotations
 

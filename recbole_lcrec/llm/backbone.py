@@ -1,4 +1,7 @@
-"""The causal language model to tune: loaded by name or path, or initialised small, with or without LoRA."""
+"""The causal language model to tune.
+
+It is loaded by name or path, or initialised small, with or without LoRA.
+"""
 
 from __future__ import annotations
 

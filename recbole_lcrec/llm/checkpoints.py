@@ -1,4 +1,6 @@
-"""Checkpoints of a running tuning: a complete one always exists, and only the same run can resume from it.
+"""Checkpoints of a running tuning.
+
+A complete one always exists, and only the same run can resume from it.
 
 The content of a checkpoint is written by transformers and DeepSpeed.
 """

@@ -1,4 +1,6 @@
-"""Turn instructions into flat batches of token ids, and those into padded forward passes of similar length.
+"""Turn instructions into flat batches of token ids.
+
+The batches are then split into padded forward passes of similar length.
 
 Labels are masked by position, so a padding token that is also the end token counts in the loss where it ends a response
 and is ignored where it pads.

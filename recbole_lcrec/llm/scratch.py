@@ -1,4 +1,7 @@
-"""A small language model from scratch: a tokenizer trained on the data's texts, and a LLaMA with random weights."""
+"""A small language model from scratch.
+
+A tokenizer trained on the data's texts, and a LLaMA with random weights.
+"""
 
 from __future__ import annotations
 

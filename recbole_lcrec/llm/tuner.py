@@ -1,4 +1,7 @@
-"""Optimizer steps: transformers' Trainer with planned batches, the loss of Eq. 7 and throughput counts."""
+"""Optimizer steps of a tuning, with the loss of Eq. 7 and throughput counts.
+
+Extends transformers' ``Trainer`` by planned batches.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Statistics of one evaluation: users, shortened histories, certified results and beam sizes."""
+"""Statistics of one evaluation.
+
+Users, shortened histories, certified results and beam sizes.
+"""
 
 from __future__ import annotations
 

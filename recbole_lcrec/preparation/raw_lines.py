@@ -1,4 +1,7 @@
-"""Read large text files line by line, plain or gzipped; broken lines are counted and reported."""
+"""Read large text files line by line, plain or gzipped.
+
+Broken lines are counted and reported.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Loading of the single parts of a saved run: settings, device, tokenizer and language model."""
+"""Loading of the single parts of a saved run.
+
+Settings, device, tokenizer and language model.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files of a run from which it recommends without its data set: trie, titles, templates and allowed items.
+"""Files of a run from which it recommends without its data set.
+
+Trie, titles, templates and allowed items.
 
 A fingerprint of item index and vocabulary in the trie's file shows whether the files belong together.
 """

@@ -1,4 +1,7 @@
-"""Configuration of a saved folder, with the folder's own item index and list of allowed items."""
+"""Configuration of a saved folder.
+
+It names the folder's own item index and list of allowed items.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Infrastructure for all packages: processes, artifacts, fingerprints, memory, errors, RecBole compatibility."""
+"""Infrastructure for all rooms: processes, artifacts, memory and errors.
+
+Fingerprints and the compatibility with RecBole are here, too.
+"""

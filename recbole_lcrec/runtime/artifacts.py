@@ -1,4 +1,6 @@
-"""Cached artifacts: folders named by a fingerprint of their inputs, either complete or absent.
+"""Cached artifacts: folders named by a fingerprint of their inputs.
+
+A folder is either complete or absent.
 
 A folder is built once under a file lock, by one process or in parts by several, and verified against its manifest;
 incomplete folders are rebuilt. Each stage defines its own content: arrays (.npy without pickle), safetensors and JSON,

@@ -1,4 +1,7 @@
-"""Check from its configuration whether a Hugging Face model is a causal language model; no weights are loaded."""
+"""Check whether a Hugging Face model is a causal language model.
+
+The check reads the model's configuration, no weights.
+"""
 
 from __future__ import annotations
 

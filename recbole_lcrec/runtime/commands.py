@@ -1,4 +1,7 @@
-"""Run a command: arguments are checked before any work starts, and user errors are reported in one line."""
+"""Run a command, and report user errors in one line.
+
+Arguments are checked before any work starts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fingerprints: one hash of everything a result depends on, reproducible across processes and runs."""
+"""Fingerprints: one hash of everything that a result depends on.
+
+They are equal in all processes and runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Distributed processes: how many a launcher such as torchrun started, the rank of this one, and shared values."""
+"""Distributed processes: their number, the rank of this one, and shared values.
+
+A launcher such as torchrun starts them.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Recommendations from saved runs: checks of requests, answers, and new items in a run's catalogue."""
+"""Recommendations from saved runs.
+
+Checks of requests, answers, and new items in a run's catalogue.
+"""

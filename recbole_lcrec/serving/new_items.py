@@ -1,4 +1,6 @@
-"""New items in a saved run: they get indices, and the run can recommend them without further tuning.
+"""New items in a saved run.
+
+They get indices, and the run can recommend them without further tuning.
 
 ``indexing/new_items.py`` computes the indices. The language model is not changed.
 """

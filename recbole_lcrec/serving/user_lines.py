@@ -1,4 +1,7 @@
-"""Requests and answers of many users as JSON lines: all read before any work, written in parts, resumable."""
+"""Requests and answers of many users as JSON lines.
+
+All read before any work, written in parts, resumable.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The command ``python -m recbole_lcrec.data``: steps to download, prepare, import, convert and export data sets."""
+"""The command ``python -m recbole_lcrec.data``.
+
+Steps to download, prepare, import, convert and export data sets.
+"""
 
 from __future__ import annotations
 

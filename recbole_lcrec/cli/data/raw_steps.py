@@ -1,4 +1,7 @@
-"""Steps ``download`` and ``prepare`` of the data command: fetch public data, and prepare Amazon's raw files."""
+"""Steps ``download`` and ``prepare`` of the data command.
+
+Fetch public data, and prepare Amazon's raw files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A reader for causal language models whose branches share one prompt and its keys and values."""
+"""A reader for causal language models that reads a prompt once for all its branches.
+
+The branches share the prompt's keys and values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find how many tokens of prompt and index a language model can read, from its configuration."""
+"""Find the context length of a language model from its configuration.
+
+It is the number of tokens of prompt and index that the model can read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checks that every reader of a causal language model makes: evaluation mode, context length and vocabulary."""
+"""Checks that every reader of a causal language model makes.
+
+Evaluation mode, context length and vocabulary.
+"""
 
 from __future__ import annotations
 

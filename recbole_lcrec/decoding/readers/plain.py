@@ -1,4 +1,7 @@
-"""A reader that works with any causal language model: it reads the whole text of every branch again at each step."""
+"""A reader that works with any causal language model.
+
+It reads the whole text of every branch again at each step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Index methods by the names that ``index_method`` takes (paper III-B and Fig. 2), and classes of other packages."""
+"""Index methods by the names that ``index_method`` takes.
+
+Those of the paper (III-B and Fig. 2), and classes of other packages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Random indices (paper Fig. 2, "Random Indices"): as many levels and codes as RQ-VAE, without meaning."""
+"""Random indices (paper Fig. 2, "Random Indices").
+
+As many levels and codes as RQ-VAE, without meaning.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Residual k-means on the embeddings themselves: no network, a codebook of centroids per level."""
+"""Residual k-means on the embeddings themselves.
+
+No network, a codebook of centroids per level.
+"""
 
 from __future__ import annotations
 

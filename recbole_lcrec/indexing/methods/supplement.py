@@ -1,4 +1,7 @@
-"""RQ-VAE without uniform semantic mapping (paper Fig. 2, "w/o USM"): one more level separates conflicting items."""
+"""RQ-VAE without uniform semantic mapping (paper Fig. 2, "w/o USM").
+
+One more level separates conflicting items.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Making the index report's content from an item index, its folder, and the items' titles and labels."""
+"""Content of an index report from an item index and its folder.
+
+It also uses the items' titles and labels.
+"""
 
 from __future__ import annotations
 

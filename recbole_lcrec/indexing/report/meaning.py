@@ -1,4 +1,6 @@
-"""Report sections on the meaning of an index: do items with a common prefix have similar texts, titles and labels?
+"""Report sections on the meaning of an index.
+
+They show whether items with a common prefix have similar texts, titles and labels.
 
 Texts stay plain; the page escapes them.
 """

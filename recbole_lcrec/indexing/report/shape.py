@@ -1,4 +1,7 @@
-"""Report sections on the shape of an index: training curves, use of codes, and the prefix tree."""
+"""Report sections on the shape of an index.
+
+Training curves, use of codes, and the prefix tree.
+"""
 
 from __future__ import annotations
 

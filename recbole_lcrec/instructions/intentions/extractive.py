@@ -1,4 +1,6 @@
-"""Intentions and preferences without a model: the most informative sentences of reviews and descriptions, by TF-IDF.
+"""Intentions and preferences without a model.
+
+The most informative sentences of reviews and descriptions, by TF-IDF.
 
 Deterministic: the same input gives the same output.
 """

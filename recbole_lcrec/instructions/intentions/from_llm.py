@@ -1,4 +1,6 @@
-"""Intentions and preferences by a language model that reads what users bought and wrote (paper III-C3).
+"""Intentions and preferences by a language model (paper III-C3).
+
+The model reads what users bought and wrote.
 
 Questions contain training data only.
 """

@@ -1,4 +1,6 @@
-"""The questions that a language model is asked about a user, and the check of its answers (paper III-C3).
+"""The questions that a language model is asked about a user (paper III-C3).
+
+Its answers are checked here, too.
 
 The wording is in ``properties/intentions/questions.yaml``.
 """

@@ -1,4 +1,7 @@
-"""The choice among the sources of intentions and preferences, and the artifact of a language model's answers."""
+"""The choice among the sources of intentions and preferences.
+
+The answers of a language model are stored as an artifact.
+"""
 
 from __future__ import annotations
 

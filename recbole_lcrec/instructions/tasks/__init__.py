@@ -1,4 +1,7 @@
-"""The task families: each module of this package defines one as ``FAMILY`` and is found without being listed."""
+"""The task families, each a module that is found without being listed.
+
+A module defines its family as ``FAMILY``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""ASY, asymmetric item prediction: the history and its target are in different forms, indices or texts.
+"""ASY, asymmetric item prediction.
+
+The history and its target are in different forms, indices or texts.
 
 Paper III-C3. A history of indices asks for the title or the description of the next item; a history of titles asks for
 the index of the next item.

@@ -1,4 +1,6 @@
-"""ITE, item prediction by intention: an intention in words, alone or with a history, asks for the item chosen.
+"""ITE, item prediction by intention.
+
+An intention in words, alone or with a history, asks for the item chosen.
 
 Paper III-C3.
 """

@@ -1,4 +1,6 @@
-"""MUT, mutual prediction of index and texts: an item's texts ask for its index, or its index for its texts.
+"""MUT, mutual prediction of index and texts.
+
+An item's texts ask for its index, or its index for its texts.
 
 Paper III-C2. Only the catalogue is used, no user sequences.
 """

@@ -1,4 +1,6 @@
-"""PER, personalized preference inference: a history of indices asks for the user's preference in words.
+"""PER, personalized preference inference.
+
+A history of indices asks for the user's preference in words.
 
 Paper III-C3.
 """

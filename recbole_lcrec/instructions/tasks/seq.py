@@ -1,4 +1,6 @@
-"""SEQ, sequential item prediction: a history of indices asks for the index of the next item (paper III-C1).
+"""SEQ, sequential item prediction.
+
+A history of indices asks for the index of the next item (paper III-C1).
 
 The family has two forms: instructions in words, and streams of indices alone.
 """

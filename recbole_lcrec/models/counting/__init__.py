@@ -1,1 +1,4 @@
-"""Counting models: rankings from co-visitation and the similarity of item texts; nothing is learned by gradient."""
+"""Counting models: rankings from co-visitation and the similarity of item texts.
+
+Nothing is learned by gradient.
+"""

@@ -1,4 +1,7 @@
-"""Co-visitation: how often items follow one another in training sequences, decayed by distance and normalised."""
+"""Co-visitation: how often items follow one another in training sequences.
+
+Counts are decayed by distance and normalised.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Counting models as RecBole models: scores of the whole catalogue from counts, weighted by a user's history."""
+"""Counting models as RecBole models.
+
+Scores of the whole catalogue from counts, weighted by a user's history.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""RecBole's trainer for counting models: ``fit`` chooses decay and weight on the validation users."""
+"""RecBole's trainer for counting models.
+
+``fit`` chooses decay and weight on the validation users.
+"""
 
 from __future__ import annotations
 

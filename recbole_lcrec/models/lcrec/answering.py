@@ -1,4 +1,7 @@
-"""Answering from a saved LCRec run without its data set: requests to prompts, prompts to beams."""
+"""Answering from a saved LCRec run without its data set.
+
+Requests to prompts, prompts to beams.
+"""
 
 from __future__ import annotations
 

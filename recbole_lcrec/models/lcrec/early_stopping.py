@@ -1,4 +1,7 @@
-"""Early stopping as an immutable state: the best validation so far, and whether tuning should stop."""
+"""Early stopping as an immutable state.
+
+The best validation so far, and whether tuning should stop.
+"""
 
 from __future__ import annotations
 

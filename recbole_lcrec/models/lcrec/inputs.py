@@ -1,4 +1,7 @@
-"""Checks of LC-Rec's inputs before any data are read: files, models, templates, devices and settings."""
+"""Checks of LC-Rec's inputs before any data are read.
+
+Files, models, templates, devices and settings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""LC-Rec as a RecBole model: a causal language model that continues a prompt with an item index."""
+"""LC-Rec as a RecBole model.
+
+A causal language model that continues a prompt with an item index.
+"""
 
 from __future__ import annotations
 

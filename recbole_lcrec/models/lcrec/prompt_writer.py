@@ -1,4 +1,7 @@
-"""Prompts that ask for a user's next item: templates filled with histories, and the longest history that fits."""
+"""Prompts that ask for a user's next item.
+
+Templates filled with histories, and the longest history that fits.
+"""
 
 from __future__ import annotations
 

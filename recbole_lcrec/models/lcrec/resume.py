@@ -1,4 +1,6 @@
-"""Resuming of a killed run: where its checkpoints are, what must be equal, and which process holds them.
+"""Resuming of a killed run from its checkpoints.
+
+Defines where they are, what must be equal, and which process holds them.
 
 ``llm/checkpoints.py`` writes and reads the checkpoints themselves.
 """

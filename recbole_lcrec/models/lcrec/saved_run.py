@@ -1,4 +1,7 @@
-"""Loading of a folder that LCRec saved: its configuration, and a function that restores the weights of a model."""
+"""Loading of a folder that LCRec saved.
+
+Its configuration, and a function that restores the weights of a model.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""LC-Rec's settings: the stages it reads, the default learning rate, and the keys that a resumed run must share."""
+"""LC-Rec's settings: the stages it reads, and values that depend on others.
+
+The keys that a resumed run must share are here, too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""LC-Rec's tuning data: the instructions of all alignment tasks, built from one training split (paper III-C).
+"""LC-Rec's tuning data: instructions of all alignment tasks (paper III-C).
+
+They are built from one training split.
 
 The tokenizer comes in only as :class:`TextLimits`, which measures and shortens texts.
 """

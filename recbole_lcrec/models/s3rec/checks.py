@@ -1,4 +1,7 @@
-"""Checks of S3-Rec's parameters: its two training stages, and the file of pre-trained weights."""
+"""Checks of S3-Rec's parameters.
+
+Its two training stages, and the file of pre-trained weights.
+"""
 
 from __future__ import annotations
 

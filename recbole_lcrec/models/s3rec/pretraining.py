@@ -1,4 +1,6 @@
-"""S3-Rec's two stages in one run: pre-training on item attributes, then fine-tuning from the pre-trained weights.
+"""S3-Rec's two stages in one run.
+
+Pre-training on item attributes, then fine-tuning from the pre-trained weights.
 
 With RecBole alone, users run it twice and copy the path of the weights by hand. The trainer runs the second stage.
 """

@@ -1,4 +1,6 @@
-"""Names and locations of Amazon's raw files: data sets, categories, editions, addresses, expected counts.
+"""Names and locations of Amazon's raw files.
+
+Data sets, categories, editions, addresses, expected counts.
 
 Addresses and counts are in ``properties/data/amazon.yaml``.
 """

@@ -1,4 +1,7 @@
-"""Read the review texts of selected interactions line by line, and spool them to a temporary file."""
+"""Read the review texts of selected interactions.
+
+They are read line by line and spooled to a temporary file.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Conversion of published formats to RecBole's atomic files: LC-Rec's own, MiniOneRec's, and RecBole's downloads.
+"""Conversion of published formats to RecBole's atomic files.
+
+LC-Rec's own, MiniOneRec's, and RecBole's downloads.
 
 ``convert`` reads LC-Rec's published format with its ``id_files``, ``minionerec`` and ``minionerec_rows`` read
 MiniOneRec's CSV files, ``recbole_downloads`` fetches RecBole's data sets and ``join_texts`` adds Amazon's texts to

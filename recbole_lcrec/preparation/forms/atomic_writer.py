@@ -1,4 +1,7 @@
-"""Write tables as RecBole's atomic files, quoted so that RecBole, pandas and this package read all texts unchanged."""
+"""Write tables as RecBole's atomic files.
+
+Texts are quoted so that RecBole, pandas and this package read them unchanged.
+"""
 
 from __future__ import annotations
 

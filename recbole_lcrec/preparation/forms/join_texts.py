@@ -1,4 +1,7 @@
-"""Add texts from Amazon's metadata to a data set without texts, such as RecBole's ``amazon-video-games-18``."""
+"""Add texts from Amazon's metadata to a data set without texts.
+
+An example is RecBole's ``amazon-video-games-18``.
+"""
 
 from __future__ import annotations
 

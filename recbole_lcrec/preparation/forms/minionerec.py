@@ -1,4 +1,6 @@
-"""Convert MiniOneRec's rows to atomic files: reconstruct each user's sequence from targets and histories.
+"""Convert MiniOneRec's rows to atomic files.
+
+Reconstruct each user's sequence from targets and histories.
 
 A user has a row for each item but the first, in time order, with at most m items of history. m is the length of the
 longest history in all files. Therefore:

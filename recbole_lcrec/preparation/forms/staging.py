@@ -1,4 +1,4 @@
-"""Write the files of a data set to a hidden folder, and move them to their place when all are complete."""
+"""Write the files of a data set to a hidden folder, and move them when complete."""
 
 from __future__ import annotations
 

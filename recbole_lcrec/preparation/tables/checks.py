@@ -1,4 +1,4 @@
-"""Checks of an interaction table: which rows are usable, which are duplicates, which are dropped.
+"""Checks of an interaction table: usable, duplicate and dropped rows.
 
 All functions are pure; whatever is dropped is counted and reported with the first lines.
 """

@@ -1,4 +1,7 @@
-"""Map the columns of user tables to fields of the data set, and choose RecBole types for the fields."""
+"""Map the columns of user tables to fields of the data set.
+
+RecBole's types are chosen for the fields.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Findings of the import checks: what was found in how many rows, examples, its meaning and the remedy."""
+"""Findings of the import checks, with examples, meaning and remedy.
+
+Each counts its rows.
+"""
 
 from __future__ import annotations
 

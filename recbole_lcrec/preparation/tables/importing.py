@@ -1,4 +1,6 @@
-"""Import user tables as a data set: read, check, and write atomic files together with a report.
+"""Import user tables as a data set.
+
+Read, check, and write atomic files together with a report.
 
 Interactions are written user by user in order of first appearance, each user's in time order, ties in the order of the
 file. Every change and every dropped row is counted in the report.

@@ -1,4 +1,7 @@
-"""Checks of an item table: one row per item, cleaned texts, and the catalogue that a run ranks."""
+"""Checks of an item table.
+
+One row per item, cleaned texts, and the catalogue that a run ranks.
+"""
 
 from __future__ import annotations
 

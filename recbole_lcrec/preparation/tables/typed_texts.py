@@ -1,4 +1,7 @@
-"""Convert typed values, from parquet or JSON, to the texts that a person would write into a table."""
+"""Convert typed values to the texts that a person would write into a table.
+
+Typed values come from parquet or JSON.
+"""
 
 from __future__ import annotations
 
