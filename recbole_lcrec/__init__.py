@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from recbole_lcrec.serving.new_items import index_new_items
     from recbole_lcrec.serving.recommender import Recommender
 
-prepare_recbole()  # RecBole's modules are mended when they are imported, whoever imports them first
+prepare_recbole()  # patches RecBole's modules as they are imported, by this package or any other
 
 __version__ = "0.1.0"
 

@@ -1,7 +1,4 @@
-"""Entry point of ``python -m recbole_lcrec.recommend``.
-
-Knows where the command is. Refuses to know what it does.
-"""
+"""Entry point of ``python -m recbole_lcrec.recommend``."""
 
 from __future__ import annotations
 

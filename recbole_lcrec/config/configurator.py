@@ -16,10 +16,17 @@ import torch
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator import metric_types
 from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.trainer import Trainer
 from recbole.utils import ModelType
 
 from recbole_lcrec.config import registry
-from recbole_lcrec.config.checks import ability_problems, check_common_values, check_history, values_for_model
+from recbole_lcrec.config.checks import (
+    ability_problems,
+    check_common_values,
+    check_history,
+    last_epoch_problems,
+    values_for_model,
+)
 from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
 from recbole_lcrec.config.known_keys import property_file, stage_files
 from recbole_lcrec.config.model_spec import ModelSpec
@@ -239,6 +246,8 @@ class Config(RecBoleConfig):
             problems += check_history(final)
         ranks_in_full = self.spec.full_ranking and _ranks_in_full(self.model_class)
         problems += ability_problems(self.model, final["eval_args"], ranks_in_full, self.spec.candidate_scores)
+        if registry.get_trainer(final["MODEL_TYPE"], self.model).fit is Trainer.fit:
+            problems += last_epoch_problems(final)
         if find_problems is not None:
             problems += find_problems(final)
         for stage in stages:

@@ -46,7 +46,7 @@ def plan_batches(
 
 @dataclass
 class BatchBackoff:
-    """How far a process splits its batches because whole ones did not fit in memory.
+    """The degree to which a process splits its batches because whole ones did not fit in memory.
 
     It is kept between calls, so that a process runs out of memory only once. Planned batches do not depend on it,
     because all processes of a run must plan the same ones.

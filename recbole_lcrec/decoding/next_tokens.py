@@ -15,8 +15,10 @@ from recbole_lcrec.runtime.errors import RunAborted
 __all__ = ["NORMALIZERS", "log_probs_of_logits", "next_token_log_probs", "require_normalizer"]
 
 NORMALIZERS = ("full", "legal")
-"""What a token's probability is normalised over: the whole vocabulary (paper III-D2), or the tokens that continue an
-item's prefix in the trie."""
+"""The set of tokens that probabilities are normalised over.
+
+``full`` is the whole vocabulary (paper III-D2), ``legal`` the tokens that continue an item's prefix in the trie.
+"""
 
 _BLOCK = 1024
 """Vocabulary tokens whose logits are computed at once on a CPU; small enough for its cache."""

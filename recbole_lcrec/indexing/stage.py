@@ -1,6 +1,6 @@
 """The index stage: item indices from a file, or learned from texts or embeddings.
 
-It works on values alone (ids, texts, settings, paths), so that any model which writes item indices can use it.
+It takes plain values (ids, texts, settings, paths), so that any model that generates item indices can use it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["IndexStage", "IndexedItems", "index_items"]
 
 @dataclass(frozen=True)
 class IndexStage:
-    """What the index stage works on.
+    """Inputs of the index stage.
 
     Attributes:
         item_ids: N distinct original item ids; they give the row order of the index.

@@ -41,9 +41,9 @@ class AlignmentData:
         preferences: made from training interactions.
 
     Raises:
-        ValueError: There are not N titles or descriptions, an item row is N or more, or an intention or preference is
+        ValueError: there are not N titles or descriptions, an item row is N or more, or an intention or preference is
             blank.
-        RuntimeError: An intention or preference points outside the training sequences.
+        RuntimeError: an intention or preference points outside the training sequences.
     """
 
     sequences: UserSequences

@@ -33,7 +33,7 @@ def draw(seed: int, epoch: int, datum: int, choices: int, subtask: SubTask) -> i
 
 @dataclass(frozen=True)
 class InstructionContext:
-    """What the sources of instructions share.
+    """Values that all sources of instructions share.
 
     Attributes:
         data: sequences and texts.

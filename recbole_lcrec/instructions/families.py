@@ -30,7 +30,7 @@ class TaskFamily:
             family has no such form.
 
     Raises:
-        ValueError: There is no sub-task.
+        ValueError: there is no sub-task.
     """
 
     name: str

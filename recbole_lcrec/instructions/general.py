@@ -49,7 +49,7 @@ def read_general(path: Path, templates: Templates) -> tuple[Instruction, ...]:
         One instruction for each line, in the file's order.
 
     Raises:
-        ValueError: The file cannot be read or holds no instruction, or a line has another form; the message names the
+        ValueError: the file cannot be read or holds no instruction, or a line has another form; the message names the
             line.
     """
     named = f"general file {path}, named by tuning_general_file,"

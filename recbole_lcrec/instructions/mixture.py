@@ -35,7 +35,7 @@ def alignment_instructions(
         The source; its ``counts(epoch)`` returns how many instructions each family has.
 
     Raises:
-        ValueError: A family lacks its data or its templates, a title exceeds its budget, or epochs of streams are
+        ValueError: a family lacks its data or its templates, a title exceeds its budget, or epochs of streams are
             requested without SEQ.
     """
     names, _ = chosen_tasks(settings.tasks, context.data)

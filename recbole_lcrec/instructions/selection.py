@@ -81,7 +81,7 @@ def chosen_tasks(tasks: str | Sequence[str], data: AlignmentData) -> tuple[tuple
         Names in the order of :func:`task_families`, and name -> why the family is left out, which only "auto" does.
 
     Raises:
-        ValueError: A name is unknown, a family that is requested by name lacks its data, or "auto" finds no data for
+        ValueError: a name is unknown, a family that is requested by name lacks its data, or "auto" finds no data for
             SEQ, which ranking relies on.
     """
     requested = [family.name for family in requested_families(tasks)]

@@ -1,6 +1,6 @@
 """Sources of instructions, and how they are capped and combined.
 
-The instruction of a datum in an epoch depends on the source, the epoch and the datum alone, so any worker and any
+The instruction of a datum in an epoch depends only on the source, the epoch and the datum, so any worker and any
 resumed run reads the same.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["Capped", "GivenInstructions", "InstructionSource", "Mixture", "Strea
 
 
 class InstructionSource(Protocol):
-    """What the trainer reads: the instructions of each epoch, built on request."""
+    """Interface of a source: the instructions of each epoch, built on request."""
 
     def size(self, epoch: int) -> int:
         """Return how many instructions an epoch has."""

@@ -90,7 +90,7 @@ def load_templates(path: Path, fallback: Path | None = None) -> Templates:
         templates of one sub-task always come from one file.
 
     Raises:
-        ValueError: A file cannot be read, is not valid YAML or has an unknown sub-task, or a template lacks a
+        ValueError: a file cannot be read, is not valid YAML or has an unknown sub-task, or a template lacks a
             placeholder, has an unknown placeholder or key, or has whitespace around its response; the message names
             the template.
     """

@@ -11,7 +11,7 @@ __all__ = ["Intention", "Preference", "UserTexts"]
 
 @dataclass(frozen=True)
 class Intention:
-    """What a user was looking for when they chose an item (paper III-C3, ITE).
+    """A text on what a user was looking for when they chose an item (paper III-C3, ITE).
 
     Attributes:
         user: row of the training sequences.
@@ -26,7 +26,7 @@ class Intention:
 
 @dataclass(frozen=True)
 class Preference:
-    """What a user likes, in words (paper III-C3, PER).
+    """A text on what a user likes (paper III-C3, PER).
 
     Attributes:
         user: row of the training sequences.
@@ -60,7 +60,7 @@ class UserTexts:
             sequences: the training split only.
 
         Raises:
-            RuntimeError: An intention or a preference points outside; the message names the first.
+            RuntimeError: an intention or a preference points outside; the message names the first.
         """
         lengths = sequences.lengths()
         for kind, user, last in (

@@ -25,7 +25,7 @@ __all__ = ["CachedTokenizer", "InstructionTokenizer", "WholeTextTokenizer", "ins
 _TOKEN = re.compile("<[a-z]_[0-9]+>")
 _RUNS = re.compile(f"((?:{_TOKEN.pattern})+)")
 _CUT_SHORT = re.compile("<([a-z](_[0-9]*)?)?$")
-"""How no added token may end, because it would match the first letters of an index token after it."""
+"""An ending that no added token may have, because it would match the first letters of an index token after it."""
 
 _MAX_PIECE_LENGTH = 256
 """Longest cached piece, in characters: longer than the wording of templates and an item's index, shorter than

@@ -83,7 +83,7 @@ AfterEpoch = Callable[[EpochReport], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class TuningRun:
-    """What to tune on, how and where.
+    """A tuning: its instructions, settings and device.
 
     Attributes:
         source: the instructions.

@@ -58,6 +58,6 @@ class EvaluationStats:
         if self.shortened:
             lines.append(
                 f"{self.shortened:,} of {self.users:,} histories lost their oldest items, which do not fit "
-                "(tuning_max_length, the model's context)"
+                "(the length limit of prompts)"
             )
         return lines

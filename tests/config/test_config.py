@@ -324,3 +324,11 @@ def test_single_sizes_override_the_preset_from_any_source(tmp_path):
 def test_an_unknown_preset_is_named_with_the_nearest():
     message = error_of("LCRec", "shop", command_line={"scratch_preset": "smal"})
     assert "scratch_preset = 'smal': expected one of 'tiny', 'small', 'base' (did you mean 'small'?)" in message
+
+
+def test_an_eval_step_that_skips_the_last_epochs_is_refused():
+    with pytest.raises(ValueError, match=r"eval_step = 3 does not divide epochs = 10.*set epochs to 9, or eval_step"):
+        Config("SASRec", "ml-100k", config_dict={"epochs": 10, "eval_step": 3})
+    for fitting in ({"epochs": 9, "eval_step": 3}, {"epochs": 2, "eval_step": 5}, {"epochs": 7, "eval_step": 0}):
+        Config("SASRec", "ml-100k", config_dict=fitting)
+    Config("LCRec", "ml-100k", config_dict={"epochs": 10, "eval_step": 3})  # its trainer validates the last one always

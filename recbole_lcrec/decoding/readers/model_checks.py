@@ -12,7 +12,7 @@ from recbole_lcrec.decoding.readers.context import context_limits
 __all__ = ["PLAIN_REMEDY", "require_evaluation_mode", "require_room", "vocabulary_size"]
 
 PLAIN_REMEDY = "set decoding_search: plain, which reads each beam separately"
-"""What to do about a model whose beams cannot share a prompt."""
+"""Remedy for a model whose beams cannot share a prompt."""
 
 
 def require_evaluation_mode(model: PreTrainedModel) -> None:

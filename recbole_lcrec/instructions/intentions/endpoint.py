@@ -56,7 +56,7 @@ def endpoint_key(settings: IntentionSettings) -> str:
     """Return the key for the endpoint from the environment, without sending anything.
 
     Raises:
-        ValueError: The base URL is not a URL, or the variable is not set and the endpoint is on another machine.
+        ValueError: the base URL is not a URL, or the variable is not set and the endpoint is on another machine.
     """
     parts = urlsplit(settings.llm_base_url or "")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -95,7 +95,7 @@ def ask_endpoint(
         The reason for each request without a usable answer. After ten such requests in a row the others are not sent.
 
     Raises:
-        ValueError: The endpoint refuses the key, the model or the URL (HTTP 401, 403, 404), no key is set, or the first
+        ValueError: the endpoint refuses the key, the model or the URL (HTTP 401, 403, 404), no key is set, or the first
             request does not reach the endpoint.
     """
     queue, failures = iter(requests), []
@@ -191,7 +191,7 @@ class _Endpoint:
 
         Raises:
             _NoAnswer: There is none after all tries, or the endpoint rejects this request.
-            ValueError: The endpoint refuses the key, the model or the URL.
+            ValueError: the endpoint refuses the key, the model or the URL.
         """
         left, pause = self._settings.llm_retries, _FIRST_PAUSE
         while True:

@@ -78,7 +78,7 @@ def extract_user_texts(
         The texts; users and interactions without any text have none.
 
     Raises:
-        ValueError: An item of the sequences has no row in ``texts``.
+        ValueError: an item of the sequences has no row in ``texts``.
     """
     if len(sequences.items) and int(sequences.items.max()) >= len(texts):
         raise ValueError(

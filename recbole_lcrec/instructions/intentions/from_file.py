@@ -100,7 +100,7 @@ def read_user_texts(
         item_ids: N original item ids, in the order of the item rows.
 
     Raises:
-        ValueError: The file cannot be read, is not JSON or has another form (with the place), a line's item is not the
+        ValueError: the file cannot be read, is not JSON or has another form (with the place), a line's item is not the
             one at its position, or nothing in the file is usable.
     """
     try:

@@ -29,7 +29,7 @@ def check_llm(settings: IntentionSettings) -> None:
     """Check, before any long work and without sending anything, that there is a model to ask.
 
     Raises:
-        ValueError: No model is named, the endpoint's URL is not a URL, its key is not in the named environment
+        ValueError: no model is named, the endpoint's URL is not a URL, its key is not in the named environment
             variable, or a local folder does not exist or holds no causal language model.
     """
     if not settings.llm_model:
@@ -76,7 +76,7 @@ def ask_user_texts(
         the log says how many.
 
     Raises:
-        ValueError: As in :func:`check_llm`; the endpoint refuses the key or the model or cannot be reached; ``store``
+        ValueError: as in :func:`check_llm`; the endpoint refuses the key or the model or cannot be reached; ``store``
             cannot be used; or some requests have no usable answer after all tries, with their number.
     """
     check_llm(settings)

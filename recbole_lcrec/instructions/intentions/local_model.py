@@ -36,7 +36,7 @@ def check_local_model(folder: str) -> None:
     """Check, without loading the weights, that a folder holds a causal language model and a tokenizer.
 
     Raises:
-        ValueError: There is no such folder, or its model is of another kind.
+        ValueError: there is no such folder, or its model is of another kind.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"intention_llm_model = {folder!r}: there is no such folder; {_REMEDY}")
@@ -73,7 +73,7 @@ def ask_local_model(
         same answer.
 
     Raises:
-        ValueError: The model cannot be loaded.
+        ValueError: the model cannot be loaded.
     """
     model, tokenizer = _load(settings.llm_model or "")
     queue, failures = iter(requests), []

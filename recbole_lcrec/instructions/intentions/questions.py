@@ -23,7 +23,7 @@ Messages = list[dict[str, str]]
 """A chat: ``{"role": ..., "content": ...}`` for each message."""
 
 HISTORY_ITEMS = 20
-"""How many of a user's newest items the question about the preference lists: the paper's longest history (IV-A4)."""
+"""Number of a user's newest items in the question about the preference: the paper's longest history (IV-A4)."""
 
 MAX_CHARACTERS = 1500
 """Maximum length of an answer; the questions ask for one or two sentences."""
@@ -106,7 +106,7 @@ def load_questions(path: Path | None = None) -> Questions:
         path: the file; None: the one of this package.
 
     Raises:
-        ValueError: A text is missing, unknown or empty, or its placeholders are wrong.
+        ValueError: a text is missing, unknown or empty, or its placeholders are wrong.
     """
     path = path or properties_dir() / "intentions" / "questions.yaml"
     content = read_yaml(path)

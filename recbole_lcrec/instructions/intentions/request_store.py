@@ -15,7 +15,7 @@ from recbole_lcrec.runtime.fingerprints import fingerprint
 __all__ = ["RequestStore", "request_key"]
 
 _BUSY_SECONDS = 60.0
-"""How long to wait while another process writes to the same file."""
+"""Seconds to wait while another process writes to the same file."""
 
 
 def request_key(model: str, base_url: str | None, messages: Messages, max_tokens: int) -> str:
@@ -33,7 +33,7 @@ class RequestStore:
         path: the file; created with its folder if it does not exist.
 
     Raises:
-        ValueError: The file is not a store or cannot be opened.
+        ValueError: the file is not a store or cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:

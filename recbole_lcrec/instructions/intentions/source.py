@@ -39,7 +39,7 @@ def check_intentions(settings: IntentionSettings, given: Path | None) -> None:
         given: the file beside the data, if there is one; ``intention_file`` takes precedence.
 
     Raises:
-        ValueError: There is no file for ``intention_source = file``, a named file does not exist or would not be used,
+        ValueError: there is no file for ``intention_source = file``, a named file does not exist or would not be used,
             or the llm source lacks a setting.
     """
     if settings.file is not None:
@@ -92,8 +92,8 @@ def user_texts_of(
         The texts and "", or None and the reason.
 
     Raises:
-        ValueError: As in :func:`check_intentions`, or the file is damaged.
-        RuntimeError: A source made a text of an interaction that is not in the training sequences.
+        ValueError: as in :func:`check_intentions`, or the file is damaged.
+        RuntimeError: a source made a text of an interaction that is not in the training sequences.
     """
     check_intentions(settings, given)
     started, path = perf_counter(), Path(settings.file) if settings.file is not None else given

@@ -22,7 +22,7 @@ def task_families() -> dict[str, TaskFamily]:
         Name -> family, ordered by the number of each family's first sub-task.
 
     Raises:
-        ValueError: A module defines no ``FAMILY``, or two families share a name, or two sub-tasks share a name or
+        ValueError: a module defines no ``FAMILY``, or two families share a name, or two sub-tasks share a name or
             number; the message names both.
     """
     found = [(module.name, _family(module.name)) for module in pkgutil.iter_modules(__path__)]

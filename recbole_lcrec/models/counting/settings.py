@@ -13,7 +13,7 @@ __all__ = ["COVISIT", "COVISIT_TEXT", "TEXT_KNN", "CountingSettings", "Covisitat
 
 @dataclass(frozen=True)
 class CountingSettings(StageSettings):
-    """How a history is weighted; the decay is chosen on validation users."""
+    """Weights of a history; the decay is chosen on validation users."""
 
     prefix: ClassVar[str] = "counting_"
     default_file: ClassVar[str | None] = "stages/counting.yaml"
@@ -23,7 +23,7 @@ class CountingSettings(StageSettings):
 
 @dataclass(frozen=True)
 class CovisitationSettings(StageSettings):
-    """How co-visitation is counted."""
+    """Counting of co-visitation."""
 
     prefix: ClassVar[str] = "covisit_"
     default_file: ClassVar[str | None] = "stages/covisit.yaml"
@@ -33,7 +33,7 @@ class CovisitationSettings(StageSettings):
 
 @dataclass(frozen=True)
 class SimilaritySettings(StageSettings):
-    """How texts are compared, and what the comparison weighs beside co-visitation."""
+    """Comparison of texts, and its weight relative to co-visitation."""
 
     prefix: ClassVar[str] = "textknn_"
     default_file: ClassVar[str | None] = "stages/textknn.yaml"

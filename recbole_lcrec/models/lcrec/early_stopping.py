@@ -24,6 +24,7 @@ class EarlyStopping:
         bigger: whether a higher score is better.
         best_score: score of the best validation; infinitely bad before the first one.
         best_result: metrics of the best validation; None before the first one.
+        best_epoch: epoch of the best validation, from 0; None before the first one.
         since_best: validations since the best one.
         stopped: whether tuning should stop.
         improved: whether the last validation was the best.
@@ -33,6 +34,7 @@ class EarlyStopping:
     bigger: bool
     best_score: float
     best_result: Mapping[str, float] | None = None
+    best_epoch: int | None = None
     since_best: int = 0
     stopped: bool = False
     improved: bool = False
@@ -42,10 +44,11 @@ class EarlyStopping:
         """Return the state before the first validation."""
         return cls(patience, bigger, float("-inf") if bigger else float("inf"))
 
-    def after(self, score: float, result: Mapping[str, float]) -> EarlyStopping:
+    def after(self, epoch: int, score: float, result: Mapping[str, float]) -> EarlyStopping:
         """Return the state after one more validation, by RecBole's rule.
 
         Args:
+            epoch: after which the model was validated, from 0.
             score: value of ``valid_metric``.
             result: all metrics.
         """
@@ -56,6 +59,7 @@ class EarlyStopping:
             self,
             best_score=float(best),
             best_result=result if improved else self.best_result,
+            best_epoch=epoch if improved else self.best_epoch,
             since_best=since,
             stopped=stop,
             improved=improved,
@@ -66,6 +70,7 @@ class EarlyStopping:
         return {
             "best_valid_score": self.best_score,
             "best_valid_result": dict(self.best_result) if self.best_result else None,
+            "best_epoch": self.best_epoch,
             "cur_step": self.since_best,
             "finished": self.stopped,
         }
@@ -76,6 +81,7 @@ class EarlyStopping:
             self,
             best_score=plain["best_valid_score"],
             best_result=plain["best_valid_result"],
+            best_epoch=plain.get("best_epoch"),  # checkpoints of 0.1.0 have none
             since_best=plain["cur_step"],
             stopped=plain["finished"],
         )

@@ -47,7 +47,7 @@ _SUFFIXES = re.compile(r"(?:\.(?:csv|tsv|tab|txt|json|jsonl|ndjson|parquet|pq|gz
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What to import, and how.
+    """The tables of an import and its options.
 
     Attributes:
         name: name of the data set.

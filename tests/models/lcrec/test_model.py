@@ -239,11 +239,6 @@ def test_template_number_out_of_range(indexed_shop: Path, tiny: Parameters) -> N
         ({"lora_r": 4}, "lora_r = 4 with base_model = 'scratch'"),
         ({"resume": "nowhere"}, "resume = 'nowhere': there is no complete checkpoint"),
         ({"tuning_precision": "fp16"}, "fp16"),
-        ({"eval_step": 3, "epochs": 2}, "eval_step = 3 validates none of the epochs 1 to 2"),
-        (
-            {"eval_step": 2, "epochs": 5, "tuning_stream_epochs": 4, "tuning_seq_format": "instruction"},
-            "eval_step = 2 validates none of the epochs 5 to 5",
-        ),
         ({"tuning_tasks": ["seq", "ite"], "intention_source": "none"}, "contains ite, but intention_source"),
         (
             {"tuning_tasks": ["mut"], "tuning_stream_epochs": 1, "tuning_seq_format": "instruction"},
