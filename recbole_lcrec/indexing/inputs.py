@@ -5,32 +5,27 @@ Index file, embedding file, text encoder, columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_lcrec.config.settings import IndexSettings, TextSettings
+from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.indexing.embeddings import check_embedding_inputs
 from recbole_lcrec.indexing.methods import check_index_method, index_method
-from recbole_lcrec.preparation.locate import DataFiles
+from recbole_lcrec.preparation.locate import DataFiles, require_item_texts
 
 __all__ = ["check_index_inputs", "index_problems"]
 
-RequireColumns = Callable[[Path, Sequence[str], str], None]
-"""``(file, columns, asked_by)``: raises ValueError where an atomic file lacks a column that ``asked_by`` names."""
 
-
-def check_index_inputs(
-    settings: IndexSettings, text: TextSettings, files: DataFiles, item_file: Path, require_columns: RequireColumns
-) -> None:
+def check_index_inputs(settings: IndexSettings, text: TextSettings, files: DataFiles, form: tuple[str, str]) -> None:
     """Check that an index is given or can be learned.
 
     Args:
         settings: the index method and its inputs.
         text: the text encoder and the fields it reads.
         files: the files of the data set.
-        item_file: where the data set keeps, or would keep, the items' texts.
-        require_columns: checks the columns of an atomic file by its header.
+        form: RecBole's ``field_separator`` and ``encoding``.
 
     Raises:
         ValueError: an unknown index method; a missing index file, item file, text column, embedding file or text
@@ -40,11 +35,11 @@ def check_index_inputs(
     if settings.file is not None and not Path(settings.file).is_file():
         raise ValueError(f"index_file = {settings.file!r}: there is no such file; leave the key out to learn an index")
     if settings.label_field and files.atomic:
-        if not item_file.is_file():
+        if not files.item_texts.is_file():
             raise ValueError(
-                f"index_label_field = {settings.label_field!r}: there is no {item_file} to read labels from"
+                f"index_label_field = {settings.label_field!r}: there is no {files.item_texts} to read labels from"
             )
-        require_columns(item_file, [settings.label_field], "index_label_field")
+        require_columns(files.item_texts, [settings.label_field], *form, "index_label_field")
     _check_unused(settings, files.index)
     if settings.method == "auto" and (settings.file or files.index):
         return
@@ -53,14 +48,11 @@ def check_index_inputs(
     check_embedding_inputs(text, settings)
     if settings.embedding_file is not None:
         return
-    if not item_file.is_file() and files.raw is None:
-        raise ValueError(
-            f"{item_file} does not exist, so there are no texts to learn an item index from; put it there, or a "
-            f"published index as {files.folder / (files.name + '.index.json')}"
-        )
-    if files.atomic:
-        columns = (*text.title_fields, *text.description_fields)
-        require_columns(item_file, columns, "text_title_fields and text_description_fields ([] for none)")
+    absent = (
+        f"{files.item_texts} does not exist, so there are no texts to learn an item index from; put it there, or a "
+        f"published index as {files.folder / (files.name + '.index.json')}"
+    )
+    require_item_texts(files, text, form, absent)
 
 
 def index_problems(values: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from recbole_lcrec.bridge.catalogue import ItemCatalogue
 from recbole_lcrec.config.settings import DecodingSettings, IndexSettings, TextSettings
-from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.data.item_choice import read_allowed
 from recbole_lcrec.indexing.export import export_index
 from recbole_lcrec.indexing.inputs import check_index_inputs
@@ -111,13 +110,7 @@ def check_index(config: Any, files: DataFiles) -> None:
         ValueError: an index file, item file, text column, embedding file or text encoder is missing.
     """
     form = (config["field_separator"], config["encoding"])
-    check_index_inputs(
-        config.stage(IndexSettings),
-        config.stage(TextSettings),
-        files,
-        files.item_texts,
-        lambda path, names, asked_by: require_columns(path, names, *form, asked_by),
-    )
+    check_index_inputs(config.stage(IndexSettings), config.stage(TextSettings), files, form)
 
 
 def check_inputs(config: Any) -> None:

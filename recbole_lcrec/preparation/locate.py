@@ -8,13 +8,21 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from recbole_lcrec.config.settings import TextSettings
 from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.preparation.amazon.files import RawFiles, find_raw
 from recbole_lcrec.preparation.amazon.prepare import amazon_artifact
 from recbole_lcrec.preparation.forms.convert import convert_published
 from recbole_lcrec.runtime.artifacts import ArtifactStore
 
-__all__ = ["DataFiles", "artifact_store", "find_data_files", "prepare_data_files", "require_dataset"]
+__all__ = [
+    "DataFiles",
+    "artifact_store",
+    "find_data_files",
+    "prepare_data_files",
+    "require_dataset",
+    "require_item_texts",
+]
 
 _METADATA = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 
@@ -96,6 +104,32 @@ def require_dataset(config: Any) -> DataFiles:
         if items.is_file() and _reads_items(config["load_col"]):
             require_columns(items, [config["ITEM_ID_FIELD"]], *form, "ITEM_ID_FIELD")
     return files
+
+
+def require_item_texts(
+    files: DataFiles,
+    text: TextSettings,
+    form: tuple[str, str],
+    absent: str,
+    required_by: str = "text_title_fields and text_description_fields ([] for none)",
+) -> None:
+    """Check that item texts can be read: that their file exists, and that an atomic file has the columns.
+
+    Args:
+        files: the files of the data set.
+        text: the columns to read.
+        form: RecBole's ``field_separator`` and ``encoding``.
+        absent: the message where there is no file, with what needs the texts and the remedy.
+        required_by: the parameters that need the columns, for the message.
+
+    Raises:
+        ValueError: the file or a column is missing.
+    """
+    if not files.item_texts.is_file() and files.raw is None:
+        raise ValueError(absent)
+    if files.atomic:
+        columns = (*text.title_fields, *text.description_fields)
+        require_columns(files.item_texts, columns, *form, required_by)
 
 
 def _reads_items(load_col: Any) -> bool:

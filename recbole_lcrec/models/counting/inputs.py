@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recbole_lcrec.config.settings import TextSettings
-from recbole_lcrec.data.atomic_header import require_columns
-from recbole_lcrec.preparation.locate import require_dataset
+from recbole_lcrec.preparation.locate import require_dataset, require_item_texts
 
 __all__ = ["check_inputs"]
 
@@ -21,12 +20,8 @@ def check_inputs(config: Any) -> None:
         ValueError: there is no file with item texts, or it lacks a column that the settings name.
     """
     files, text = require_dataset(config), config.stage(TextSettings)
-    if not files.item_texts.is_file() and files.raw is None:
-        raise ValueError(
-            f"{config.label} compares item texts, but {files.item_texts} does not exist; add the file, or use CoVisit, "
-            "which reads no texts"
-        )
-    if files.atomic:
-        columns = (*text.title_fields, *text.description_fields)
-        form = (config["field_separator"], config["encoding"])
-        require_columns(files.item_texts, columns, *form, "text_title_fields and text_description_fields ([] for none)")
+    absent = (
+        f"{config.label} compares item texts, but {files.item_texts} does not exist; add the file, or use CoVisit, "
+        "which reads no texts"
+    )
+    require_item_texts(files, text, (config["field_separator"], config["encoding"]), absent)

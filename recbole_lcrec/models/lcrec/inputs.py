@@ -18,7 +18,6 @@ from recbole_lcrec.config.settings import (
     TuningSettings,
     WordingSettings,
 )
-from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.intentions.source import check_intentions
 from recbole_lcrec.instructions.mixture import require_templates
@@ -33,7 +32,7 @@ from recbole_lcrec.models.indexed_dataset import check_inputs as check_indexed
 from recbole_lcrec.models.lcrec.prompt_writer import require_template
 from recbole_lcrec.models.lcrec.resume import check_resume
 from recbole_lcrec.models.lcrec.tuning_data import given_intentions
-from recbole_lcrec.preparation.locate import DataFiles, require_dataset
+from recbole_lcrec.preparation.locate import DataFiles, require_dataset, require_item_texts
 
 __all__ = ["check_inputs", "checked_templates", "max_norm"]
 
@@ -73,15 +72,12 @@ def _check_task_texts(tasks: str | Sequence[str], text: TextSettings, files: Dat
     named = [family.name for family in requested_families(tasks) if tasks != "auto" and family.needs_item_texts]
     if not named:
         return
-    if not files.item_texts.is_file() and files.raw is None:
-        raise ValueError(
-            f"tuning_tasks = {list(tasks)}: {', '.join(named)} cannot be built, because the item texts "
-            f"{files.item_texts} do not exist; add the file, or leave {' and '.join(named)} out"
-        )
-    if files.atomic:
-        columns = (*text.title_fields, *text.description_fields)
-        asked_by = f"{', '.join(named)} of tuning_tasks through text_title_fields and text_description_fields"
-        require_columns(files.item_texts, columns, *form, asked_by)
+    absent = (
+        f"tuning_tasks = {list(tasks)}: {', '.join(named)} cannot be built, because the item texts "
+        f"{files.item_texts} do not exist; add the file, or leave {' and '.join(named)} out"
+    )
+    required_by = f"{', '.join(named)} of tuning_tasks through text_title_fields and text_description_fields"
+    require_item_texts(files, text, form, absent, required_by)
 
 
 def _check_user_texts(tasks: str | Sequence[str], intention: IntentionSettings, files: DataFiles) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +40,6 @@ class AtomicTable:
                     f"{self.path}: no column {column!r}, required by {required_by}; "
                     f"its columns are {', '.join(map(str, self.columns))}"
                 )
-
-    def with_types(self, names: Sequence[str]) -> pd.DataFrame:
-        """Return some columns under their names in the file, ``name:type``."""
-        return self.columns[list(names)].rename(columns={name: f"{name}:{self.types[name]}" for name in names})
 
 
 def read_atomic(path: Path) -> AtomicTable:
