@@ -1,4 +1,4 @@
-# make demo         train LCRec, SASRec and Pop on ml-100k and print one table
+# make demo         LCRec, SASRec, CoVisitText and Pop on ml-100k, in one table
 # make test         the whole test suite (make test-latest: on the newest NumPy, pandas and SciPy)
 # make check        ruff, mypy and the order of the rooms (import-linter)
 # make clean        removes the environments and caches; results in saved/ and data in dataset/ stay
@@ -24,7 +24,7 @@ endef
 .PHONY: demo test test-latest check clean
 
 demo: .venv/installed
-	.venv/bin/python run_recbole_lcrec.py --model=LCRec,SASRec,Pop --dataset=ml-100k \
+	.venv/bin/python run_recbole_lcrec.py --model=LCRec,SASRec,CoVisitText,Pop --dataset=ml-100k \
 		--config_files=properties/quick_start.yaml
 
 test: .venv/installed-test

@@ -15,7 +15,14 @@ from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, text
 from recbole_lcrec.config.values import did_you_mean
 
-__all__ = ["ability_problems", "beam_problems", "check_common_values", "check_history", "last_epoch_problems", "values_for_model"]
+__all__ = [
+    "ability_problems",
+    "beam_problems",
+    "check_common_values",
+    "check_history",
+    "last_epoch_problems",
+    "values_for_model",
+]
 
 _PARALLEL = frozenset({"nproc", "ip", "port", "world_size", "offset", "group_offset", "local_rank"})
 _COMMAND_ONLY = frozenset({"config_files"})
@@ -208,7 +215,7 @@ def check_history(values: Mapping[str, Any]) -> list[str]:
 
 
 def last_epoch_problems(values: Mapping[str, Any]) -> list[str]:
-    """Return the problem of an ``eval_step`` that does not divide ``epochs``: RecBole never validates the last epochs."""
+    """Return the problem of an ``eval_step`` that does not divide ``epochs``: RecBole skips the last epochs."""
     epochs, step = values["epochs"], values["eval_step"]
     if integer(1)(epochs) or integer(1)(step) or epochs % min(step, epochs) == 0:
         return []

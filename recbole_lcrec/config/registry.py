@@ -234,7 +234,7 @@ def model_class(config: Any) -> type:
     return found
 
 
-def get_trainer(model_type: Any, label: str) -> type:
+def get_trainer(model_type: Any, label: str) -> Any:
     """Return the trainer class of a model: its own, that of its base class, or the one that RecBole chooses.
 
     Args:
@@ -242,8 +242,7 @@ def get_trainer(model_type: Any, label: str) -> type:
         label: the model's name, or the label of a variant.
     """
     spec = spec_of(label)
-    found: type = model_part(spec, "trainer") or import_module("recbole.utils").get_trainer(model_type, spec.name)
-    return found
+    return model_part(spec, "trainer") or import_module("recbole.utils").get_trainer(model_type, spec.name)
 
 
 _CLASS_DEFAULTS = {

@@ -94,15 +94,15 @@ def require_dataset(config: Any) -> DataFiles:
     """
     files = find_data_files(config["dataset"], Path(config["data_path"]))
     if files.atomic:
-        fields = ["USER_ID_FIELD", "ITEM_ID_FIELD"]
+        fields: dict[str, str | None] = {"USER_ID_FIELD": "token", "ITEM_ID_FIELD": "token"}
         if config["eval_args"]["order"] == "TO":
-            fields.append("TIME_FIELD")
-        names = [config[field] for field in fields]
+            fields["TIME_FIELD"] = None  # its values are checked when they are read
         form = (config["field_separator"], config["encoding"])
-        require_columns(files.folder / f"{files.name}.inter", names, *form, ", ".join(fields))
+        for field, kind in fields.items():
+            require_columns(files.folder / f"{files.name}.inter", [config[field]], *form, field, kind)
         items = files.folder / f"{files.name}.item"
         if items.is_file() and _reads_items(config["load_col"]):
-            require_columns(items, [config["ITEM_ID_FIELD"]], *form, "ITEM_ID_FIELD")
+            require_columns(items, [config["ITEM_ID_FIELD"]], *form, "ITEM_ID_FIELD", "token")
     return files
 
 

@@ -46,6 +46,8 @@ def test_other_separators_and_line_endings(written):
         (lzma.compress(TEXT.encode()), r"is compressed \(xz\); decompress it"),
         (TEXT.encode("latin-1"), "is not utf-8 .*--encoding"),
         (TEXT.encode("utf-8-sig"), "starts with a byte-order mark; .*--encoding=utf-8-sig"),
+        (b"item_id:token\titem_id:token\na\tb\n", "names the column 'item_id' twice"),
+        (b"item_id:token\na\tb\n", r"first row has 2 fields, but the header names 1 columns.*field_separator"),
     ],
 )
 def test_files_that_are_not_atomic_are_named(written, content, message):
@@ -93,3 +95,18 @@ def test_a_wrong_separator_is_reported(written):
 def test_an_unknown_encoding_is_named(written):
     with pytest.raises(ValueError, match="encoding = 'utf8x': Python has no encoding of this name"):
         atomic_columns(written(TEXT.encode()), "\t", "utf8x")
+
+
+def test_a_wrong_separator_is_suggested(written):
+    path = written(b"item_id:token,title:token_seq\ni1,lamp\n")
+    with pytest.raises(ValueError, match=r"no column 'title'.* or set --field_separator"):
+        require_columns(path, ["title"], "\t", "utf-8", "text_title_fields")
+    with pytest.raises(ValueError, match=r"'item_id' with its type.*\(field_separator\)"):
+        require_columns(path, ["item_id"], "\t", "utf-8", "ITEM_ID_FIELD")
+
+
+def test_ids_must_be_tokens(written):
+    path = written(b"item_id:float\n1\n")
+    with pytest.raises(ValueError, match="'item_id' is of type float, but ITEM_ID_FIELD needs token: write item_id:to"):
+        require_columns(path, ["item_id"], "\t", "utf-8", "ITEM_ID_FIELD", "token")
+    require_columns(path, ["item_id"], "\t", "utf-8", "a column")

@@ -21,7 +21,7 @@ __all__ = ["EpochHandler"]
 
 
 class TunedTrainer(Protocol):
-    """What the handler asks of LC-Rec's trainer, beside RecBole's loggers and names."""
+    """The attributes of LC-Rec's trainer that the handler uses, besides RecBole's loggers and names."""
 
     model: Any
     stopping: EarlyStopping
@@ -81,19 +81,19 @@ class EpochHandler:
         if self.valid_data is None:
             self._keep(report)
             return False
-        if (report.epoch + 1) % trainer.eval_step:
+        last = report.epoch + 1 == trainer.model.tuning.epochs  # validated always: a schedule ends at its best
+        if (report.epoch + 1) % trainer.eval_step and not last:
             return False
         started = perf_counter()
         score, result = from_first_process(trainer._valid_epoch(self.valid_data, show_progress=self.show_progress))
-        trainer.stop_by(trainer.stopping.after(score, result))
+        trainer.stop_by(trainer.stopping.after(report.epoch, score, result))
         self._log_validation(report.epoch, score, result, perf_counter() - started)
         if trainer.stopping.improved:
             self._keep(report)
         if self.callback:
             self.callback(report.epoch, score)
         if trainer.stopping.stopped and self.verbose:
-            best = report.epoch - trainer.stopping.since_best * trainer.eval_step
-            trainer.logger.info(f"Finished training, best eval result in epoch {best}")
+            trainer.logger.info(f"Finished training, best eval result in epoch {trainer.stopping.best_epoch}")
         return trainer.stopping.stopped
 
     def _log_epoch(self, report: EpochReport) -> None:

@@ -64,7 +64,6 @@ def check_inputs(config: Any) -> None:
         check_deepspeed(deepspeed, tuning, max_norm(config["clip_grad_norm"]), tuning.deepspeed or "zero2", device)
     require_one_gpu(device)
     check_resume(tuning.resume)
-    _check_validation(tuning, config["eval_step"])
 
 
 def _check_task_texts(tasks: str | Sequence[str], text: TextSettings, files: DataFiles, form: tuple[str, str]) -> None:
@@ -90,19 +89,6 @@ def _check_user_texts(tasks: str | Sequence[str], intention: IntentionSettings, 
         raise ValueError(
             f"tuning_tasks = {list(tasks)} contains {' and '.join(needing)}, but intention_source = 'none': set it to "
             f"extractive, file or llm, or leave {' and '.join(needing)} out"
-        )
-
-
-def _check_validation(tuning: TuningSettings, eval_step: int) -> None:
-    """Refuse a tuning without any validation, of which no epoch would be saved.
-
-    Raises:
-        ValueError: no epoch after those of streams is a multiple of ``eval_step``.
-    """
-    if eval_step and tuning.epochs // eval_step == tuning.stream_epochs // eval_step:
-        raise ValueError(
-            f"eval_step = {eval_step} validates none of the epochs {tuning.stream_epochs + 1} to {tuning.epochs}, so "
-            "no model would be saved: lower eval_step, or raise epochs"
         )
 
 

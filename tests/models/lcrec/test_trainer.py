@@ -182,3 +182,13 @@ def test_auto_tunes_on_every_task_that_the_data_support(
     # one intention of each user, with and without the history
     assert counted.endswith(f"seq {count}, mut {4 * N_ITEMS}, asy {3 * count}, ite {2 * users}, per {users}")
     assert 0 <= result["test_result"]["hit@1"] <= result["test_result"]["hit@5"] <= 1
+
+
+@pytest.mark.parametrize(("epochs", "eval_step", "validated"), [(5, 2, [1, 3, 4]), (2, 3, [1]), (4, 2, [1, 3])])
+def test_the_last_epoch_is_always_validated(
+    indexed_shop: Path, tiny: Parameters, caplog: Any, epochs: int, eval_step: int, validated: list[int]
+) -> None:
+    caplog.set_level(logging.INFO)
+    run_recbole_lcrec("LCRec", SHOP, config_dict=tiny(indexed_shop, epochs=epochs, eval_step=eval_step))
+    found = [int(epoch) for epoch in re.findall(r"epoch (\d+) evaluating", re.sub(r"\x1b\[[\d;]*m", "", caplog.text))]
+    assert found == validated
