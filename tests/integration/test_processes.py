@@ -14,7 +14,7 @@ import yaml
 from tests.conftest import N_USERS, SHOP, TINY
 from tests.integration.dying import ROOT, Ended, command, results, saved_run, start_server, write_indexed_shop
 from tests.integration.launched import launched
-from tests.integration.tiny_llama import save_tiny_llama
+from tests.tiny_llama import save_tiny_llama
 
 pytestmark = pytest.mark.slow
 

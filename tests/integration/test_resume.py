@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import SHOP, TINY, shop_index, shop_titles
 from tests.integration.dying import Ended, command, results, saved_run, start_server, write_indexed_shop
-from tests.integration.tiny_llama import save_tiny_llama
+from tests.tiny_llama import save_tiny_llama
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from recbole_lcrec.llm.backbone import Backbone, load_backbone, load_saved, merg
 from recbole_lcrec.llm.collator import InstructionCollator
 from recbole_lcrec.llm.finetune import EpochReport, finetune
 from recbole_lcrec.llm.tuner import DivergedError
-from tests.integration.tiny_llama import save_tiny_llama
 from tests.llm.plain_tuning import Source, tuning_run, tuning_settings
+from tests.tiny_llama import save_tiny_llama
 
 
 def tune(backbone: Backbone, stop_after: int = 99, source: Any = None, **changes: Any) -> list[EpochReport]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import IntentionSettings
@@ -21,6 +21,7 @@ from recbole_lcrec.instructions.intentions.from_llm import ask_user_texts, check
 from recbole_lcrec.instructions.intentions.local_model import ask_local_model, check_local_model
 from recbole_lcrec.instructions.intentions.questions import UnusableAnswer
 from recbole_lcrec.llm.backbone import train_tokenizer
+from tests.tiny_llama import tiny_llama
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[answer]{% endif %}"
@@ -43,22 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose generation settings ask for sampling, which must be ignored."""
     path = tmp_path_factory.mktemp("models") / "llama"
     words = tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
-        initializer_range=0.5,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        model = LlamaForCausalLM(config)
+    model = tiny_llama(words, 7, max_position_embeddings=1024, initializer_range=0.5)
     model.generation_config.update(do_sample=True, temperature=2.0)
     model.save_pretrained(path)
     words.save_pretrained(path)
