@@ -24,6 +24,7 @@ from recbole_lcrec.bridge.augmentation import FastAugmentation
 from recbole_lcrec.bridge.filtering import CorrectedFiltering
 from recbole_lcrec.bridge.masking import mask_histories
 from recbole_lcrec.bridge.splits import RowGroups, leave_out_last, split_statistics
+from recbole_lcrec.bridge.targets import steps_of, target_shares
 from recbole_lcrec.config.registry import model_class, model_part, spec_of
 from recbole_lcrec.data.sequences import exact_time_ranks
 from recbole_lcrec.data.times import UNIT_BOUNDS, UNITS
@@ -185,6 +186,8 @@ def _log_split(whole: Dataset, *parts: Dataset) -> None:
         histories = parts[0].inter_feat[whole.item_list_length_field].numpy()
     width = whole.config["MAX_ITEM_LIST_LENGTH"]
     getLogger().info(split_statistics(lengths, users, histories, width).in_words())
+    if whole.config["eval_args"]["order"] == "TO" and len(parts[-1]):
+        getLogger().info(target_shares(*steps_of(*parts)).in_words())
 
 
 def _by_users(config: Any, loader: Any) -> Any:

@@ -17,7 +17,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-__all__ = ["WindowedInteraction", "Windows", "oldest_of_lists"]
+__all__ = ["WindowedInteraction", "Windows", "newest_of_lists", "oldest_of_lists"]
 
 _ROWS_AT_ONCE = 1 << 16
 """Rows read at once; bounds the memory of index arithmetic."""
@@ -47,6 +47,10 @@ class Windows:
     def oldest(self, column: Tensor) -> Tensor:
         """Return [R, ...]: the first value of each window; no window may be empty."""
         return column[(self.ends - self.lengths).long()]
+
+    def newest(self, column: Tensor) -> Tensor:
+        """Return [R, ...]: the last value of each window; no window may be empty."""
+        return column[(self.ends - 1).long()]
 
     def read(self, column: Tensor) -> Tensor:
         """Materialise the windows into a column.
@@ -158,6 +162,13 @@ class WindowedInteraction(Interaction):
 def oldest_of_lists(feat: Interaction, list_field: str) -> Tensor:
     """Return [R, ...]: the first value of every row's list, for either kind of ``Interaction``."""
     return feat.oldest(list_field) if isinstance(feat, WindowedInteraction) else feat[list_field][:, 0]
+
+
+def newest_of_lists(feat: Interaction, list_field: str, length_field: str) -> Tensor:
+    """Return [R]: the last value of every row's list, for either kind of ``Interaction``."""
+    if isinstance(feat, WindowedInteraction) and list_field not in feat.interaction.held:
+        return feat.interaction.windows.newest(feat.interaction.lists[list_field])
+    return feat[list_field].gather(1, feat[length_field].long()[:, None] - 1)[:, 0]
 
 
 def _tensor_index(index: Any) -> Any:

@@ -6,17 +6,16 @@ checked in ``settings.py``. All problems of a configuration are reported in one 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from recbole_lcrec.config.evaluation_checks import as_list, cutoffs, evaluation_modes, metric_problems
 from recbole_lcrec.config.known_keys import known_keys
 from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, text
 from recbole_lcrec.config.values import did_you_mean
 
 __all__ = [
-    "ability_problems",
     "beam_problems",
     "check_common_values",
     "check_history",
@@ -96,28 +95,6 @@ def _not_saved(value: Any) -> str:
     return "False or None, because prepared data are never saved or reloaded here" if value else ""
 
 
-def _eval_args(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return "a mapping such as {'mode': 'full'}"
-    modes = value.get("mode", "full")
-    each = modes if isinstance(modes, Mapping) else {"test": modes}
-    good = each and set(each) <= {"valid", "test"} and all(_MODE.fullmatch(str(mode)) for mode in each.values())
-    return "" if good else f"one of the modes {_MODES}, or {{'valid': ..., 'test': ...}} with two of these"
-
-
-def _cutoffs(value: Any) -> str:
-    values = value if isinstance(value, (list, tuple)) and value else [value]
-    wrong = any(integer(1)(k) for k in values) or len(set(values)) < len(values)
-    return "one or more different positive integers, such as [1, 5, 10]" if wrong else ""
-
-
-_MODE = re.compile(r"full|labeled|(?:uni|pop)[1-9][0-9]*")
-_MODES = (
-    "'full' (every item is ranked), 'uniN' or 'popN' (N sampled items, such as 'uni100', uniformly or by popularity), "
-    "'labeled' (value metrics)"
-)
-
-
 _COMMON: dict[str, Check] = {
     "epochs": integer(0),
     "train_batch_size": integer(1),
@@ -128,8 +105,8 @@ _COMMON: dict[str, Check] = {
     "stopping_step": integer(0),
     "seed": integer(0, 2**32 - 1),
     "MAX_ITEM_LIST_LENGTH": integer(1),
-    "topk": _cutoffs,
-    "eval_args": _eval_args,
+    "topk": cutoffs,
+    "eval_args": evaluation_modes,
     "mask_history": flag,
     "repeated_targets": one_of("mask", "drop", "leak"),
     "fast_loading": flag,
@@ -144,10 +121,6 @@ _COMMON: dict[str, Check] = {
     "data_path": text,
     "checkpoint_dir": text,
 }
-
-
-_OF_VALUES = frozenset({"auc", "mae", "rmse", "logloss"})
-_WITHOUT_CUTOFF = _OF_VALUES | {"gauc"}
 
 
 def check_common_values(
@@ -169,38 +142,8 @@ def check_common_values(
         if key not in skip and key in values and (expected := check(values[key]))
     ]
     if not any(problem.startswith("topk ") for problem in problems):
-        problems += _check_metrics(values, metric_names)
+        problems += metric_problems(values, metric_names)
     return problems
-
-
-def _check_metrics(values: Mapping[str, Any], metric_names: Collection[str]) -> list[str]:
-    metrics, valid = values["metrics"], values["valid_metric"]
-    metrics = [metrics] if isinstance(metrics, str) else metrics
-    if not isinstance(metrics, (list, tuple)) or not metrics or not all(isinstance(m, str) for m in metrics):
-        return [f"metrics = {metrics!r}: expected one or more names of metrics, such as [Hit, NDCG]"]
-    if unknown := [metric for metric in metrics if metric.lower() not in metric_names]:
-        return [f"metrics: RecBole has no {metric!r}{did_you_mean(metric, metric_names)}" for metric in unknown]
-    of_values = [metric for metric in metrics if metric.lower() in _OF_VALUES]
-    if of_values and len(of_values) < len(metrics):
-        return [f"metrics = {list(metrics)} mixes value metrics ({', '.join(of_values)}) with ranking metrics"]
-    if of_values and "full" in str((values.get("eval_args") or {}).get("mode", "")):
-        return [
-            f"metrics = {list(metrics)} are value metrics, which eval_args mode 'full' cannot compute: set 'labeled' "
-            "or 'uniN'"
-        ]
-    if not isinstance(valid, str):
-        return [f"valid_metric = {valid!r}: expected a metric and a cut-off, such as NDCG@10"]
-    name, at, cutoff = valid.partition("@")
-    if not at and name.lower() not in _WITHOUT_CUTOFF:
-        k = max(_as_list(values["topk"]))
-        return [f"valid_metric = {valid!r} needs a cut-off out of topk: write {valid}@{k}"]
-    if name.lower() not in {metric.lower() for metric in metrics}:
-        return [f"valid_metric = {valid!r} is not in metrics = {list(metrics)}: choose one of them, or add it"]
-    cutoffs = _as_list(values["topk"])
-    if at and cutoff not in {str(k) for k in cutoffs}:
-        remedy = f"set valid_metric={name}@{max(cutoffs)}, or extend topk"
-        return [f"valid_metric = {valid!r} has a cut-off that is not in topk = {cutoffs}: {remedy}"]
-    return []
 
 
 def check_history(values: Mapping[str, Any]) -> list[str]:
@@ -225,40 +168,12 @@ def last_epoch_problems(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def ability_problems(label: str, eval_args: Any, full_ranking: bool, candidate_scores: bool) -> list[str]:
-    """Return the problem of an evaluation that a model cannot do; empty if it can.
-
-    Args:
-        label: the model.
-        eval_args: RecBole's mapping; its ``mode`` is ``full``, ``uniN`` or ``popN``, or one for each split.
-        full_ranking: whether the model can rank the whole catalogue.
-        candidate_scores: whether it can score given candidates.
-    """
-    mode = eval_args.get("mode", "full") if isinstance(eval_args, Mapping) else "full"
-    modes = list(mode.values()) if isinstance(mode, Mapping) else [mode]
-    if "full" in modes and not full_ranking:
-        return [
-            f"eval_args mode = {mode!r} ranks every item, but {label} only scores given candidates: sample them with "
-            "--eval_args=\"{'mode': 'uni100'}\", for every model of the table"
-        ]
-    if any(each != "full" for each in modes) and not candidate_scores:
-        return [
-            f"eval_args mode = {mode!r} samples candidates, but {label} only ranks the whole catalogue: use it "
-            "with --eval_args=\"{'mode': 'full'}\", for every model of the table"
-        ]
-    return []
-
-
 def beam_problems(values: Mapping[str, Any]) -> list[str]:
     """Return the problem of more requested items than beams; empty if ``max(topk) <= decoding_beam_size``."""
     topk, beams = values["topk"], values["decoding_beam_size"]
-    if _cutoffs(topk) or integer(1)(beams) or max(_as_list(topk)) <= beams:
+    if cutoffs(topk) or integer(1)(beams) or max(as_list(topk)) <= beams:
         return []
     return [
-        f"topk = {topk} needs {max(_as_list(topk))} items per user, but decoding_beam_size = {beams} finds only "
+        f"topk = {topk} needs {max(as_list(topk))} items per user, but decoding_beam_size = {beams} finds only "
         f"{beams}: raise decoding_beam_size or lower topk"
     ]
-
-
-def _as_list(topk: Any) -> list[int]:
-    return list(topk) if isinstance(topk, (list, tuple)) else [topk]

@@ -20,13 +20,8 @@ from recbole.trainer import Trainer
 from recbole.utils import ModelType
 
 from recbole_lcrec.config import registry
-from recbole_lcrec.config.checks import (
-    ability_problems,
-    check_common_values,
-    check_history,
-    last_epoch_problems,
-    values_for_model,
-)
+from recbole_lcrec.config.checks import check_common_values, check_history, last_epoch_problems, values_for_model
+from recbole_lcrec.config.evaluation_checks import ability_problems, search_problems
 from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
 from recbole_lcrec.config.known_keys import property_file, stage_files
 from recbole_lcrec.config.model_spec import ModelSpec
@@ -246,6 +241,7 @@ class Config(RecBoleConfig):
             problems += check_history(final)
         ranks_in_full = self.spec.full_ranking and _ranks_in_full(self.model_class)
         problems += ability_problems(self.model, final["eval_args"], ranks_in_full, self.spec.candidate_scores)
+        problems += search_problems(self.model, final, bool(getattr(self.model_class, "ranks_in_full", False)))
         if registry.get_trainer(final["MODEL_TYPE"], self.model).fit is Trainer.fit:
             problems += last_epoch_problems(final)
         if find_problems is not None:

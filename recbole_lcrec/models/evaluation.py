@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.trainer import Trainer
-from recbole.utils import calculate_valid_score
+from recbole.utils import EvaluatorType, calculate_valid_score
 
 from recbole_lcrec.bridge.masking import HistoryMaskedLoader
 from recbole_lcrec.models.evaluation_stats import EvaluationStats
@@ -48,7 +48,7 @@ class ScorerTrainer(Trainer):
             loading: ``load_best_model`` and ``model_file`` of RecBole's ``evaluate``; by default nothing is loaded.
 
         Returns:
-            Metric names and values.
+            Metric names and values, which are Python's numbers: RecBole's may be NumPy's, which JSON does not take.
         """
         generative = self.model.ranks_in_full
         if generative:
@@ -58,7 +58,7 @@ class ScorerTrainer(Trainer):
         result = super().evaluate(eval_data, show_progress=show_progress and self.is_main, **loading)
         if generative and logged and eval_data:
             self._log_search(perf_counter() - started)
-        return result
+        return result and type(result)((name, float(value)) for name, value in result.items())
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         result = self.measure(valid_data, show_progress, logged=False)
@@ -121,6 +121,8 @@ class ScorerTrainer(Trainer):
         """Score all candidates of all users of the batch in one call."""
         interaction, row_idx, positive_u, positive_i = batched_data
         predicted = self.model.predict(interaction.to(self.device))
+        if self.config["eval_type"] == EvaluatorType.VALUE:
+            return interaction, predicted, positive_u, positive_i
         n_users = int(positive_u[-1]) + 1
         # RecBole breaks ties arbitrarily: other items must score above a candidate that is not allowed (-inf)
         scores = torch.full((n_users, self.tot_item_num), torch.finfo(torch.float32).min, device=self.device)

@@ -17,6 +17,8 @@ What is patched, and why:
   read-only.
 * The layer that embeds item features (FDSA, GRU4RecF, SASRecF, DIN) keeps a reference to its data set, so that every
   checkpoint would contain all interactions, or fail if the data set's class cannot be pickled; nothing reads it.
+* The collector of evaluation results calls ``cpu()`` on everything that it holds, the number of items and their
+  training counts among them, so ItemCoverage, GiniIndex, AveragePopularity and TailPercentage fail.
 * ``dok_matrix._update`` was removed in SciPy 1.13, and the graph models (LightGCN, NGCF, ...) call it.
 """
 
@@ -215,6 +217,22 @@ def _patch_layers(layers: ModuleType) -> None:
     layers.ContextSeqEmbAbstractLayer.__getstate__ = without_dataset
 
 
+def _patch_collector(collector: ModuleType) -> None:
+    """Let metrics of lists work: RecBole moves the number of items and the items' counts to the CPU like tensors."""
+    get_data_struct = collector.Collector.get_data_struct
+
+    @functools.wraps(get_data_struct)
+    def tensors_moved(self: Any) -> Any:
+        held = self.data_struct._data_dict
+        plain = {key: held.pop(key) for key, value in list(held.items()) if not hasattr(value, "cpu")}
+        struct = get_data_struct(self)
+        for each in (struct, self.data_struct):
+            each._data_dict.update(plain)
+        return struct
+
+    collector.Collector.get_data_struct = tensors_moved
+
+
 def _without_chained_assignment_warning(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def quiet(*args: Any, **kwargs: Any) -> Any:
@@ -236,5 +254,6 @@ _LIBRARIES: Mapping[str, Callable[[ModuleType], dict[str, Any]]] = {
 _CLASSES: Mapping[str, Callable[[ModuleType], None]] = {
     "recbole.config.configurator": _patch_config,
     "recbole.data.dataset.dataset": _patch_dataset,
+    "recbole.evaluator.collector": _patch_collector,
     "recbole.model.layers": _patch_layers,
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from recbole.trainer import Trainer
+from recbole.utils import EvaluatorType
 
 __all__ = ["CountingTrainer"]
 
@@ -57,3 +58,14 @@ class CountingTrainer(Trainer):
         if saved:
             self._save_checkpoint(-1, verbose=verbose)
         return self.best_valid_score, self.best_valid_result
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        """Keep the scores as float64, as the ranking of every item does; RecBole's table is float32."""
+        interaction, row_idx, positive_u, positive_i = batched_data
+        scores = self.model.predict(interaction.to(self.device))
+        if self.config["eval_type"] == EvaluatorType.VALUE:
+            return interaction, scores, positive_u, positive_i
+        shape = (int(positive_u[-1]) + 1, self.tot_item_num)
+        table = torch.full(shape, -torch.inf, dtype=scores.dtype, device=self.device)
+        table[row_idx, interaction[self.config["ITEM_ID_FIELD"]]] = scores
+        return interaction, table, positive_u, positive_i
