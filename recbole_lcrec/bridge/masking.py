@@ -1,4 +1,4 @@
-"""Masking of histories in the evaluation, by one rule for sequential, general and generative models.
+"""Masking of histories in the evaluation, by one rule for all models.
 
 RecBole masks a user's earlier items except the target. Where a target repeats an earlier item, every rival from the
 history is gone and the target is not, which tells the model that the answer is a repeat. Here such a target is masked
