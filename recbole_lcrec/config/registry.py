@@ -50,6 +50,7 @@ _OWN = (
     "recbole_lcrec.models.counting.spec:TEXT_KNN",
     "recbole_lcrec.models.counting.spec:COVISIT_TEXT",
     "recbole_lcrec.models.s3rec.spec:SPEC",
+    "recbole_lcrec.models.sasrec_bce.spec:SPEC",
 )
 _REGISTERED: dict[str, ModelSpec] = {}
 _VARIANT = re.compile(r"(\w+)-[\w-]*\w")
