@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "first_line",
     "load_yaml",
     "parse_value",
+    "plain_value",
     "read_yaml",
     "write_yaml",
 ]
@@ -142,6 +144,23 @@ def write_yaml(values: Mapping[str, Any], path: str | Path) -> None:
     text = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, final)
+
+
+def plain_value(key: str, value: Any) -> Any:
+    """Return the value of a parameter as YAML can represent it.
+
+    Raises:
+        RuntimeError: YAML cannot represent the value.
+    """
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain_value(key, element) for element in value]
+    if isinstance(value, Mapping):
+        return {name: plain_value(key, element) for name, element in value.items()}
+    if isinstance(value, (Path, Enum)):
+        return str(value) if isinstance(value, Path) else value.name
+    raise RuntimeError(f"{key} = {value!r} of type {type(value).__name__} cannot be saved as YAML")
 
 
 class DuplicateKeyError(ValueError):
