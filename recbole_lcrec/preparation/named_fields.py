@@ -33,27 +33,42 @@ def require_named_fields(config: Any, folder: Path) -> None:
         folder: contains the data set's atomic files.
 
     Raises:
-        ValueError: names the key, the column, the files and the columns that they have.
+        ValueError: names the key, and the file that is missing, or the column, the files and their columns.
     """
+    more = _more_files(config, folder)
     named = {key: list(config[key] or ()) for key in _NAMING}
     weights = config["preload_weight"] or {}
     named["preload_weight"] = [*weights, *weights.values()]
     if not any(named.values()):
         return
-    files = _headers(config, folder)
+    files = _headers(config, folder, more)
     for key, fields in named.items():
         for field in fields:
             _require(config, key, field, files)
 
 
-def _headers(config: Any, folder: Path) -> dict[str, tuple[Path, dict[str, str]]]:
-    """Return each file's ending -> its path and the types of its columns."""
-    endings = dict.fromkeys(
-        ("inter", "item", "user", *(config["load_col"] or ()), *(config["additional_feat_suffix"] or ()))
-    )
-    paths = {ending: folder / f"{config['dataset']}.{ending}" for ending in endings}
+def _more_files(config: Any, folder: Path) -> tuple[str, ...]:
+    """Return the endings of the further files that keys name, all of which must exist."""
+    suffixes, split = config["additional_feat_suffix"] or (), config["benchmark_filename"] or ()
+    suffixes = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
+    parts = tuple(f"{each}.inter" for each in split)
+    for key, endings in (("additional_feat_suffix", suffixes), ("benchmark_filename", parts)):
+        for ending in endings:
+            path = folder / f"{config['dataset']}.{ending}"
+            if not path.is_file():
+                raise ValueError(f"{key} = {config[key]!r}: there is no file {path}; add it, or remove {key}")
+    return (*suffixes, *parts)
+
+
+def _headers(config: Any, folder: Path, more: tuple[str, ...]) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Return each file's ending -> its path and the types of its columns; files that are split count as ``inter``."""
+    paths = {}
+    for ending in ("inter", "item", "user", *(config["load_col"] or ()), *more):
+        path = folder / f"{config['dataset']}.{ending}"
+        if path.is_file():
+            paths["inter" if ending.endswith(".inter") else ending] = path
     form = config["field_separator"], config["encoding"]
-    return {ending: (path, atomic_columns(path, *form)) for ending, path in paths.items() if path.is_file()}
+    return {ending: (path, atomic_columns(path, *form)) for ending, path in paths.items()}
 
 
 def _require(config: Any, key: str, field: str, files: Mapping[str, tuple[Path, dict[str, str]]]) -> None:

@@ -268,6 +268,7 @@ def shop_config(root, model="SASRec", **values):
         ({"threshold": {"rating": 3}}, ["threshold = {'rating': 3}: there is no column 'rating'"]),
         ({"normalize_field": ["item_id"]}, ["normalize_field", "must be float or float_seq"]),
         ({"preload_weight": {"item_id": "emb"}}, ["preload_weight", "there is no column 'emb'"]),
+        ({"additional_feat_suffix": ["ent"]}, ["additional_feat_suffix = ['ent']: there is no file"]),
         ({"seq_len": {"titel": 3}}, ["seq_len", "there is no column 'titel'; did you mean 'title'?"]),
     ],
 )
@@ -277,6 +278,18 @@ def test_a_named_column_must_be_there_before_any_work(model, values, parts, shop
         require_inputs(shop_config(shop, model, **values))
     for part in (str(shop / "shop" / "shop."), *parts):
         assert part in str(caught.value)
+
+
+def test_files_that_are_split_have_columns_of_their_own(shop):
+    values = {"benchmark_filename": ["a", "b", "c"], "alias_of_item_id": ["item_id_list"], "load_col": None}
+    for name in "ab":
+        path = shop / "shop" / f"shop.{name}.inter"
+        path.write_text("user_id:token\titem_id:token\titem_id_list:token_seq\nu\ti1\ti2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"benchmark_filename = .*: there is no file .*shop\.c\.inter"):
+        require_inputs(shop_config(shop, **values))
+    path.rename(path.with_name("shop.c.inter"))
+    (shop / "shop" / "shop.b.inter").write_bytes((shop / "shop" / "shop.a.inter").read_bytes())
+    require_inputs(shop_config(shop, **values))
 
 
 def test_named_columns_that_are_there_are_good(shop):
