@@ -24,7 +24,6 @@ COLUMN_KEYS = frozenset({"threshold", "load_col", "unload_col", "unused_col", "T
 """The keys whose values :func:`column_problems` compares, so that each must be of the right form."""
 
 _SHARES = {"mask_itemseq": "mask_ratio", "crop_itemseq": "eta", "reorder_itemseq": "beta"}
-_SMALLER_IS_BETTER = frozenset({"rmse", "mae", "logloss"})
 
 
 def split_problems(eval_args: Mapping[str, Any], sequential: bool) -> list[str]:
@@ -78,14 +77,6 @@ def ignored_problems(values: Mapping[str, Any], given: Mapping[str, Any]) -> lis
             f"config_file = {given['config_file']!r} is not read: name property files by --config_files, or by "
             "config_file_list in Python"
         )
-    metric = values.get("valid_metric")
-    if "valid_metric_bigger" in given and isinstance(metric, str):
-        bigger = metric.partition("@")[0].lower() not in _SMALLER_IS_BETTER
-        if given["valid_metric_bigger"] is not bigger:
-            problems.append(
-                f"valid_metric_bigger = {given['valid_metric_bigger']!r}: follows from valid_metric = {metric!r}, for "
-                f"which it is {bigger}; remove it"
-            )
     if values.get("log_wandb") is True and find_spec("wandb") is None:
         problems.append(
             "log_wandb = True needs the package wandb, which is not installed: pip install wandb, or set it to False"

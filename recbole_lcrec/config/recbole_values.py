@@ -75,6 +75,10 @@ def _gpu_id(value: Any) -> str:
     return "numbers of GPUs, such as 0 or '0,1'; use_gpu: False stands for the CPU"
 
 
+def _bigger(value: Any) -> str:
+    return "" if value is True else "True, because a higher value of every metric that can be computed here is better"
+
+
 def _clip_grad_norm(value: Any) -> str:
     checks = {
         "max_norm": number(0.0, above=True),
@@ -150,6 +154,7 @@ _CHECKS: dict[str, Check] = {
     "enable_amp": flag,
     "enable_scaler": flag,
     "transform": maybe(one_of("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq")),
+    "valid_metric_bigger": _bigger,
     "metric_decimal_place": integer(0),
     "field_separator": _separator,
     "seq_separator": _separator,

@@ -227,12 +227,6 @@ def test_columns_that_every_run_needs_must_be_read():
     assert Config("Pop", "my-shop", config_dict=untimed)["eval_args"]["order"] == "RO"
 
 
-def test_the_metric_decides_which_value_is_better():
-    values = {"metrics": ["RMSE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}}
-    assert "for which it is False" in error_of("DeepFM", **values, valid_metric_bigger=True)
-    assert Config("DeepFM", "my-shop", config_dict=values)["valid_metric_bigger"] is False
-
-
 @pytest.mark.parametrize("model", ["LCRec", "CoVisit", "TextKNN"])
 def test_files_split_already_are_refused_by_own_models(model):
     message = error_of(model, benchmark_filename=["train", "valid", "test"])
