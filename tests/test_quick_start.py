@@ -112,7 +112,15 @@ def test_everything_is_checked_before_the_first_model_trains(shop, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("seed", 3), ("topk", [3]), ("mask_history", True), ("metrics", ["NDCG"]), ("data_path", "x")]
+    ("key", "value"),
+    [
+        ("seed", 3),
+        ("topk", [3]),
+        ("mask_history", True),
+        ("metrics", ["NDCG"]),
+        ("data_path", "x"),
+        ("TIME_FIELD", "x"),
+    ],
 )
 def test_models_that_cannot_be_compared_are_rejected(shop, key, value):
     with pytest.raises(ValueError, match=f"{key} differs between SASRec .* and Pop"):

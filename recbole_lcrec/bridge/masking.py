@@ -15,7 +15,7 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.dataset import Dataset, SequentialDataset
 
-from recbole_lcrec.bridge.windows import oldest_of_lists
+from recbole_lcrec.bridge.windows import item_list_field, oldest_of_lists
 
 __all__ = ["HistoryMaskedLoader", "mask_histories"]
 
@@ -142,7 +142,7 @@ def _seen_items(*parts: Dataset) -> dict[int, np.ndarray]:
         items.append(feat[part.iid_field].numpy())
         if isinstance(part, SequentialDataset):
             users.append(users[-1])
-            items.append(oldest_of_lists(feat, part.item_id_list_field).numpy())
+            items.append(oldest_of_lists(feat, item_list_field(part)).numpy())
     user, item = np.concatenate(users), np.concatenate(items)
     order = np.argsort(user, kind="stable")
     unique, starts = np.unique(user[order], return_index=True)

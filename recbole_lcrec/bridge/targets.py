@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from recbole.data.dataset import Dataset, SequentialDataset
 
-from recbole_lcrec.bridge.windows import newest_of_lists
+from recbole_lcrec.bridge.windows import item_list_field, newest_of_lists
 
 __all__ = ["Steps", "TargetShares", "steps_of", "target_shares"]
 
@@ -105,5 +105,5 @@ def steps_of(*parts: Dataset) -> tuple[Steps, ...]:
 
 
 def _newest(part: Any) -> np.ndarray:
-    newest: np.ndarray = newest_of_lists(part.inter_feat, part.item_id_list_field, part.item_list_length_field).numpy()
+    newest: np.ndarray = newest_of_lists(part.inter_feat, item_list_field(part), part.item_list_length_field).numpy()
     return newest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_lcrec.bridge.windows import oldest_of_lists
+from recbole_lcrec.bridge.windows import item_list_field, oldest_of_lists
 from recbole_lcrec.data.sequences import UserSequences, training_sequences
 
 __all__ = ["training_sequences_of"]
@@ -24,5 +24,5 @@ def training_sequences_of(dataset: Any) -> UserSequences:
         feat[dataset.uid_field].numpy(),
         feat[dataset.iid_field].numpy(),
         feat[dataset.item_list_length_field].numpy(),
-        oldest_of_lists(feat, dataset.item_id_list_field).numpy(),
+        oldest_of_lists(feat, item_list_field(dataset)).numpy(),
     )

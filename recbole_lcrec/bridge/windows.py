@@ -17,7 +17,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-__all__ = ["WindowedInteraction", "Windows", "newest_of_lists", "oldest_of_lists"]
+__all__ = ["WindowedInteraction", "Windows", "item_list_field", "newest_of_lists", "oldest_of_lists"]
 
 _ROWS_AT_ONCE = 1 << 16
 """Rows read at once; bounds the memory of index arithmetic."""
@@ -157,6 +157,12 @@ class WindowedInteraction(Interaction):
         if list_field in columns.held:
             return columns.held[list_field][:, 0]
         return columns.windows.oldest(columns.lists[list_field])
+
+
+def item_list_field(dataset: Any) -> str:
+    """Return the name of the histories' column of RecBole's sequential data set, which follows ``ITEM_ID_FIELD``."""
+    field: str = getattr(dataset, f"{dataset.iid_field}_list_field")
+    return field
 
 
 def oldest_of_lists(feat: Interaction, list_field: str) -> Tensor:

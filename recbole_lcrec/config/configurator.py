@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,12 +21,13 @@ from recbole.utils import ModelType
 from recbole_lcrec.config import registry
 from recbole_lcrec.config.checks import check_common_values, check_history, last_epoch_problems, values_for_model
 from recbole_lcrec.config.evaluation_checks import ability_problems, search_problems
-from recbole_lcrec.config.item_features import feature_columns, with_feature_columns
+from recbole_lcrec.config.item_features import feature_columns, with_feature_columns, with_given_names
 from recbole_lcrec.config.known_keys import property_file, stage_files
 from recbole_lcrec.config.model_spec import ModelSpec
+from recbole_lcrec.config.recbole_values import recbole_problems
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import StageSettings, keys_of
-from recbole_lcrec.config.values import parse_value, read_yaml, write_yaml
+from recbole_lcrec.config.values import parse_value, plain_value, read_yaml, write_yaml
 from recbole_lcrec.runtime.processes import from_launcher, process_count, process_rank
 
 __all__ = ["Config"]
@@ -72,6 +72,7 @@ class Config(RecBoleConfig):
     - ``train_neg_sample_args`` is None if a sequential model's loss is cross entropy, unless it is given.
     - ``repeatable`` follows ``mask_history`` for models that are not sequential, because RecBole masks their history
       by it.
+    - ``load_col`` follows ``USER_ID_FIELD``, ``ITEM_ID_FIELD`` and ``TIME_FIELD``, unless it is given.
     - ``load_col`` is extended by the columns that ``selected_features`` or ``item_attribute`` name, for models that
       read them.
     - ``use_gpu: False`` means the CPU.
@@ -226,6 +227,8 @@ class Config(RecBoleConfig):
             final["train_neg_sample_args"] = None
         if final["MODEL_TYPE"] != ModelType.SEQUENTIAL and "repeatable" not in self.external_config_dict:
             final["repeatable"] = not final["mask_history"]
+        if "load_col" not in self.external_config_dict:
+            final["load_col"] = with_given_names(final["load_col"], final)
         problems: list[str] = []
         try:
             features = feature_columns(self.model, final)
@@ -237,8 +240,9 @@ class Config(RecBoleConfig):
         if defaults is not None:
             final.update(defaults(final))
         problems += check_common_values(final, set(metric_types), skip=keys_of(stages))
-        if final["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-            problems += check_history(final)
+        sequential, source = final["MODEL_TYPE"] == ModelType.SEQUENTIAL, registry.recbole_source(self.spec.name)
+        problems += recbole_problems(final, self.external_config_dict, sequential, source)
+        problems += [] if sequential else check_history(final)
         ranks_in_full = self.spec.full_ranking and _ranks_in_full(self.model_class)
         problems += ability_problems(self.model, final["eval_args"], ranks_in_full, self.spec.candidate_scores)
         problems += search_problems(self.model, final, bool(getattr(self.model_class, "ranks_in_full", False)))
@@ -300,10 +304,10 @@ class Config(RecBoleConfig):
         Raises:
             RuntimeError: the configuration contains a value that YAML cannot represent.
         """
-        plain = {key: _plain(key, value) for key, value in self.final_config_dict.items() if key not in _DERIVED}
+        plain = {key: plain_value(key, value) for key, value in self.final_config_dict.items() if key not in _DERIVED}
         plain.pop("data_path")
         if self.data_root is not None:
-            plain["data_path"] = _plain("data_path", self.data_root)
+            plain["data_path"] = plain_value("data_path", self.data_root)
         if (plain.get("train_neg_sample_args") or {}).get("distribution") == "none":
             plain["train_neg_sample_args"] = None
         return plain
@@ -336,15 +340,3 @@ def _named(key: str, value: Any, example: str) -> str:
     if not value or not isinstance(value, str):
         raise ValueError(f"no {key} is given; set it with --{key}={example}, in a property file or as an argument")
     return value
-
-
-def _plain(key: str, value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(key, element) for element in value]
-    if isinstance(value, Mapping):
-        return {name: _plain(key, element) for name, element in value.items()}
-    if isinstance(value, (Path, Enum)):
-        return str(value) if isinstance(value, Path) else value.name
-    raise RuntimeError(f"{key} = {value!r} of type {type(value).__name__} cannot be saved as YAML")

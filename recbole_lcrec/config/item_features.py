@@ -1,4 +1,4 @@
-"""Item features: the columns of the item file that a model reads."""
+"""Columns that a run reads: users, items and times, and the item features of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from recbole_lcrec.config.registry import spec_of
 
-__all__ = ["feature_columns", "with_feature_columns"]
+__all__ = ["feature_columns", "with_feature_columns", "with_given_names"]
+
+_NAMES = {"user_id": "USER_ID_FIELD", "item_id": "ITEM_ID_FIELD", "timestamp": "TIME_FIELD"}
 
 
 def feature_columns(model: str, values: Mapping[str, Any]) -> list[str]:
@@ -32,6 +34,17 @@ def with_feature_columns(load_col: Any, item_id: str, columns: list[str]) -> Any
     if not isinstance(load_col, Mapping) or not columns:
         return load_col
     listed = load_col.get("item", [item_id])
-    if listed is None:  # all columns
+    if not isinstance(listed, (list, tuple)):  # "*": all columns
         return load_col
     return {**load_col, "item": [*listed, *(column for column in columns if column not in listed)]}
+
+
+def with_given_names(load_col: Any, values: Mapping[str, Any]) -> Any:
+    """Return the default ``load_col`` with the names of users, items and times that the values give."""
+    if not isinstance(load_col, Mapping):
+        return load_col
+    names = {name: values[key] for name, key in _NAMES.items() if isinstance(values[key], str)}
+    return {
+        file: [names.get(column, column) for column in columns] if isinstance(columns, list) else columns
+        for file, columns in load_col.items()
+    }

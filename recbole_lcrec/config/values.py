@@ -11,12 +11,23 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["DuplicateKeyError", "did_you_mean", "distinct_keys", "first_line", "parse_value", "read_yaml", "write_yaml"]
+__all__ = [
+    "DuplicateKeyError",
+    "did_you_mean",
+    "distinct_keys",
+    "first_line",
+    "load_yaml",
+    "parse_value",
+    "plain_value",
+    "read_yaml",
+    "write_yaml",
+]
 
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -29,8 +40,27 @@ _FLOAT = re.compile(
 _LITERALS = (str, int, float, list, tuple, dict, bool)
 
 
+class _RepeatedKey(yaml.YAMLError):
+    """A mapping in a YAML text gives a key twice; PyYAML itself would keep the last value without a word."""
+
+    def __init__(self, key: str, lines: tuple[int, int]) -> None:
+        super().__init__(
+            f"gives {key!r} twice, in lines {lines[0]} and {lines[1]}, so one of the two values would be lost; keep one"
+        )
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML that reads 1e-3 as a number, as RecBole's loader does."""
+    """YAML that reads 1e-3 as a number, as RecBole's loader does, and refuses a key given twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in first:
+                    raise _RepeatedKey(key.value, (first[key.value], line))
+                first[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -70,20 +100,36 @@ def _parse_word(text: str) -> Any:
     return text
 
 
+def load_yaml(text: str, where: str) -> Any:
+    """Read a YAML text, whose mappings may not give a key twice.
+
+    Args:
+        text: the text.
+        where: what the text is, for error messages, such as ``property file 'my.yaml'``.
+
+    Raises:
+        ValueError: the text is not YAML, or gives a key twice; names the key and both lines.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except _RepeatedKey as err:
+        raise ValueError(f"{where} {err}") from err
+    except yaml.YAMLError as err:
+        raise ValueError(f"{where} is not valid YAML: {' '.join(str(err).split())}") from err
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a property file, a mapping of keys to values; an empty file is an empty mapping.
 
     Raises:
-        ValueError: the file is missing or unreadable, is not YAML, or is not a mapping with text keys.
+        ValueError: the file is missing or unreadable, is not YAML, gives a key twice, or is not a mapping with text
+            keys.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
         raise ValueError(f"property file {str(path)!r} cannot be read: {_reason(err)}") from err
-    try:
-        values = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as err:
-        raise ValueError(f"property file {str(path)!r} is not valid YAML: {' '.join(str(err).split())}") from err
+    values = load_yaml(text, f"property file {str(path)!r}")
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -98,6 +144,23 @@ def write_yaml(values: Mapping[str, Any], path: str | Path) -> None:
     text = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, final)
+
+
+def plain_value(key: str, value: Any) -> Any:
+    """Return the value of a parameter as YAML can represent it.
+
+    Raises:
+        RuntimeError: YAML cannot represent the value.
+    """
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain_value(key, element) for element in value]
+    if isinstance(value, Mapping):
+        return {name: plain_value(key, element) for name, element in value.items()}
+    if isinstance(value, (Path, Enum)):
+        return str(value) if isinstance(value, Path) else value.name
+    raise RuntimeError(f"{key} = {value!r} of type {type(value).__name__} cannot be saved as YAML")
 
 
 class DuplicateKeyError(ValueError):

@@ -8,9 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
-from recbole_lcrec.config.values import did_you_mean
+from recbole_lcrec.config.values import did_you_mean, load_yaml
 from recbole_lcrec.instructions.subtasks import SubTask
 from recbole_lcrec.instructions.tasks import subtasks
 from recbole_lcrec.instructions.templates import Template, Templates
@@ -69,13 +67,14 @@ def _group(task: Any, entries: Any, known: Mapping[str, SubTask], path: Path) ->
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
     except OSError as err:
         raise ValueError(
             f"template file {path}, named by tuning_template_file, cannot be read: {err.strerror}"
         ) from err
-    except (UnicodeDecodeError, yaml.YAMLError) as err:
+    except UnicodeDecodeError as err:
         raise ValueError(f"template file {path} is not valid YAML: {err}") from err
+    return load_yaml(content, f"template file {path}")
 
 
 def load_templates(path: Path, fallback: Path | None = None) -> Templates:

@@ -19,6 +19,7 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_lcrec.config.checks import beam_problems
+from recbole_lcrec.config.recbole_conflicts import sequence_problems
 from recbole_lcrec.config.settings import DecodingSettings, IndexSettings, TextSettings
 from recbole_lcrec.data.item_choice import allowed_rows
 from recbole_lcrec.decoding import Ranker, Ranking, Reader, Trie, UserPrompts
@@ -140,7 +141,7 @@ class GenerativeRecommender(Scorer):
         ]
         if missing:
             return [f"the model generates item indices, so its ModelSpec must name {', '.join(missing)} in settings"]
-        return [*index_problems(values), *beam_problems(values)]
+        return [*index_problems(values), *beam_problems(values), *sequence_problems(values)]
 
     def __init__(self, config: Any, dataset: IndexedDataset) -> None:
         """Read the decoding settings and the item indices.

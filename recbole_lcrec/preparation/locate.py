@@ -13,6 +13,7 @@ from recbole_lcrec.data.atomic_header import require_columns
 from recbole_lcrec.preparation.amazon.files import RawFiles, find_raw
 from recbole_lcrec.preparation.amazon.prepare import amazon_artifact
 from recbole_lcrec.preparation.forms.convert import convert_published
+from recbole_lcrec.preparation.named_fields import require_named_fields, require_written_names
 from recbole_lcrec.runtime.artifacts import ArtifactStore
 
 __all__ = [
@@ -89,8 +90,8 @@ def require_dataset(config: Any) -> DataFiles:
     """Find the configured data set, and check that it has the columns that every model needs.
 
     Raises:
-        ValueError: there is no such data set (see :func:`find_data_files`), its interactions lack a column, or a file
-            is not an atomic file.
+        ValueError: there is no such data set (see :func:`find_data_files`), its interactions lack a column, a key of
+            RecBole names a column that is not there, or a file is not an atomic file.
     """
     files = find_data_files(config["dataset"], Path(config["data_path"]))
     if files.atomic:
@@ -103,6 +104,9 @@ def require_dataset(config: Any) -> DataFiles:
         items = files.folder / f"{files.name}.item"
         if items.is_file() and _reads_items(config["load_col"]):
             require_columns(items, [config["ITEM_ID_FIELD"]], *form, "ITEM_ID_FIELD", "token")
+        require_named_fields(config, files.folder)
+    else:
+        require_written_names(config)
     return files
 
 
@@ -179,6 +183,11 @@ def prepare_data_files(config: Any) -> DataFiles:
 
 
 def _point_at(config: Any, folder: Path) -> None:
-    """Let RecBole read atomic files that this package wrote, with the encoding and separator used for them."""
+    """Let RecBole read atomic files that this package wrote, with the encoding and separator used for them.
+
+    Raises:
+        ValueError: the files lack a column that a key of RecBole names.
+    """
     config["data_path"] = str(folder)
     config["encoding"], config["field_separator"] = "utf-8", "\t"
+    require_named_fields(config, folder)

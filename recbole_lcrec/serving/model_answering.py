@@ -14,6 +14,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import ModelType
 
 from recbole_lcrec.bridge.building import BuiltRun
+from recbole_lcrec.bridge.windows import item_list_field
 from recbole_lcrec.config.configurator import Config
 from recbole_lcrec.config.registry import spec_of
 from recbole_lcrec.config.settings import DecodingSettings
@@ -161,7 +162,7 @@ class ScoringAnswering(_ModelAnswering):
         for row, history in enumerate(histories):
             padded[row, : len(history)] = torch.as_tensor(history, dtype=torch.int64) + 1
         lengths = torch.tensor([len(history) for history in histories])
-        return {fields.item_id_list_field: padded, fields.item_list_length_field: lengths}
+        return {item_list_field(fields): padded, fields.item_list_length_field: lengths}
 
 
 def load_answering(

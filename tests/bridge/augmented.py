@@ -7,7 +7,7 @@ from recbole.data.utils import data_preparation as recbole_preparation
 
 from recbole_lcrec import Config, create_dataset, data_preparation
 
-LEAVE_ONE = ("valid_and_test", "valid_only", "test_only")
+LEAVE_ONE = ("valid_and_test", "test_only")
 
 
 def write_events(root, events, name="small"):

@@ -260,3 +260,10 @@ def test_our_file_explains_every_placeholder_at_the_top():
         assert f"{{{name}}}" in head
     assert all(re.search(rf" {name} ", head) for name in SUBTASKS)
     assert names == {"instruction"}.union(*(task.shown | task.asked for task in SUBTASKS.values()))
+
+
+def test_a_task_given_twice_names_both_lines(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("tasks:\n  seq: []\n  mut: []\n  seq: []\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"mine\.yaml gives 'seq' twice, in lines 2 and 4"):
+        load_templates(path)

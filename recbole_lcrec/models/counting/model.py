@@ -5,7 +5,7 @@ Scores of the whole catalogue from counts, weighted by a user's history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_lcrec.bridge.training_sequences import training_sequences_of
+from recbole_lcrec.config.recbole_conflicts import sequence_problems
 from recbole_lcrec.models.counting.covisitation import covisitation, history_weights
 from recbole_lcrec.models.counting.settings import CountingSettings, CovisitationSettings, SimilaritySettings
 from recbole_lcrec.models.counting.text_similarity import similar_to_histories, tfidf_vectors
@@ -39,6 +40,15 @@ class CountingModel(SequentialRecommender):
     uses_covisitation: ClassVar[bool]
     uses_texts: ClassVar[bool]
     chosen: Tensor
+
+    @staticmethod
+    def value_problems(values: Mapping[str, Any]) -> list[str]:
+        """Return a sentence for each problem that no single value shows.
+
+        Args:
+            values: the merged parameters.
+        """
+        return sequence_problems(values)
 
     def __init__(self, config: Any, dataset: Any) -> None:
         """Count.

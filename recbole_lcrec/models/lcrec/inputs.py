@@ -5,7 +5,7 @@ Files, models, templates, devices and settings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from recbole_lcrec.models.lcrec.resume import check_resume
 from recbole_lcrec.models.lcrec.tuning_data import given_intentions
 from recbole_lcrec.preparation.locate import DataFiles, require_dataset, require_item_texts
 
-__all__ = ["check_inputs", "checked_templates", "max_norm"]
+__all__ = ["check_inputs", "checked_templates", "max_norm", "unread_problems"]
 
 
 def check_inputs(config: Any) -> None:
@@ -44,11 +44,12 @@ def check_inputs(config: Any) -> None:
         config: a :class:`recbole_lcrec.config.configurator.Config`.
 
     Raises:
-        ValueError: a problem of index, texts, base model, templates, template number, allowed items, DeepSpeed
-            file, precision or GPUs.
+        ValueError: a problem of clip_grad_norm, index, texts, base model, templates, template number, allowed items,
+            DeepSpeed file, precision or GPUs.
     """
     files, device = require_dataset(config), config["device"]
     tuning, base_model = config.stage(TuningSettings), config.stage(BackboneSettings).base_model
+    clip = max_norm(config["clip_grad_norm"])
     check_base_model(base_model)
     _check_task_texts(tuning.tasks, config.stage(TextSettings), files, (config["field_separator"], config["encoding"]))
     _check_user_texts(tuning.tasks, config.stage(IntentionSettings), files)
@@ -61,7 +62,7 @@ def check_inputs(config: Any) -> None:
     resolve_precision(tuning.precision, device)
     deepspeed = deepspeed_config(tuning.deepspeed, properties_dir() / "deepspeed")
     if deepspeed is not None:
-        check_deepspeed(deepspeed, tuning, max_norm(config["clip_grad_norm"]), tuning.deepspeed or "zero2", device)
+        check_deepspeed(deepspeed, tuning, clip, tuning.deepspeed or "zero2", device)
     require_one_gpu(device)
     check_resume(tuning.resume)
 
@@ -90,6 +91,25 @@ def _check_user_texts(tasks: str | Sequence[str], intention: IntentionSettings, 
             f"tuning_tasks = {list(tasks)} contains {' and '.join(needing)}, but intention_source = 'none': set it to "
             f"extractive, file or llm, or leave {' and '.join(needing)} out"
         )
+
+
+def unread_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each key of RecBole's trainers that is given, but has no effect on LC-Rec's tuning.
+
+    Args:
+        values: the merged parameters.
+    """
+    own: dict[str, tuple[tuple[Any, ...], str]] = {
+        "learner": (("adam", "adamw"), "is tuned by AdamW"),
+        "enable_amp": ((False,), "takes its precision from tuning_precision"),
+        "enable_scaler": ((False,), "takes its precision from tuning_precision"),
+    }
+    return [
+        f"{key} = {values[key]!r} has no effect: the model {instead}; remove it, or give it to another model alone, as "
+        f"SASRec.{key}"
+        for key, (usual, instead) in own.items()
+        if key in values and str(values[key]).lower() not in [str(value).lower() for value in usual]
+    ]
 
 
 def max_norm(clip: dict[str, Any] | None) -> float:
