@@ -19,6 +19,7 @@ What is patched, and why:
   checkpoint would contain all interactions, or fail if the data set's class cannot be pickled; nothing reads it.
 * The collector of evaluation results calls ``cpu()`` on everything that it holds, the number of items and their
   training counts among them, so ItemCoverage, GiniIndex, AveragePopularity and TailPercentage fail.
+* ``Pop`` counts an item once in each batch, however often it occurs there, so its ranking depends on the batch size.
 * ``dok_matrix._update`` was removed in SciPy 1.13, and the graph models (LightGCN, NGCF, ...) call it.
 """
 
@@ -233,6 +234,21 @@ def _patch_collector(collector: ModuleType) -> None:
     collector.Collector.get_data_struct = tensors_moved
 
 
+def _patch_pop(pop: ModuleType) -> None:
+    calculate_loss = pop.Pop.calculate_loss
+
+    @functools.wraps(calculate_loss)
+    def counting_every_row(self: Any, interaction: Any) -> Any:
+        before = self.item_cnt
+        self.item_cnt = before.clone()
+        loss = calculate_loss(self, interaction)
+        self.item_cnt = before + interaction[self.ITEM_ID].bincount(minlength=self.n_items)[:, None]
+        self.max_cnt = self.item_cnt.max(dim=0)[0]
+        return loss
+
+    pop.Pop.calculate_loss = counting_every_row
+
+
 def _without_chained_assignment_warning(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def quiet(*args: Any, **kwargs: Any) -> Any:
@@ -255,5 +271,6 @@ _CLASSES: Mapping[str, Callable[[ModuleType], None]] = {
     "recbole.config.configurator": _patch_config,
     "recbole.data.dataset.dataset": _patch_dataset,
     "recbole.evaluator.collector": _patch_collector,
+    "recbole.model.general_recommender.pop": _patch_pop,
     "recbole.model.layers": _patch_layers,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from recbole_lcrec import load_data_and_model, run_recbole_lcrec
 from tests.branded_shop import SHOP, tiny_baseline, write_branded_shop
+from tests.conftest import shop_sequences, write_shop
 
 MODELS = ["SASRec", "GRU4Rec", "BERT4Rec", "Caser", "HGN", "FDSA", "S3Rec", "GRU4RecF", "SASRecF"]
 
@@ -54,3 +56,16 @@ def test_genres_of_ml_100k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode
     embeddings = {"S3Rec": "feature_embedding.weight", "GRU4RecF": "feature_embed_layer.token_seq_embedding_table"}
     sizes = [len(value) for name, value in trained.state_dict().items() if name.startswith(embeddings[model])]
     assert sizes == [19 if model == "S3Rec" else 20]
+
+
+@pytest.mark.parametrize("batch_size", [3, 2048])
+def test_pop_counts_each_training_row_once(batch_size: int, tmp_path: Path) -> None:
+    """RecBole's Pop counts an item once a batch, and the sampled negative items, too."""
+    given = {"topk": [1, 5], "valid_metric": "NDCG@5", "use_gpu": False, "train_batch_size": batch_size}
+    given |= {"data_path": str(write_shop(tmp_path / "data")), "checkpoint_dir": str(tmp_path / "saved")}
+    result = run_recbole_lcrec("Pop", "shop", config_dict=given)
+    _, model, dataset, _, _, _ = load_data_and_model(result["saved_model_file"])
+    counts = Counter(item for items in shop_sequences().values() for item in items[:-2])
+    expected = [counts[token] for token in dataset.field2id_token["item_id"]]
+    assert model.item_cnt.flatten().tolist() == expected and max(expected) > 3
+    assert model.max_cnt.tolist() == [max(expected)]
