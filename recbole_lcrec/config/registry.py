@@ -51,6 +51,8 @@ _OWN = (
     "recbole_lcrec.models.counting.spec:COVISIT_TEXT",
     "recbole_lcrec.models.s3rec.spec:SPEC",
     "recbole_lcrec.models.sasrec_bce.spec:SPEC",
+    "recbole_lcrec.models.esasrec.spec:SPEC",
+    "recbole_lcrec.models.fmlprec.spec:SPEC",
 )
 _REGISTERED: dict[str, ModelSpec] = {}
 _VARIANT = re.compile(r"(\w+)-[\w-]*\w")

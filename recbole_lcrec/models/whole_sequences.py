@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
+from recbole.utils import InputType
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recbole_lcrec.bridge.training_sequences import training_sequences_of
 from recbole_lcrec.data.sequences import UserSequences
+from recbole_lcrec.models.next_item import NextItemModel
 
-__all__ = ["WholeSequenceTrainer", "sequence_rows", "uniform_negatives"]
+__all__ = ["WholeSequenceModel", "WholeSequenceTrainer", "sequence_rows", "uniform_negatives"]
 
 
 class WholeSequenceTrainer(Trainer):
@@ -35,10 +38,14 @@ class WholeSequenceTrainer(Trainer):
             sequences = training_sequences_of(train_data._dataset)
             self._sequences = sequence_rows(sequences, self.config["MAX_ITEM_LIST_LENGTH"])
         inputs, targets = self._sequences
+        lengths = (inputs > 0).sum(1)
         names = self.model.ITEM_SEQ, self.model.POS_ITEM_ID
 
         def batch(users: list[int]) -> Interaction:
-            return Interaction(dict(zip(names, (inputs[users], targets[users]), strict=True)))
+            longest = int(lengths[users].max())  # no work on columns without an item
+            return Interaction(
+                {name: rows[users, :longest] for name, rows in zip(names, (inputs, targets), strict=True)}
+            )
 
         loader: Any = DataLoader(
             range(len(inputs)),  # type: ignore[arg-type]
@@ -47,6 +54,29 @@ class WholeSequenceTrainer(Trainer):
             collate_fn=batch,
         )
         return super()._train_epoch(loader, epoch_idx, loss_func, show_progress)
+
+
+class WholeSequenceModel(NextItemModel):
+    """A causal encoder of sequences, trained on all positions at once."""
+
+    input_type = InputType.POINTWISE
+    default_trainer: ClassVar[type] = WholeSequenceTrainer
+
+    @abstractmethod
+    def states(self, item_seq: Tensor) -> Tensor:
+        """Encode sequences causally.
+
+        Args:
+            item_seq: int64 [B, L], item ids, oldest first, padded with 0 at the end.
+
+        Returns:
+            [B, L, H]: state t has seen the items 0 .. t.
+        """
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Return [B, H], the state at the last item of each sequence."""
+        last: Tensor = self.gather_indexes(self.states(item_seq), item_seq_len - 1)
+        return last
 
 
 def sequence_rows(sequences: UserSequences, length: int) -> tuple[Tensor, Tensor]:

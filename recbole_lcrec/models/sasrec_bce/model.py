@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.layers import TransformerEncoder
-from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_lcrec.models.next_item import initialize
 from recbole_lcrec.models.sasrec_bce.settings import EncoderSettings
-from recbole_lcrec.models.whole_sequences import WholeSequenceTrainer, uniform_negatives
+from recbole_lcrec.models.whole_sequences import WholeSequenceModel, uniform_negatives
 
 __all__ = ["SASRecBCE"]
 
 
-class SASRecBCE(SequentialRecommender):
+class SASRecBCE(WholeSequenceModel):
     """SASRec's network from RecBole's layers, trained as in its paper (III-E).
 
     RecBole's SASRec takes each prefix of a sequence as a row with one target. Here a user's sequence is one row: the
     causal encoder predicts the next item at every position, beside one item that the user did not have.
     """
-
-    input_type = InputType.POINTWISE
-    default_trainer: ClassVar[type] = WholeSequenceTrainer
 
     def __init__(self, config: Any, dataset: Any) -> None:
         """Build the network.
@@ -35,7 +31,6 @@ class SASRecBCE(SequentialRecommender):
         """
         super().__init__(config, dataset)
         sizes: EncoderSettings = config.stage(EncoderSettings)
-        self.initializer_range = sizes.initializer_range
         self.item_embedding = nn.Embedding(self.n_items, sizes.hidden_size, padding_idx=0)
         self.position_embedding = nn.Embedding(self.max_seq_length, sizes.hidden_size)
         self.norm = nn.LayerNorm(sizes.hidden_size, eps=sizes.layer_norm_eps)
@@ -50,34 +45,15 @@ class SASRecBCE(SequentialRecommender):
             hidden_act=sizes.hidden_act,
             layer_norm_eps=sizes.layer_norm_eps,
         )
-        self.apply(self._initialize)
-
-    def _initialize(self, module: nn.Module) -> None:
-        """Initialize as RecBole's SASRec does."""
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=self.initializer_range)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+        initialize(self, sizes.initializer_range)
 
     def states(self, item_seq: Tensor) -> Tensor:
-        """Encode sequences causally.
-
-        Args:
-            item_seq: int64 [B, L], item ids, oldest first, padded with 0 at the end.
-
-        Returns:
-            [B, L, H]: state t has seen the items 0 .. t.
-        """
+        """Encode sequences causally; see :meth:`WholeSequenceModel.states`."""
         positions = torch.arange(item_seq.size(1), device=item_seq.device)
         inputs = self.item_embedding(item_seq) + self.position_embedding(positions)
         inputs = self.dropout(self.norm(inputs))
         encoded: Tensor = self.encoder(inputs, self.get_attention_mask(item_seq), output_all_encoded_layers=False)[-1]
         return encoded
-
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Return [B, H], the state at the last item of each sequence."""
-        last: Tensor = self.gather_indexes(self.states(item_seq), item_seq_len - 1)
-        return last
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Return the binary cross entropy of targets and negatives, averaged over positions (paper III-E).
@@ -90,13 +66,3 @@ class SASRecBCE(SequentialRecommender):
         states, real = self.states(item_seq), targets > 0
         scores = [(states * self.item_embedding(items)).sum(-1)[real] for items in (targets, negatives)]
         return -(nn.functional.logsigmoid(scores[0]) + nn.functional.logsigmoid(-scores[1])).mean()
-
-    def predict(self, interaction: Any) -> Tensor:
-        """Score one item [B] after each history; returns [B]."""
-        state = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return (state * self.item_embedding(interaction[self.ITEM_ID])).sum(-1)
-
-    def full_sort_predict(self, interaction: Any) -> Tensor:
-        """Score the whole catalogue; returns [B, n_items] with RecBole's item ids as columns."""
-        state = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return state @ self.item_embedding.weight.T
