@@ -50,7 +50,8 @@ ifeq ($(VERSION),3.12)
 	touch $@
 
 .venv/installed-test: .venv/installed
-	.venv/$(PIP_INSTALL) -c constraints/latest.txt pytest hypothesis ruff mypy import-linter types-PyYAML types-tabulate types-tqdm
+	.venv/$(PIP_INSTALL) -c constraints/latest.txt pytest hypothesis ruff mypy import-linter types-PyYAML types-tabulate types-tqdm \
+		hyperopt 'setuptools<81'
 	touch $@
 else
 .venv/installed: $(SOURCES)
@@ -65,5 +66,5 @@ endif
 
 .venv-latest/installed-test: $(SOURCES)
 	$(call make_environment,.venv-latest)
-	$(call install_without_ray,.venv-latest,pytest hypothesis)
+	$(call install_without_ray,.venv-latest,pytest hypothesis hyperopt 'setuptools<81')
 	touch $@

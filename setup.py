@@ -60,7 +60,10 @@ setup(
         # Both faiss wheels fill the folder "faiss", and pip cannot leave a requirement out for an extra. So that the
         # GPU one stands last: pip install --force-reinstall --no-deps faiss-gpu
         "gpu": ["faiss-gpu>=1.15"],
+        # RecBole's HyperTuning: hyperopt 0.2.6 and later break its exhaustive search, and 0.2.5 needs pkg_resources.
+        "search": ["hyperopt==0.2.5", "setuptools<81"],
         "test": [
+            "recbole-lcrec[search]",
             "pytest>=8",
             "hypothesis>=6",
             "ruff>=0.9",

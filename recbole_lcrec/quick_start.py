@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_lcrec.analysis.results import result_table
 from recbole_lcrec.config.build_configs import build_configs
 from recbole_lcrec.config.command_line import parse_command_line
 from recbole_lcrec.runtime.commands import run_command
@@ -22,6 +20,7 @@ from recbole_lcrec.runtime.processes import process_count, process_rank
 
 if TYPE_CHECKING:
     from recbole_lcrec.config.configurator import Config
+    from recbole_lcrec.runs.finished import FinishedRun
 
 __all__ = ["load_data_and_model", "main", "objective_function", "run_recbole_lcrec"]
 
@@ -51,8 +50,10 @@ def run_recbole_lcrec(
 
     Returns:
         For one model ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result`` as in
-        RecBole, ``seconds`` (data, training and test) and ``saved_model_file`` (None if nothing is saved). For several
-        models, a mapping from label to such a result.
+        RecBole, ``seconds`` (data, training and test), ``training_seconds``, ``users_per_second`` (in the test),
+        ``parameters``, ``peak_memory`` (bytes) and ``saved_model_file`` (None if nothing is saved). For several models,
+        a mapping from label to such a result. With ``seeds``, ``test_result`` and ``best_valid_score`` are means, and
+        ``seeds`` maps each seed to its own result.
 
     Raises:
         ValueError: a wrong model, data set, parameter or base model; raised before any model is trained.
@@ -64,10 +65,10 @@ def run_recbole_lcrec(
 
 
 def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Result]:
-    """Train and test each configured model, and log one table of all.
+    """Train and test each configured model with each of its seeds, and log the tables of all.
 
     Args:
-        configs: configurations of different models (see :func:`build_configs`).
+        configs: configurations of one run (see :func:`build_configs`).
         saved: see :func:`run_recbole_lcrec`.
 
     Returns:
@@ -75,6 +76,7 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
     """
     from recbole_lcrec.bridge.building import require_inputs
     from recbole_lcrec.bridge.run_log import run_log
+    from recbole_lcrec.runs.training import finished_runs
 
     for config in configs:
         require_inputs(config)
@@ -82,63 +84,50 @@ def run_models(configs: Sequence[Config], saved: bool = True) -> dict[str, Resul
     if process_count() > 1:  # models that need all processes come first, so that no process has to wait
         mine.sort(key=lambda config: not config.spec.distributed)
         mine = [config for config in mine if process_rank() == 0 or config.spec.distributed]
-    results: dict[str, Result] = {}
+    runs: list[FinishedRun] = []
     with run_log(configs[0]):
         try:
-            for config in mine:
-                with _hint_at_resuming(config):
-                    results[config.label] = _run_model(config, saved)
-        finally:  # log the finished models even if a later one fails
-            results = {config.label: results[config.label] for config in configs if config.label in results}
-            if results and process_rank() == 0:
-                logging.getLogger().info("Results on the test users:\n" + table_of(configs, results))
+            for run in finished_runs(mine, saved):
+                runs.append(run)
+        finally:  # show the finished models even if a later one fails
+            places = {(config.label, config["seed"]): place for place, config in enumerate(configs)}
+            runs.sort(key=lambda run: places[run.label, run.seed])
+            if runs and process_rank() == 0:
+                _show(runs, configs, saved)
+    return _results(runs, by_seed=configs[0]["seeds"] is not None)
+
+
+def _show(runs: Sequence[FinishedRun], configs: Sequence[Config], saved: bool) -> None:
+    """Log the tables of finished runs, and write them where several runs are compared."""
+    from recbole_lcrec.analysis.comparison import compare
+    from recbole_lcrec.analysis.results import report
+    from recbole_lcrec.analysis.results_files import write_comparison
+    from recbole_lcrec.runtime.claims import claimed_folder
+
+    config, log = configs[0], logging.getLogger()
+    comparison = compare(runs, config, config["reference"])
+    log.info("Results on the test users\n\n" + report(comparison, config["table_format"]))
+    if saved and len(configs) > 1:
+        name = f"comparison-{config['dataset']}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
+        with claimed_folder(Path(config["checkpoint_dir"]) / name) as folder:
+            write_comparison(comparison, folder, config["table_format"])
+        log.info(f"All metrics with intervals and differences are in {folder}")
+
+
+def _results(runs: Sequence[FinishedRun], by_seed: bool) -> dict[str, Result]:
+    """Return label -> result; with ``seeds`` the means over them, and the result of each under ``seeds``."""
+    if not by_seed:
+        return {run.label: run.result for run in runs}
+    results: dict[str, Result] = {}
+    for label in dict.fromkeys(run.label for run in runs):
+        seeds = {run.seed: run.result for run in runs if run.label == label}
+        tests = [result["test_result"] for result in seeds.values()]
+        results[label] = {
+            "test_result": {key: sum(test[key] for test in tests) / len(tests) for key in tests[0]},
+            "best_valid_score": sum(result["best_valid_score"] for result in seeds.values()) / len(seeds),
+            "seeds": seeds,
+        }
     return results
-
-
-@contextmanager
-def _hint_at_resuming(config: Config) -> Iterator[None]:
-    """Log how an interrupted training is resumed, where the model can."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if config.spec.resumable:
-            logging.getLogger().warning(
-                f"{config.label} was interrupted; --resume=auto resumes it from its last checkpoint, if there is one"
-            )
-        raise
-
-
-def table_of(configs: Sequence[Config], results: Mapping[str, Result]) -> str:
-    """Return the table of a run's test results, as text."""
-    return result_table(results, configs[0]["metrics"], configs[0]["topk"])
-
-
-def _run_model(config: Config, saved: bool) -> Result:
-    from recbole_lcrec.bridge.building import build_run, build_trainer
-
-    start = time.perf_counter()
-    run = build_run(config)
-    pretrain = config.spec.part("pretrain")
-    model = run.model if pretrain is None else pretrain(run.model, config, run.train_data, saved)
-    trainer = build_trainer(config, model)
-    require_enough = getattr(trainer, "require_enough", None)  # this package's trainers can tell before they train
-    if require_enough is not None:
-        require_enough(run.valid_data, run.test_data)
-    progress = config["show_progress"]
-    best_valid_score, best_valid_result = trainer.fit(
-        run.train_data, run.valid_data, saved=saved, show_progress=progress
-    )
-    test_result = trainer.evaluate(run.test_data, load_best_model=saved, show_progress=progress)
-    result = {
-        "best_valid_score": best_valid_score,
-        "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": best_valid_result,
-        "test_result": test_result,
-        "seconds": time.perf_counter() - start,
-        "saved_model_file": str(trainer.saved_model_file) if saved else None,
-    }
-    logging.getLogger().info(f"{config.label}: best valid {best_valid_result}, test result {test_result}")
-    return result
 
 
 def objective_function(

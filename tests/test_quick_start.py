@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from recbole.trainer import HyperTuning
 
-from recbole_lcrec import load_data_and_model, objective_function, quick_start, run_recbole_lcrec
-from recbole_lcrec.analysis.results import result_table
+from recbole_lcrec import load_data_and_model, objective_function, run_recbole_lcrec
 from recbole_lcrec.config.build_configs import build_configs
 from recbole_lcrec.config.registry import get_trainer
 from recbole_lcrec.indexing.quantizer import squared_distances
 from recbole_lcrec.quick_start import main, run_models
+from recbole_lcrec.runs import training
 from recbole_lcrec.runtime.commands import run_command
 from recbole_lcrec.runtime.processes import process_rank
 
@@ -25,6 +26,7 @@ TINY = {
     "train_batch_size": 64, "epochs": 1, "topk": [1, 3, 12], "valid_metric": "NDCG@3", "use_gpu": False,
 }  # fmt: skip
 KEYS = {"best_valid_score", "valid_score_bigger", "best_valid_result", "test_result", "seconds", "saved_model_file"}
+KEYS |= {"training_seconds", "users_per_second", "parameters", "peak_memory"}
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +141,7 @@ def test_the_command_shows_one_table(shop, caplog, tmp_path):
     with caplog.at_level(logging.INFO):
         assert main(["--model=SASRec,Pop", "--dataset=shop", *flags(shop)]) == 0
     (shown,) = (record.message for record in caplog.records if "Results on the test users" in record.message)
-    assert shown.count("| ") and shown.count("SASRec |") == 1 and shown.count("Pop |") == 1
+    assert shown.count("SASRec |") == 4 + 4 and shown.count("Pop |") == 4  # and in the heads of two tables
     assert [name in shown for name in ("Hit@1 ", "Hit@3 ", "NDCG@12 ", "seconds")] == [True] * 4
     assert len(list((tmp_path / "saved").glob("*.pth"))) == 2
 
@@ -175,6 +177,17 @@ def test_objective_function_has_the_shape_that_tuning_expects(shop):
     assert trial["model"] == "SASRec" and math.isfinite(trial["best_valid_score"])
     with pytest.raises(ValueError, match="a trial takes exactly one model"):
         objective_function({**shop, "model": "SASRec,Pop", "dataset": "shop"})
+
+
+def test_recboles_search_chooses_by_the_validation_score(shop):
+    def objective(trial, files):
+        return objective_function({**shop, "model": "SASRec", "dataset": "shop", "epochs": 3, **trial}, files)
+
+    search = HyperTuning(objective, params_dict={"choice": {"learning_rate": [1e-6, 0.05], "n_layers": [1, 2]}})
+    search.run()
+    scores = {text: result["best_valid_score"] for text, result in search.params2result.items()}
+    assert len(scores) == 4 and search.best_score == max(scores.values()) > min(scores.values())
+    assert scores[search.params2str(search.best_params)] == search.best_score
 
 
 def test_a_saved_baseline_is_loaded_with_the_same_results(shop):
@@ -231,19 +244,6 @@ def test_handlers_of_the_caller_stay(shop):
         root.removeHandler(handler)
 
 
-def test_table_by_hand():
-    results = {
-        "A": {"test_result": {"hit@1": 0.5, "hit@10": 0.25, "auc": 0.75}, "seconds": 1.26},
-        "B": {"test_result": {"hit@1": 1.0}, "seconds": 100.0},
-    }
-    lines = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in result_table(results, ["Hit", "AUC", "MRR"], [1, 10]).splitlines()
-    ]
-    assert lines[0] == ["model", "Hit@1", "Hit@10", "AUC", "seconds"]
-    assert lines[2:] == [["A", "0.5000", "0.2500", "0.7500", "1.3"], ["B", "1.0000", "-", "-", "100.0"]]
-
-
 def test_interactions_without_a_time_are_refused_before_any_work(shop, capsys):
     path = Path(shop["data_path"]) / "shop" / "shop.inter"
     path.write_text("user_id:token\titem_id:token\nu\ti\n", encoding="utf-8")
@@ -257,18 +257,18 @@ def test_a_validation_metric_needs_its_cutoff(shop, capsys):
 
 
 def test_a_late_failure_keeps_the_table_of_the_finished_models(shop, caplog, monkeypatch):
-    run_model = quick_start._run_model
+    train_and_test = training.train_and_test
 
     def failing(config, saved):
         if config.model == "SASRec":
             raise ValueError("broke late")
-        return run_model(config, saved)
+        return train_and_test(config, saved)
 
-    monkeypatch.setattr(quick_start, "_run_model", failing)
+    monkeypatch.setattr(training, "train_and_test", failing)
     with caplog.at_level(logging.INFO), pytest.raises(ValueError, match="broke late"):
         run_recbole_lcrec(["Pop", "SASRec"], "shop", config_dict=shop)
     (shown,) = (record.message for record in caplog.records if "Results on the test users" in record.message)
-    assert shown.count("Pop |") == 1 and "SASRec" not in shown
+    assert shown.count("Pop |") == 4 and "SASRec" not in shown  # means, costs, Hit@12, NDCG@12
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EISDIR, errno.ENOTDIR])
@@ -303,10 +303,10 @@ def test_errors_of_others_keep_their_traceback():
 
 @pytest.mark.parametrize(("model", "hinted"), [("LCRec", True), ("SASRec", False)])
 def test_an_interrupted_run_says_how_to_resume(shop, monkeypatch, caplog, model, hinted):
-    def interrupted(config, saved):
+    def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quick_start, "_run_model", interrupted)
+    monkeypatch.setattr(training, "build_run", interrupted)
     (Path("data") / "shop" / "shop.index.json").write_text(
         "{" + ", ".join(f'"i{item}": ["<a_{item}>"]' for item in range(N_ITEMS)) + "}", encoding="utf-8"
     )

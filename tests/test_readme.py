@@ -17,6 +17,7 @@ import pytest
 import recbole_lcrec
 from recbole_lcrec.config.build_configs import build_configs
 from recbole_lcrec.config.command_line import parse_command_line, parse_index_command
+from recbole_lcrec.config.value_checks import split_seeds
 from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.data.item_text import read_item_texts
 
@@ -107,7 +108,8 @@ def test_commands_are_understood(flags: list[str], monkeypatch: pytest.MonkeyPat
         return
     command = parse_command_line(["--dataset=shop" if flag == "--dataset=<name>" else flag for flag in flags])
     configs = build_configs(command.models, command.dataset, command.config_files, None, command.values())
-    assert tuple(config.model for config in configs) == command.models
+    assert tuple(dict.fromkeys(config.label for config in configs)) == command.models
+    assert len(configs) == len(command.models) * len(split_seeds(configs[0]["seeds"]) or [None])
     assert {config.dataset for config in configs} == {command.dataset}
 
 
@@ -143,8 +145,12 @@ OWN_EXAMPLES = [block for block in blocks(README, "python") if "recbole_lcrec" i
 def test_python_examples_import_and_call_what_exists(block: str) -> None:
     tree = ast.parse(block)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    names = {alias.name for node in imports for alias in node.names}
-    assert {node.module for node in imports} == {"recbole_lcrec"} and names <= set(recbole_lcrec.__all__)
+    for node in imports:
+        module = importlib.import_module(str(node.module))
+        assert all(hasattr(module, alias.name) for alias in node.names)
+    names = {alias.name for node in imports if node.module == "recbole_lcrec" for alias in node.names}
+    assert {str(node.module).partition(".")[0] for node in imports} <= {"recbole", "recbole_lcrec"}
+    assert names <= set(recbole_lcrec.__all__)
     called = set()
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         owner, _, method = ast.unparse(call.func).partition(".")

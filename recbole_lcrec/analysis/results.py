@@ -1,34 +1,122 @@
-"""Table of the test results of several models."""
+"""Tables of a comparison: means and costs of each model, and for each metric the difference to the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
-__all__ = ["result_table"]
+from recbole_lcrec.analysis.comparison import Comparison, MetricRow, ModelRow
+from recbole_lcrec.analysis.paired import Estimate
+
+__all__ = ["TABLE_FORMATS", "cost_table", "difference_table", "mean_table", "report"]
+
+TABLE_FORMATS = {"markdown": "github", "latex": "latex_booktabs", "plain": "simple"}
+"""Value of ``table_format`` -> tabulate's name."""
 
 
-def result_table(results: Mapping[str, Mapping[str, Any]], metrics: Sequence[str], topk: Sequence[int]) -> str:
-    """Return a text table of test results: a row per model, a column per metric and cut-off, and the seconds.
+def report(comparison: Comparison, table_format: str = "markdown", columns: Sequence[str] | None = None) -> str:
+    """Return all tables of a comparison, each under a line that says what it shows.
 
     Args:
-        results: model label -> its result, with ``test_result`` (metric in lower case -> value) and ``seconds``.
-        metrics: metric names as the user wrote them, in the order of the columns.
-        topk: cut-offs of each metric, in the order of the columns.
-
-    Returns:
-        The table; metrics that no model has are omitted, and a value that a model lacks is a dash.
+        comparison: the models.
+        table_format: one of :data:`TABLE_FORMATS`.
+        columns: metrics whose differences are shown; None: those with the largest cut-off.
     """
-    candidates = [column for metric in metrics for column in (metric, *(f"{metric}@{k}" for k in topk))]
-    columns = [c for c in candidates if any(c.lower() in result["test_result"] for result in results.values())]
-    rows = [
-        [model, *(_shown(result["test_result"].get(c.lower())) for c in columns), f"{result['seconds']:.1f}"]
-        for model, result in results.items()
+    seeds = ", ".join(map(str, comparison.seeds))
+    several = len(comparison.seeds) > 1
+    users = "" if comparison.users is None else f"{comparison.users:,} test users, "
+    parts = [
+        f"Means over {users}{'seeds' if several else 'seed'} {seeds}",
+        mean_table(comparison, table_format),
+        "Costs: " + ("medians over seeds" if several else f"of seed {seeds}"),
+        cost_table(comparison, table_format),
     ]
-    return tabulate(rows, ["model", *columns, "seconds"], tablefmt="github", disable_numparse=True, stralign="right")
+    measured = [
+        column
+        for column in (_with_largest_cutoff(comparison.columns) if columns is None else columns)
+        if any(column in model.metrics and model.metrics[column].interval for model in comparison.models)
+    ]
+    for column in measured:
+        against = f", and the difference to {comparison.reference}, paired user by user" if comparison.reference else ""
+        parts += [
+            f"{column} with 95% bootstrap intervals over users{against}",
+            difference_table(comparison, column, table_format),
+        ]
+    return "\n\n".join(parts)
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def mean_table(comparison: Comparison, table_format: str = "markdown") -> str:
+    """Return a row per model, a column per metric and cut-off, and the validation score; a lacking value is a dash."""
+    rows = [
+        [
+            model.label,
+            *(_shown(model.metrics[c].mean) if c in model.metrics else "-" for c in comparison.columns),
+            _shown(model.valid_score),
+        ]
+        for model in comparison.models
+    ]
+    return _table(["model", *comparison.columns, f"valid {comparison.valid_metric}"], rows, table_format)
+
+
+def cost_table(comparison: Comparison, table_format: str = "markdown") -> str:
+    """Return a row per model: seconds, training seconds, test users a second, parameters, peak memory."""
+
+    def row(model: ModelRow) -> list[str]:
+        training, speed, parameters, memory = model.costs.values()
+        return [
+            model.label,
+            f"{model.seconds:.1f}",
+            _shown(training, ".1f"),
+            _shown(speed, ",.0f"),
+            _shown(parameters, ",.0f"),
+            "-" if memory is None else f"{memory / 2**30:.2f} GiB",
+        ]
+
+    header = ["model", "seconds", "of training", "test users a second", "parameters", "peak memory"]
+    return _table(header, [row(model) for model in comparison.models], table_format)
+
+
+def difference_table(comparison: Comparison, column: str, table_format: str = "markdown") -> str:
+    """Return a row per model that has a metric: mean, interval, difference to the reference, verdict, each seed.
+
+    Args:
+        comparison: the models.
+        column: the metric, such as ``NDCG@10``.
+        table_format: one of :data:`TABLE_FORMATS`.
+    """
+    models = [model for model in comparison.models if column in model.metrics]
+    header, several = ["model", column, "95% interval"], len(comparison.seeds) > 1
+    if comparison.reference:
+        header += [f"minus {comparison.reference}", "95% interval", f"against {comparison.reference}"]
+    if several:
+        header.append("by seed")
+
+    def row(model: ModelRow) -> list[str]:
+        metric: MetricRow = model.metrics[column]
+        cells = [model.label, _shown(metric.mean), _interval(metric.interval)]
+        if comparison.reference:
+            difference = metric.difference
+            cells += [_shown(None if difference is None else difference.mean, "+.4f"), _interval(difference, "+.4f")]
+            cells.append(metric.verdict or "-")
+        return [*cells, ", ".join(map(_shown, metric.by_seed.values()))] if several else cells
+
+    return _table(header, [row(model) for model in models], table_format)
+
+
+def _with_largest_cutoff(columns: Sequence[str]) -> list[str]:
+    cutoffs = [int(k) for c in columns for _, _, k in [c.partition("@")] if k]
+    return [column for column in columns if cutoffs and column.endswith(f"@{max(cutoffs)}")]
+
+
+def _interval(estimate: Estimate | None, form: str = ".4f") -> str:
+    return "-" if estimate is None else f"[{estimate.low:{form}}, {estimate.high:{form}}]"
+
+
+def _shown(value: float | None, form: str = ".4f") -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], table_format: str) -> str:
+    name = TABLE_FORMATS[table_format]
+    return tabulate(rows, header, tablefmt=name, disable_numparse=True, stralign="right")

@@ -82,15 +82,15 @@ def build_model(config: Any, train_data: Any) -> Any:
     return model_class(config)(config, train_data._dataset).to(config["device"])
 
 
-def build_trainer(config: Any, model: Any) -> Any:
-    """Build the trainer of a model; the files of a variant are named by its label.
+def build_trainer(config: Any, model: Any, saved_model_file: Path | None = None) -> Any:
+    """Build the trainer of a model.
 
     Args:
         config: a :class:`recbole_lcrec.config.Config`.
         model: the model built from ``config``.
+        saved_model_file: where the trainer saves the model; None: the trainer's own name, by model and time.
     """
     trainer = get_trainer(config["MODEL_TYPE"], config.model)(config, model)
-    path = Path(trainer.saved_model_file)
-    if config.label != config.model and path.suffix == ".pth":  # RecBole names its file by the model
-        trainer.saved_model_file = str(path.with_name(config.label + path.name.removeprefix(config.model)))
+    if saved_model_file is not None:
+        trainer.saved_model_file = str(saved_model_file)
     return trainer

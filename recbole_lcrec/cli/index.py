@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_lcrec.config.build_configs import build_configs
 from recbole_lcrec.config.command_line import parse_index_command
-from recbole_lcrec.config.resources import unused_path
 from recbole_lcrec.config.settings import IndexSettings
 from recbole_lcrec.models.lcrec.spec import SPEC
 from recbole_lcrec.runtime.artifacts import whole_folder
+from recbole_lcrec.runtime.claims import claimed_folder
 from recbole_lcrec.runtime.commands import run_command
 from recbole_lcrec.runtime.processes import process_rank
 
@@ -67,8 +67,10 @@ def _make(config: Config) -> Path | None:
             return None
         method = config.stage(IndexSettings).resolved().method.rpartition(":")[2] if made.index_folder else "given"
         name = f"index-{config['dataset']}-{method}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
-        folder = unused_path(Path(config["checkpoint_dir"]) / name)
-        with whole_folder(folder) as unfinished:
+        with (
+            claimed_folder(Path(config["checkpoint_dir"]) / name) as folder,
+            whole_folder(folder) as unfinished,
+        ):
             made.save_index(unfinished)
             config.save(unfinished / "config.yaml")
         names = ", ".join(sorted(path.name for path in folder.iterdir()))

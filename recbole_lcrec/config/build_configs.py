@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_lcrec.config import registry
 from recbole_lcrec.config.command_line import split_names
-from recbole_lcrec.config.values import read_yaml
+from recbole_lcrec.config.value_checks import split_seeds
+from recbole_lcrec.config.values import did_you_mean, read_yaml
 
 if TYPE_CHECKING:
     from recbole_lcrec.config.configurator import Config
@@ -34,6 +35,9 @@ _SHARED = (
     "benchmark_filename",
     "rm_dup_inter",
     "val_interval",
+    "seeds",
+    "reference",
+    "table_format",
     "filter_inter_by_user_or_item",
     "user_inter_num_interval",
     "item_inter_num_interval",
@@ -47,7 +51,7 @@ def build_configs(
     config_dict: Mapping[str, Any] | None,
     command_line: Mapping[str, Any] | None,
 ) -> list[Config]:
-    """Return the checked configurations of all models of a run, in order.
+    """Return the checked configurations of all models of a run, in order; with ``seeds``, of all models for each.
 
     Args:
         model: one or more models, see :func:`recbole_lcrec.quick_start.run_recbole_lcrec`.
@@ -65,9 +69,11 @@ def build_configs(
         registry.spec_of(name)
     from recbole_lcrec.config.configurator import Config
 
-    configs = [
-        Config(one, dataset, config_file_list, config_dict, command_line=command_line, run=names) for one in models
-    ]
+    def configured(one: str | type, **changes: Any) -> Config:
+        values = {**(command_line or {}), **changes}
+        return Config(one, dataset, config_file_list, config_dict, command_line=values, run=names)
+
+    configs = [configured(one) for one in models]
     labels = [config.label for config in configs]
     if len(set(labels)) < len(labels):
         raise ValueError(f"model_label: two models of {', '.join(labels)} have one label; give each its own")
@@ -79,7 +85,16 @@ def build_configs(
                     f"{key} differs between {configs[0].label} ({configs[0][key]!r}) and {config.label} "
                     f"({config[key]!r}): models of one run are compared, so set it for all of them with a bare --{key}"
                 )
-    return configs
+    reference = configs[0]["reference"]
+    if reference is not None and reference not in labels:
+        raise ValueError(
+            f"reference = {reference!r} is not a model of this run{did_you_mean(reference, labels)}; its models are "
+            f"{', '.join(labels)}"
+        )
+    seeds = split_seeds(configs[0]["seeds"])
+    if seeds is None:
+        return configs
+    return [configured(one, seed=seed) for seed in seeds for one in models]
 
 
 def _require_one_catalogue(first: Config, other: Config) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from recbole_lcrec.config.evaluation_checks import as_list, cutoffs, evaluation_modes, metric_problems
 from recbole_lcrec.config.known_keys import known_keys
 from recbole_lcrec.config.registry import spec_of
-from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, text
+from recbole_lcrec.config.value_checks import Check, flag, integer, number, one_of, optional, seeds, text
 from recbole_lcrec.config.values import did_you_mean
 
 __all__ = [
@@ -104,6 +104,9 @@ _COMMON: dict[str, Check] = {
     "eval_step": integer(0),
     "stopping_step": integer(0),
     "seed": integer(0, 2**32 - 1),
+    "seeds": optional(seeds),
+    "reference": optional(text),
+    "table_format": one_of("markdown", "latex", "plain"),
     "MAX_ITEM_LIST_LENGTH": integer(1),
     "topk": cutoffs,
     "eval_args": evaluation_modes,

@@ -1,4 +1,4 @@
-"""Paths: the property files of an installed wheel or a source checkout, and unused names for the folders of runs."""
+"""Paths of the property files, in an installed wheel or a source checkout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recbole_lcrec.runtime.errors import RunAborted
 
-__all__ = ["properties_dir", "unused_path"]
+__all__ = ["properties_dir"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -31,12 +31,3 @@ def properties_dir(package: Path = _PACKAGE) -> Path:
         f"the property files of recbole_lcrec are in neither {places[0]} nor {places[1]}; "
         "install the package again (pip install --force-reinstall .)"
     )
-
-
-def unused_path(path: Path) -> Path:
-    """Return the path, with a number appended if it exists, as after another run that began in the same second."""
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate

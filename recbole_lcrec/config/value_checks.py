@@ -6,7 +6,20 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Check", "either", "flag", "integer", "list_of", "mapping_of", "number", "one_of", "optional", "text"]
+__all__ = [
+    "Check",
+    "either",
+    "flag",
+    "integer",
+    "list_of",
+    "mapping_of",
+    "number",
+    "one_of",
+    "optional",
+    "seeds",
+    "split_seeds",
+    "text",
+]
 
 Check = Callable[[Any], str]
 """Function from a value to a description of what was expected instead; empty if the value is right."""
@@ -96,3 +109,18 @@ def mapping_of(key: Check, content: Check) -> Check:
         return f"a mapping whose entries are each {problems[0]}" if problems else ""
 
     return check
+
+
+def split_seeds(value: Any) -> tuple[int, ...] | None:
+    """Return the seeds of a value such as ``2020``, ``(2020, 2021)`` or ``[2020, 2021]``; None for None."""
+    if value is None:
+        return None
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def seeds(value: Any) -> str:
+    """Check for one or more distinct seeds."""
+    given = split_seeds(value) or ()
+    if given and not any(integer(0, 2**32 - 1)(seed) for seed in given) and len(set(given)) == len(given):
+        return ""
+    return f"distinct integers of at least 0 and at most {2**32 - 1}, such as 2020,2021,2022"

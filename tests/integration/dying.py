@@ -225,6 +225,6 @@ def saved_run(checkpoint_dir: Path) -> Path:
 
 
 def results(checkpoint_dir: Path) -> dict[str, Any]:
-    """Return ``results.json`` of the only run in a checkpoint_dir."""
+    """Return ``results.json`` of the only run in a checkpoint_dir, without the costs of the run."""
     found: dict[str, Any] = json.loads((saved_run(checkpoint_dir) / "results.json").read_text(encoding="utf-8"))
-    return found
+    return {key: value for key, value in found.items() if key != "result"}

@@ -14,6 +14,7 @@ from recbole_lcrec import Config, load_data_and_model, run_recbole_lcrec
 from recbole_lcrec.bridge.loading import create_dataset, data_preparation
 from recbole_lcrec.models.s3rec import pretraining
 from recbole_lcrec.models.s3rec.pretraining import attribute_targets, build_model
+from recbole_lcrec.runs import training
 from tests.branded_shop import SHOP, tiny_baseline, write_branded_shop
 
 
@@ -82,7 +83,8 @@ def test_one_run_does_both_stages(data: Path, caplog: pytest.LogCaptureFixture, 
         assert not files
         return
     (pretrained,) = (name for name in files if name.endswith("-pretrained.pth"))
-    assert len(files) == 2 or (len(files) == 1 and result["saved_model_file"])  # both stages may begin in one second
+    saved_run = Path(result["saved_model_file"])
+    assert files == sorted([saved_run.stem, saved_run.name, f"{saved_run.stem}-pretrained.pth"])
     stages = torch.load(Path(given["checkpoint_dir"]) / pretrained, weights_only=False)
     assert stages["epoch"] == 2
     assert any(f"Load pretrained model from {given['checkpoint_dir']}/{pretrained}" in message for message in messages)
@@ -122,11 +124,41 @@ def test_fine_tuning_starts_from_the_pretrained_weights(data: Path) -> None:
     first = build_model(config, train)
     untrained = first.item_embedding.weight.detach().clone()
     plain = config.to_plain()
-    second = pretraining.pretrained(first, config, train, saved=False)
+    second = pretraining.pretrained(first, config, train, None)
     assert config.to_plain() == plain and first.train_stage == "pretrain"
     assert second.train_stage == "finetune" and isinstance(second.loss_fct, torch.nn.CrossEntropyLoss)
     assert torch.equal(second.item_embedding.weight, first.item_embedding.weight)
     assert not torch.equal(second.item_embedding.weight, untrained)
     other = Config("SASRec", SHOP, config_dict=tiny_baseline(data, "SASRec"))
     model = build_model(other, data_preparation(other, create_dataset(other))[0])
-    assert pretraining.pretrained(model, other, train) is model
+    assert pretraining.pretrained(model, other, train, None) is model
+
+
+def test_a_killed_second_stage_is_continued_without_the_first(
+    data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    given = {**tiny_baseline(data), "pretrain_epochs": 2, "save_step": 1, "epochs": 3, "seeds": [2020]}
+    whole = run_recbole_lcrec("S3Rec", SHOP, config_dict={**given, "checkpoint_dir": "whole"})["seeds"][2020]
+    builder = training.build_trainer
+
+    def killed(config: Any, *args: Any) -> Any:
+        trainer = builder(config, *args)
+        train = trainer._train_epoch
+
+        def train_epoch(data: Any, epoch: int, *others: Any, **more: Any) -> Any:
+            if epoch == 1:
+                raise KeyboardInterrupt
+            return train(data, epoch, *others, **more)
+
+        trainer._train_epoch = train_epoch
+        return trainer
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(training, "build_trainer", killed)
+        run_recbole_lcrec("S3Rec", SHOP, config_dict=given)
+    assert "S3Rec was interrupted; the same command resumes it" in caplog.text
+    caplog.clear()
+    result = run_recbole_lcrec("S3Rec", SHOP, config_dict=given)["seeds"][2020]
+    assert "pre-training epoch" not in caplog.text and "before epoch 1" in caplog.text
+    assert (result["test_result"], result["best_valid_score"]) == (whole["test_result"], whole["best_valid_score"])

@@ -78,6 +78,27 @@ def test_the_loss_is_that_of_the_paper(tmp_path: Path, monkeypatch: Any) -> None
     assert float(loss) == pytest.approx(total / 4, abs=1e-5)
 
 
+def test_shared_negatives_by_hand(tmp_path: Path, monkeypatch: Any) -> None:
+    given = values(tmp_path, negative_count=4, negative_popularity=0.5)
+    run = build_run(Config("SASRecBCE", SHOP, config_dict=given))
+    model, counts = run.model.eval(), np.zeros(run.dataset.item_num)
+    tokens = run.dataset.field2token_id["item_id"]
+    for items in shop_sequences().values():
+        np.add.at(counts, [tokens[item] for item in items[1:-2]], 1)  # RecBole's rows: what follows the first item
+    assert np.allclose(model.negative_weights, counts**0.5)
+    item_seq, targets = torch.tensor([[3, 4, 5], [7, 0, 0]]), torch.tensor([[4, 5, 6], [8, 0, 0]])
+    monkeypatch.setattr(torch, "multinomial", lambda *_, **__: torch.tensor([9, 5, 12, 5]))
+    states, total = model.states(item_seq), 0.0
+    for row, length in ((0, 3), (1, 1)):
+        for place in range(length):
+            scores = (states[row, place] @ model.item_embedding.weight.T).detach()
+            target = int(targets[row, place])
+            wrong = [item for item in (9, 5, 12, 5) if item != target]
+            total -= float(scores[target].sigmoid().log() + (1 - scores[wrong].sigmoid()).log().sum())
+    loss = model.calculate_loss({"item_id_list": item_seq, "item_id": targets})
+    assert loss.item() == pytest.approx(total / 4, abs=1e-4)
+
+
 def test_it_learns_is_saved_and_recommends(tmp_path: Path) -> None:
     given = values(tmp_path, epochs=60, learning_rate=0.01)
     result = run_recbole_lcrec("SASRecBCE", SHOP, config_dict=given)
@@ -97,6 +118,8 @@ def test_it_learns_is_saved_and_recommends(tmp_path: Path) -> None:
         ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob = 1.5: expected"),
         ({"hidden_act": "gelo"}, "did you mean 'gelu'"),
         ({"loss_type": "CE"}, "unknown parameter 'loss_type'"),
+        ({"negative_count": 0}, "negative_count = 0: expected an integer of at least 1"),
+        ({"negative_popularity": -0.5}, "negative_popularity = -0.5: expected a number of at least 0"),
     ],
 )
 def test_values_that_cannot_be_used(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

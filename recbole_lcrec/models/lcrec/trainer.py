@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,7 +15,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import get_local_time
 
 from recbole_lcrec.bridge.masking import HistoryMaskedLoader
-from recbole_lcrec.config.resources import properties_dir, unused_path
+from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import LoraSettings
 from recbole_lcrec.llm.adapters import is_adapter_folder
 from recbole_lcrec.llm.backbone import Backbone, merge_adapter_folder
@@ -31,6 +31,7 @@ from recbole_lcrec.models.lcrec.resume import checkpoint_folder, find_progress, 
 from recbole_lcrec.runs.results_file import write_results
 from recbole_lcrec.runs.saved import SavedCatalogue, save_for_recommending
 from recbole_lcrec.runtime.artifacts import put_back, whole_folder
+from recbole_lcrec.runtime.claims import claimed_folder
 from recbole_lcrec.runtime.processes import from_first_process
 
 __all__ = ["LCRecTrainer"]
@@ -43,6 +44,7 @@ class LCRecTrainer(LCRecEvaluation):
         saved_model_file: folder of the saved run: a Hugging Face model and tokenizer, ``<dataset>.index.json``, the
             trie and titles (``runs/saved.py``), ``config.yaml`` and ``results.json``.
         stopping: state of early stopping.
+        started, seconds_before: when the tuning began, and how long it had taken before it was resumed.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -54,10 +56,11 @@ class LCRecTrainer(LCRecEvaluation):
         """
         super().__init__(config, model)
         name = f"{config.label}-{config['dataset']}-{get_local_time()}"
-        self.saved_model_file = str(unused_path(Path(self.checkpoint_dir) / name))
+        self.saved_model_file = str(Path(self.checkpoint_dir) / name)
         self.deepspeed = deepspeed_config(model.tuning.deepspeed, properties_dir() / "deepspeed")
         self.stop_by(EarlyStopping.start(self.stopping_step, self.valid_metric_bigger))
         self.checkpoints: Checkpoints | None = None
+        self.started, self.seconds_before = perf_counter(), 0.0
 
     def stop_by(self, stopping: EarlyStopping) -> None:
         """Set the state of early stopping, also in RecBole's attributes."""
@@ -101,10 +104,14 @@ class LCRecTrainer(LCRecEvaluation):
         progress = find_progress(self.model.tuning.resume, Path(self.checkpoint_dir), self.config.label, identity)
         if progress is not None:
             self._take_over(progress)
-        started = perf_counter()
-        self.checkpoints = self._checkpoints(identity, saved)
-        running = held(self.checkpoints.folder) if self.checkpoints and self.is_main else nullcontext()
-        with running:
+        self.started = perf_counter()
+        with ExitStack() as held_names:
+            if progress is None and saved and self.is_main:
+                folder = held_names.enter_context(claimed_folder(Path(self.saved_model_file)))
+                self.saved_model_file = str(folder)
+            self.checkpoints = self._checkpoints(identity, saved)
+            if self.checkpoints and self.is_main:
+                held_names.enter_context(held(self.checkpoints.folder))
             if self.stopping.stopped:
                 PartialState(cpu=self.device.type != "cuda")  # opens the process group, as the tuning would
             else:
@@ -126,7 +133,7 @@ class LCRecTrainer(LCRecEvaluation):
         self.saved_model_file = from_first_process(self.saved_model_file)  # only the first process has written it
         if self.is_main and saved and Path(self.saved_model_file).is_dir():
             write_results(Path(self.saved_model_file), {"train_loss": self.losses()})
-        self.logger.info(f"Tuning took {perf_counter() - started:.1f} s")
+        self.logger.info(f"Tuning took {perf_counter() - self.started:.1f} s")
         self._add_hparam_to_tensorboard(self.best_valid_score)
         return self.best_valid_score, self.best_valid_result
 
@@ -167,7 +174,8 @@ class LCRecTrainer(LCRecEvaluation):
         return Checkpoints(checkpoint_folder(self.saved_model_file), every, identity, self._progress_so_far)
 
     def _progress_so_far(self) -> dict[str, Any]:
-        return {**self.stopping.to_plain(), "train_loss": list(self.train_loss_dict.items())}
+        seconds = self.seconds_before + perf_counter() - self.started
+        return {**self.stopping.to_plain(), "train_loss": list(self.train_loss_dict.items()), "seconds": seconds}
 
     def _take_over(self, progress: Progress) -> None:
         """Restore the state of a killed run."""
@@ -175,6 +183,7 @@ class LCRecTrainer(LCRecEvaluation):
         if self.is_main:
             put_back(Path(self.saved_model_file))
         self.stop_by(self.stopping.resumed(progress.caller))
+        self.seconds_before = progress.caller.get("seconds", 0.0)  # checkpoints of earlier versions have none
         self.train_loss_dict.update((int(epoch), loss) for epoch, loss in progress.caller["train_loss"])
         self.logger.info(f"Resuming {self.saved_model_file} after step {progress.step}")
 

@@ -25,17 +25,18 @@ from recbole_lcrec.config.values import first_line
 __all__ = ["attribute_targets", "build_model", "pretrained"]
 
 
-def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> Any:
+def pretrained(model: Any, config: Any, train_data: Any, saved_model_file: Path | None, resumed: bool = False) -> Any:
     """Pre-train a model under ``train_stage: pretrain``, and return the model of the second stage.
 
-    The weights are written every ``save_step`` epochs and at the end to one file in ``checkpoint_dir``, which
+    The weights are written every ``save_step`` epochs and at the end to one file beside the run's, which
     ``train_stage: finetune`` accepts as ``pre_model_path``.
 
     Args:
         model: the model built from ``config``.
         config: a :class:`recbole_lcrec.config.Config`, which is not changed.
         train_data: the loader of the training rows.
-        saved: whether the file is kept.
+        saved_model_file: the file of the run; None: nothing is kept.
+        resumed: whether an earlier process has pre-trained the model of this run.
 
     Returns:
         ``model`` itself under ``train_stage: finetune``, else the model of the second stage.
@@ -43,10 +44,11 @@ def pretrained(model: Any, config: Any, train_data: Any, saved: bool = True) -> 
     if config["train_stage"] != "pretrain":
         return model
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = building.build_trainer(config, model)
-        path = Path(trainer.saved_model_file if saved else Path(scratch) / "S3Rec.pth")
+        trainer = building.build_trainer(config, model, saved_model_file or Path(scratch) / "S3Rec.pth")
+        path = Path(trainer.saved_model_file)
         path = path.with_name(f"{path.stem}-pretrained.pth")
-        _pretrain(trainer, model, config, train_data, path)
+        if not (resumed and path.is_file()):
+            _pretrain(trainer, model, config, train_data, path)
         second = copy.copy(config)  # the given ``config`` is saved with the model
         second.final_config_dict = {**config.final_config_dict, "train_stage": "finetune", "pre_model_path": str(path)}
         return build_model(second, train_data)

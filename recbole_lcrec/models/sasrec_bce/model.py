@@ -9,7 +9,7 @@ from recbole.model.layers import TransformerEncoder
 from torch import Tensor, nn
 
 from recbole_lcrec.models.next_item import initialize
-from recbole_lcrec.models.sasrec_bce.settings import EncoderSettings
+from recbole_lcrec.models.sasrec_bce.settings import EncoderSettings, NegativeSettings
 from recbole_lcrec.models.whole_sequences import WholeSequenceModel, uniform_negatives
 
 __all__ = ["SASRecBCE"]
@@ -19,7 +19,11 @@ class SASRecBCE(WholeSequenceModel):
     """SASRec's network from RecBole's layers, trained as in its paper (III-E).
 
     RecBole's SASRec takes each prefix of a sequence as a row with one target. Here a user's sequence is one row: the
-    causal encoder predicts the next item at every position, beside one item that the user did not have.
+    causal encoder predicts the next item at every position, beside one item that the user did not have, or beside many
+    that all positions of a step share.
+
+    Attributes:
+        negatives: number of negative items, and the power of the popularity by which many are drawn.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -31,6 +35,11 @@ class SASRecBCE(WholeSequenceModel):
         """
         super().__init__(config, dataset)
         sizes: EncoderSettings = config.stage(EncoderSettings)
+        self.negatives: NegativeSettings = config.stage(NegativeSettings)
+        counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items).double()
+        weights = counts**self.negatives.popularity  # of an item that nobody has: 1 at power 0, else 0
+        weights[0] = 0
+        self.register_buffer("negative_weights", weights, persistent=False)
         self.item_embedding = nn.Embedding(self.n_items, sizes.hidden_size, padding_idx=0)
         self.position_embedding = nn.Embedding(self.max_seq_length, sizes.hidden_size)
         self.norm = nn.LayerNorm(sizes.hidden_size, eps=sizes.layer_norm_eps)
@@ -58,11 +67,25 @@ class SASRecBCE(WholeSequenceModel):
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Return the binary cross entropy of targets and negatives, averaged over positions (paper III-E).
 
+        Negatives that all positions share do not count where they are the target.
+
         Args:
             interaction: sequences [B, L] and the item that follows at each position [B, L], 0 where there is none.
         """
         item_seq, targets = interaction[self.ITEM_SEQ], interaction[self.POS_ITEM_ID]
-        negatives = uniform_negatives(item_seq, targets, self.n_items)
-        states, real = self.states(item_seq), targets > 0
-        scores = [(states * self.item_embedding(items)).sum(-1)[real] for items in (targets, negatives)]
-        return -(nn.functional.logsigmoid(scores[0]) + nn.functional.logsigmoid(-scores[1])).mean()
+        real = targets > 0
+        if self.negatives.count == 1:
+            drawn = uniform_negatives(item_seq, targets, self.n_items)[real].unsqueeze(1)  # [P, 1]
+        else:
+            weights: Tensor = self.negative_weights
+            drawn = torch.multinomial(weights, self.negatives.count, replacement=True)  # [count]
+        states, followers = self.states(item_seq)[real], targets[real]  # [P, H], [P]
+        right = nn.functional.logsigmoid((states * self.item_embedding(followers)).sum(-1))
+        wrong = nn.functional.logsigmoid(-_products(states, self.item_embedding(drawn)))  # [P, count]
+        wrong = wrong.masked_fill(drawn == followers.unsqueeze(1), 0.0)
+        return -(right + wrong.sum(1)).mean()
+
+
+def _products(states: Tensor, items: Tensor) -> Tensor:
+    """Return products [P, N] of states [P, H] with items of their own [P, N, H], or with shared ones [N, H]."""
+    return states @ items.T if items.dim() == 2 else (states.unsqueeze(1) @ items.transpose(1, 2)).squeeze(1)

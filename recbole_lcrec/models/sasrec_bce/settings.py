@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from recbole_lcrec.config.settings import setting
+from recbole_lcrec.config.settings import StageSettings, setting
 from recbole_lcrec.config.value_checks import integer, number, one_of
 from recbole_lcrec.models.attention_settings import AttentionSettings
 
-__all__ = ["STAGES", "EncoderSettings"]
+__all__ = ["STAGES", "EncoderSettings", "NegativeSettings"]
 
 
 @dataclass(frozen=True)
@@ -22,4 +23,13 @@ class EncoderSettings(AttentionSettings):
     layer_norm_eps: float = setting(number(0.0, above=True))
 
 
-STAGES = (EncoderSettings,)
+@dataclass(frozen=True)
+class NegativeSettings(StageSettings):
+    """Negative items of the loss (paper III-E)."""
+
+    prefix: ClassVar[str] = "negative_"
+    count: int = setting(integer(1))
+    popularity: float = setting(number(0.0))
+
+
+STAGES = (EncoderSettings, NegativeSettings)

@@ -1,0 +1,58 @@
+"""Runs that several processes share: each is done once, by the process that takes it first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+__all__ = ["shared"]
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+
+def shared(
+    jobs: Mapping[str, Job],
+    locks: Path,
+    find: Callable[[Job], Done | None],
+    do: Callable[[Job], Done],
+    pause: float = 5.0,
+) -> Iterator[Done]:
+    """Yield the result of every job, found or made here or by another process.
+
+    A job is locked while a process does it, and the system opens the lock when the process ends in any way; then the
+    others find its result, or do it themselves.
+
+    Args:
+        jobs: name of a lock -> job, in the order in which they are to be done.
+        locks: folder of the lock files; all processes that share work name the same one.
+        find: returns the result of a finished job, else None.
+        do: does a job and returns its result.
+        pause: seconds between two looks at the jobs of other processes.
+    """
+    left, waits = dict(jobs), False
+    locks.mkdir(parents=True, exist_ok=True)
+    while left:
+        before = len(left)
+        for name, job in list(left.items()):
+            lock = FileLock(locks / f"{name}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            try:
+                done = find(job)
+                yield do(job) if done is None else done
+                del left[name]
+            finally:
+                lock.release()
+        if left and len(left) == before:
+            if not waits:
+                getLogger().info(f"Waiting for {len(left)} runs that other processes are training")
+            waits = True
+            time.sleep(pause)
