@@ -30,7 +30,7 @@ LCREC = ["model/LCRec.yaml", *(stage.default_file for stage in STAGES if stage.d
 PAPER = [name for name in YAMLS if name.startswith("paper/")]
 LORA = [name for name in PAPER if name.endswith("-lora.yaml")]
 DEEPSPEED = sorted(path.stem for path in (PROPERTIES / "deepspeed").iterdir())
-KEY_LINE = re.compile(r"(?P<key>[\w.]+):(?P<value>[^#]*)(?:  # \((?P<type>[\w|]+)\) (?P<meaning>\S.*))?")
+KEY_LINE = re.compile(r"(?P<key>[\w.-]+):(?P<value>[^#]*)(?:  # \((?P<type>[\w|]+)\) (?P<meaning>\S.*))?")
 TYPES = {"str": str, "int": int, "float": (float, int), "bool": bool, "list": list, "dict": dict}
 
 

@@ -150,6 +150,7 @@ class IndexSettings(StageSettings):
     batch_size: int = setting(integer(1))
     sinkhorn_epsilon: float = setting(number(0.0, above=True))
     sinkhorn_iterations: int = setting(integer(1))
+    kmeans_balanced: bool = setting(flag)
 
     def resolved(self) -> IndexSettings:
         """Return the settings with ``auto`` replaced by the default method, for a data set without a given index."""

@@ -10,7 +10,7 @@ from recbole_lcrec.config.values import read_yaml
 
 SMALL = {
     "method": "rqvae", "levels": 3, "codebook_size": 16, "latent_dim": 8, "hidden_sizes": (32,), "epochs": 3,
-    "batch_size": 256, "sinkhorn_epsilon": 0.01, "sinkhorn_iterations": 20,
+    "batch_size": 256, "sinkhorn_epsilon": 0.01, "sinkhorn_iterations": 20, "kmeans_balanced": False,
 }  # fmt: skip
 
 

@@ -232,3 +232,15 @@ def test_an_index_of_another_code_version_is_not_reused(tmp_path, monkeypatch):
     learn(tmp_path, random_embeddings())
     monkeypatch.setattr("recbole_lcrec.indexing.learn._FORM", 10**6)
     assert not learn(tmp_path, random_embeddings()).reused
+
+
+def test_rqkmeans_is_balanced_unless_set_otherwise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    embeddings = np.concatenate([rng.normal(size=(600, 4)), 12 * rng.normal(size=(20, 4))]).astype(np.float32)
+    largest = []
+    for balanced in (True, False):
+        settings = {"method": "rqkmeans", "levels": 2, "kmeans_balanced": balanced}
+        learned = learn(tmp_path / str(balanced), embeddings, **settings)
+        codes = load_method(learned.folder, CPU).method.assign(embeddings, range(len(embeddings))).codes
+        largest.append(int(np.bincount(codes[:, 0]).max()))
+    assert largest[0] < largest[1], largest

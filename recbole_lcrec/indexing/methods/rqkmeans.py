@@ -24,7 +24,7 @@ __all__ = ["RQKMeansMethod"]
 
 
 class RQKMeansMethod(IndexMethod):
-    """Residual k-means.
+    """Residual k-means, by default with balanced clusters (:func:`~recbole_lcrec.indexing.kmeans.balanced`).
 
     Embeddings are centred and divided by a power of two near their largest element, which changes no digit and keeps
     squares finite. Conflicts are resolved as for the RQ-VAE.
@@ -53,7 +53,8 @@ class RQKMeansMethod(IndexMethod):
         spread = float(np.abs(points).max())
         scale = np.float32(2.0 ** np.floor(np.log2(spread)) if spread > 0 else 1.0)
         points /= scale
-        books = residual_codebooks(points, settings.levels, settings.codebook_size, generator)
+        even = settings.kmeans_balanced
+        books = residual_codebooks(points, settings.levels, settings.codebook_size, generator, even=even)
         state = {"mean": torch.from_numpy(mean), "scale": torch.tensor(scale), "codebooks": torch.from_numpy(books)}
         return cls.from_state(state, settings, training.seed, training.device), []
 
