@@ -239,7 +239,7 @@ def test_rqkmeans_is_balanced_unless_set_otherwise(tmp_path: Path) -> None:
     embeddings = np.concatenate([rng.normal(size=(600, 4)), 12 * rng.normal(size=(20, 4))]).astype(np.float32)
     largest = []
     for balanced in (True, False):
-        settings = {"method": "rqkmeans", "levels": 2, "kmeans_balanced": balanced}
+        settings = {"method": "rqkmeans", "levels": 3, "kmeans_balanced": balanced}
         learned = learn(tmp_path / str(balanced), embeddings, **settings)
         codes = load_method(learned.folder, CPU).method.assign(embeddings, range(len(embeddings))).codes
         largest.append(int(np.bincount(codes[:, 0]).max()))
