@@ -60,7 +60,7 @@ def run_recbole_lcrec(
     """
     configs = build_configs(model, dataset, config_file_list, config_dict, command_line)
     results = run_models(configs, saved)
-    one = len(configs) == 1 and (model is None or isinstance(model, (str, type)))
+    one = len({config.label for config in configs}) == 1 and (model is None or isinstance(model, (str, type)))
     return results.get(configs[0].label, {}) if one else results
 
 
@@ -107,7 +107,7 @@ def _show(runs: Sequence[FinishedRun], configs: Sequence[Config], saved: bool) -
     config, log = configs[0], logging.getLogger()
     comparison = compare(runs, config, config["reference"])
     log.info("Results on the test users\n\n" + report(comparison, config["table_format"]))
-    if saved and len(configs) > 1:
+    if saved and len(runs) == len(configs) > 1:
         name = f"comparison-{config['dataset']}-{time.strftime('%b-%d-%Y_%H-%M-%S')}"
         with claimed_folder(Path(config["checkpoint_dir"]) / name) as folder:
             write_comparison(comparison, folder, config["table_format"])
@@ -146,9 +146,11 @@ def objective_function(
         ``model``, ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``.
 
     Raises:
-        ValueError: more than one model is given, or an error of :func:`run_recbole_lcrec`.
+        ValueError: more than one model or seed is given, or an error of :func:`run_recbole_lcrec`.
     """
     configs = build_configs(None, None, config_file_list, config_dict, None)
+    if configs[0]["seeds"] is not None:
+        raise ValueError(f"seeds = {configs[0]['seeds']}: a trial takes one seed; give seed")
     if len(configs) > 1:
         raise ValueError(f"model = {[config.label for config in configs]}: a trial takes exactly one model")
     result = run_models(configs, saved)[configs[0].label]

@@ -23,7 +23,8 @@ class MetricRow:
     """One metric of one model.
 
     Attributes:
-        value: mean over users and seeds; its interval is over users. Without ranks of users, both ends are None.
+        mean: over users and seeds. Where a user has several test rows, RecBole's result is a mean over rows instead.
+        interval: of the mean, over users; None without ranks of users.
         by_seed: seed -> mean over users.
         difference: the model minus the reference, paired user by user; None for the reference itself, and without
             ranks.
@@ -65,7 +66,7 @@ class Comparison:
     Attributes:
         dataset: name of the data set.
         reference: label of the model that the others are compared with; empty if there is one model.
-        columns: metrics with cut-offs, as the user wrote them.
+        columns: metrics, with cut-offs where they have them, as the user wrote them.
         valid_metric: metric of the validation score.
         users: number of test users that every model ranked; None without ranks.
         seeds: seeds of the runs.
@@ -89,14 +90,16 @@ def compare(runs: Sequence[FinishedRun], config: Any, reference: str | None = No
         config: configuration of any of them.
         reference: label of the model to compare with; None, or one that has not run: the first.
     """
-    labels = list(dict.fromkeys(run.label for run in runs))
-    by_label = {label: tuple(run for run in runs if run.label == label) for label in labels}
+    by_label = _with_common_seeds(runs)
+    labels, runs = list(by_label), [run for own in by_label.values() for run in own]
+    if reference is not None and reference not in labels:
+        getLogger().warning(f"{reference} has not finished, so the models are compared with {labels[0]}")
     columns = _columns(runs, config["metrics"], config["topk"])
     first = reference if reference in labels else labels[0]
     users, intervals, differences = _over_users(by_label, columns, first)
 
     def row(label: str, column: str) -> MetricRow:
-        by_seed = {run.seed: float(run.result["test_result"][column.lower()]) for run in by_label[label]}
+        by_seed = {run.seed: _mean_of_users(run, column) for run in by_label[label]}
         interval, difference = intervals.get((label, column)), differences.get((label, column))
         mean = interval.mean if interval else float(np.mean(list(by_seed.values())))
         return MetricRow(mean, interval, by_seed, difference, verdict(difference) if difference else "")
@@ -115,6 +118,24 @@ def compare(runs: Sequence[FinishedRun], config: Any, reference: str | None = No
     seeds = tuple(dict.fromkeys(run.seed for run in runs))
     named = first if len(labels) > 1 else ""
     return Comparison(config["dataset"], named, columns, config["valid_metric"], users, seeds, tuple(models))
+
+
+def _with_common_seeds(runs: Sequence[FinishedRun]) -> dict[str, tuple[FinishedRun, ...]]:
+    """Return the runs of each model, without seeds that another model has not finished: means must be over the same."""
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.label, set()).add(run.seed)
+    common = set.intersection(*seeds.values()) or next(iter(seeds.values()))
+    if left_out := sorted(set.union(*seeds.values()) - common):
+        getLogger().warning(f"Seeds {', '.join(map(str, left_out))} are left out: not every model has finished them")
+    labels = [label for label, finished in seeds.items() if common <= finished]
+    return {label: tuple(run for run in runs if run.label == label and run.seed in common) for label in labels}
+
+
+def _mean_of_users(run: FinishedRun, column: str) -> float:
+    if run.ranks is not None and run.ranks.has(column):
+        return float(run.ranks.per_user(column)[1].mean())
+    return float(run.result["test_result"][column.lower()])
 
 
 def _columns(runs: Sequence[FinishedRun], metrics: Sequence[str], topk: Sequence[int]) -> tuple[str, ...]:
@@ -147,6 +168,13 @@ def _over_users(
         getLogger().warning(
             f"Only {len(common):,} of {most:,} test users were ranked by every model: the table is over those"
         )
+    rows = {label: run.ranks.rows_per_user() for label, (run, *_) in by_label.items() if run.ranks is not None}
+    if len(set(rows.values())) > 1:
+        getLogger().warning(
+            "Some models rank each target of a user alone and others all at once: their metrics do not mean the same, "
+            "so no differences are shown"
+        )
+        reference = ""
     for key, pairs in found.items():
         kept = [value[np.isin(users, common, assume_unique=True)] for users, value in pairs]
         values[key] = np.mean(kept, axis=0)

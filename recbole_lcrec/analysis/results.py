@@ -25,11 +25,11 @@ def report(comparison: Comparison, table_format: str = "markdown", columns: Sequ
     """
     seeds = ", ".join(map(str, comparison.seeds))
     several = len(comparison.seeds) > 1
-    users = "" if comparison.users is None else f"{comparison.users:,} test users, "
+    of_seeds = f"seeds {seeds}" if several else f"seed {seeds}"
     parts = [
-        f"Means over {users}{'seeds' if several else 'seed'} {seeds}",
+        f"Means, {of_seeds}" if comparison.users is None else f"Means over {comparison.users:,} test users, {of_seeds}",
         mean_table(comparison, table_format),
-        "Costs: " + ("medians over seeds" if several else f"of seed {seeds}"),
+        "Costs, medians over seeds" if several else f"Costs, {of_seeds}",
         cost_table(comparison, table_format),
     ]
     measured = [
@@ -38,11 +38,13 @@ def report(comparison: Comparison, table_format: str = "markdown", columns: Sequ
         if any(column in model.metrics and model.metrics[column].interval for model in comparison.models)
     ]
     for column in measured:
-        against = f", and the difference to {comparison.reference}, paired user by user" if comparison.reference else ""
+        against = f", and the paired difference to {comparison.reference}" if comparison.reference else ""
         parts += [
             f"{column} with 95% bootstrap intervals over users{against}",
             difference_table(comparison, column, table_format),
         ]
+    if table_format == "latex":
+        parts[::2] = [f"% {caption}" for caption in parts[::2]]
     return "\n\n".join(parts)
 
 

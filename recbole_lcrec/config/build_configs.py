@@ -94,6 +94,11 @@ def build_configs(
     seeds = split_seeds(configs[0]["seeds"])
     if seeds is None:
         return configs
+    for config in configs:
+        if "seed" in config.external_config_dict:
+            raise ValueError(
+                f"seed = {config['seed']} is given beside seeds, which sets the seed of each run: leave it out"
+            )
     return [configured(one, seed=seed) for seed in seeds for one in models]
 
 

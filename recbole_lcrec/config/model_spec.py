@@ -43,8 +43,9 @@ class ModelSpec:
         check_inputs: ``(config) -> None``: raises ValueError if a file or model that a run needs is missing, before
             any data are read; None: ``check_inputs`` of the model's class, if it has one.
         build: ``(config, train_data) -> model``: how the model is built; None: ``model(config, dataset)``.
-        pretrain: ``(model, config, train_data, saved_model_file, resumed) -> model``: a first training stage, before
-            the trainer's; the file is None if nothing is saved, and a resumed run has finished this stage before.
+        pretrain: ``(model, config, train_data, saved_model_file, kept) -> model``: a first training stage, before the
+            trainer's; the file of the run, None if nothing is saved, and the folder in which a run that may be killed
+            keeps its progress, or None.
         load_folder: ``(folder) -> (config, restore)``: reads a folder that the model's trainer saved;
             ``restore(model)`` loads the weights into a newly built model. None: the trainer saves RecBole's ``.pth``
             file.

@@ -27,7 +27,7 @@ __all__ = [
     "save_finished",
 ]
 
-_IDENTITY, _RESULT = "identity", "result"
+_IDENTITY, _RESULT, _RANKED = "identity", "result", "ranked"
 
 
 @dataclass(frozen=True)
@@ -139,26 +139,29 @@ def save_finished(place: RunPlace, config: Any, identity: str | None, run: Finis
     if not (place.folder / "config.yaml").is_file():
         config.save(place.folder / "config.yaml")
     result = {key: value for key, value in run.result.items() if key != "saved_model_file"}
-    plain = {"best_valid_result": dict(run.result["best_valid_result"] or {})}
-    plain |= {"test_result": dict(run.result["test_result"] or {})}
-    content: dict[str, Any] = {_RESULT: {**result, **plain}, **plain}
+    plain = {key: dict(run.result[key] or {}) for key in ("best_valid_result", "test_result")}
+    content: dict[str, Any] = {_RESULT: {**result, **plain}, _RANKED: run.ranks is not None, **plain}
     write_results(place.folder, {**content, **({} if identity is None else {_IDENTITY: identity})})
 
 
 def read_finished(place: RunPlace, label: str, seed: int) -> FinishedRun | None:
-    """Read a run that :func:`save_finished` wrote; None if it is not finished, or its ranks are damaged.
+    """Read a run that :func:`save_finished` wrote; None if it is not finished, or its ranks are lost.
 
     Args:
         place: of the run.
         label: label of the model.
         seed: seed of the run.
     """
-    found: Mapping[str, Any] | None = _content(place.folder / "results.json").get(_RESULT)
+    content = _content(place.folder / "results.json")
+    found: Mapping[str, Any] | None = content.get(_RESULT)
     if found is None:
         return None
-    try:
-        ranks = UserRanks.load(place.folder / RANKS_FILE)
-    except ValueError as err:
-        getLogger().warning(f"{err}; {label}, seed {seed}, is trained again")
-        return None
-    return FinishedRun(label, seed, {**found, "saved_model_file": str(place.saved_model_file)}, ranks)
+    ranks, path = None, place.folder / RANKS_FILE
+    if content.get(_RANKED):
+        try:
+            ranks = UserRanks.load(path)
+        except ValueError as err:
+            getLogger().warning(f"{err}: {label}, seed {seed}, is trained again")
+            return None
+    saved = str(place.saved_model_file) if place.saved_model_file.exists() else None
+    return FinishedRun(label, seed, {**found, "saved_model_file": saved}, ranks)

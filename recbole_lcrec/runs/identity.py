@@ -1,13 +1,16 @@
-"""Identity of a run: a fingerprint of the settings and data that its figures depend on."""
+"""Identity of a run: a fingerprint of the settings, data and code that its figures depend on."""
 
 from __future__ import annotations
 
+import inspect
 import json
-import os
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from recbole_lcrec.config.registry import get_trainer
+from recbole_lcrec.preparation.locate import find_data_files
 from recbole_lcrec.runtime.fingerprints import file_digest, fingerprint
 
 __all__ = ["run_identity"]
@@ -29,40 +32,44 @@ _WITHOUT_EFFECT = frozenset(
         "wandb_project",
     }
 )
+_PATHS = ("_allowed_items", "_deepspeed", "_encoder", "_file", "_ids", "_model", "_path", "base_model")
+"""Ends of the keys that may name a file or folder."""
+
+_ROOMS = ("bridge", "data", "decoding", "indexing", "instructions", "llm", "models", "preparation")
+"""Rooms of this package whose code decides the figures."""
 
 
 def run_identity(config: Any) -> str:
-    """Return 16 digits that two runs share if and only if the same settings meet the same data.
+    """Return 16 digits that two runs share if the same settings and code meet the same data.
 
-    Folders, logs and the like are left out. Of the data set's files the content counts; of other files and folders that
-    a setting names, such as a base model, the size and the time of the last change.
+    Folders, logs and the like are left out. Of the data set's files the content counts; of raw files, and of files and
+    folders that a setting names, such as a base model, the size and the time of the last change. Of code, that of this
+    package and of the files of the model's and the trainer's class counts, and the versions of RecBole and PyTorch.
 
     Args:
         config: a :class:`recbole_lcrec.config.configurator.Config`.
-    """
-    import recbole_lcrec
 
+    Raises:
+        ValueError: the data set does not exist.
+    """
     settings = {key: value for key, value in config.to_plain().items() if key not in _WITHOUT_EFFECT}
-    texts = {key: value for key, value in settings.items() if isinstance(value, str)}
-    named = {key: _listing(Path(value)) for key, value in texts.items() if os.sep in value or Path(value).suffix}
-    folder, name = Path(config["data_path"]), config["dataset"]
-    data = sorted(path for path in folder.glob(f"{name}.*") if path.is_file())
+    named = {key: value for key, value in settings.items() if key.endswith(_PATHS) and isinstance(value, str) and value}
+    files = find_data_files(config["dataset"], Path(config["data_path"]))
+    beside = sorted(path for path in files.folder.glob(f"{files.name}.*") if path.is_file())
+    trainer = get_trainer(config["MODEL_TYPE"], config.model)
     parts = {
-        "version": recbole_lcrec.__version__,
         "settings": json.dumps(settings, sort_keys=True, default=str),
-        "files": {key: listing for key, listing in named.items() if listing},
-        "data": {path.name: _digest(path, *_stamp(path)) for path in data},
+        "files": {key: _listing(Path(value)) for key, value in named.items()},
+        "data": {path.name: _digest(path, *_stamp(path)) for path in beside},
+        "raw": [[path.name, *_stamp(path)] for path in (files.raw.all() if files.raw else ())],
+        "code": [_package_code(), *(_source(each) for each in (config.model_class, trainer))],
+        "versions": [version("recbole"), version("torch")],
     }
     return fingerprint(parts)[:16]
 
 
 def _listing(path: Path) -> list[list[Any]]:
     """Return name, size and time of a file, or of the files of a folder; empty if there is no such path."""
-    try:
-        if not path.exists():
-            return []
-    except OSError:  # a text too long to be a path
-        return []
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [[str(file.relative_to(path)), *_stamp(file)] for file in files if file.is_file()]
 
@@ -75,3 +82,19 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _digest(path: Path, size: int, changed: int) -> str:
     """Return the SHA-256 of a file, computed once for each size and time of change."""
     return file_digest(path)
+
+
+@cache
+def _package_code() -> str:
+    """Return a fingerprint of the modules that decide the figures."""
+    package = Path(__file__).resolve().parents[1]
+    modules = sorted(path for room in _ROOMS for path in (package / room).rglob("*.py"))
+    return fingerprint({path.relative_to(package).as_posix(): file_digest(path) for path in modules})
+
+
+def _source(defined: type) -> str:
+    """Return the digest of the file that defines a class; empty for a class without one, as in a notebook."""
+    try:
+        return file_digest(Path(inspect.getfile(defined)))
+    except (TypeError, OSError):
+        return ""

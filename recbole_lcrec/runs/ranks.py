@@ -15,6 +15,8 @@ from recbole.evaluator import metrics_dict
 from recbole.evaluator.base_metric import TopkMetric
 from recbole.evaluator.collector import DataStruct
 
+from recbole_lcrec.config.values import first_line
+
 __all__ = ["RANKS_FILE", "UserRanks", "evaluated_users", "recorded_ranks"]
 
 RANKS_FILE = "ranks.npz"
@@ -34,6 +36,10 @@ class UserRanks:
     users: np.ndarray
     hits: np.ndarray
     targets: np.ndarray
+
+    def rows_per_user(self) -> float:
+        """Return the mean number of rows of a user."""
+        return len(self.users) / len(np.unique(self.users))
 
     def has(self, metric: str) -> bool:
         """Return whether :meth:`per_user` gives a metric."""
@@ -80,19 +86,17 @@ class UserRanks:
         np.savez_compressed(path, users=self.users, hits=self.hits, targets=self.targets)
 
     @classmethod
-    def load(cls, path: Path) -> UserRanks | None:
-        """Read a file written by :meth:`save`; None if it does not exist.
+    def load(cls, path: Path) -> UserRanks:
+        """Read a file written by :meth:`save`.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is missing or damaged.
         """
-        if not path.is_file():
-            return None
         try:
             with np.load(path, allow_pickle=False) as saved:
                 return cls(saved["users"], saved["hits"], saved["targets"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
-            raise ValueError(f"{path} cannot be read as the ranks of a run ({err}); remove the run's folder") from err
+            raise ValueError(f"{path} cannot be read as the ranks of a run ({first_line(err)})") from err
 
 
 @contextmanager

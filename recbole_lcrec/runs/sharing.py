@@ -17,8 +17,7 @@ Done = TypeVar("Done")
 
 
 def shared(
-    jobs: Mapping[str, Job],
-    locks: Path,
+    jobs: Mapping[Path, Job],
     find: Callable[[Job], Done | None],
     do: Callable[[Job], Done],
     pause: float = 5.0,
@@ -29,18 +28,17 @@ def shared(
     others find its result, or do it themselves.
 
     Args:
-        jobs: name of a lock -> job, in the order in which they are to be done.
-        locks: folder of the lock files; all processes that share work name the same one.
+        jobs: lock file -> job, in the order in which they are to be done.
         find: returns the result of a finished job, else None.
         do: does a job and returns its result.
         pause: seconds between two looks at the jobs of other processes.
     """
     left, waits = dict(jobs), False
-    locks.mkdir(parents=True, exist_ok=True)
     while left:
         before = len(left)
-        for name, job in list(left.items()):
-            lock = FileLock(locks / f"{name}.lock")
+        for path, job in list(left.items()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -48,7 +46,7 @@ def shared(
             try:
                 done = find(job)
                 yield do(job) if done is None else done
-                del left[name]
+                del left[path]
             finally:
                 lock.release()
         if left and len(left) == before:

@@ -9,6 +9,8 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from recbole_lcrec.bridge.building import build_run, build_trainer
 from recbole_lcrec.config.configurator import Config
 from recbole_lcrec.runs.finished import (
@@ -25,8 +27,9 @@ from recbole_lcrec.runs.identity import run_identity
 from recbole_lcrec.runs.ranks import recorded_ranks
 from recbole_lcrec.runs.resuming import PROGRESS_FILE, can_resume, keep_progress
 from recbole_lcrec.runs.sharing import shared
+from recbole_lcrec.runtime.errors import RunAborted
 from recbole_lcrec.runtime.memory import peak_memory, reset_peak_memory
-from recbole_lcrec.runtime.processes import process_count, process_rank
+from recbole_lcrec.runtime.processes import from_first_process, process_count, process_rank
 
 __all__ = ["finished_runs", "train_and_test"]
 
@@ -44,13 +47,18 @@ def finished_runs(configs: Sequence[Config], saved: bool = True) -> Iterator[Fin
     if not saved or not configs or configs[0]["seeds"] is None:
         for config in configs:
             yield train_and_test(config, saved)
-    elif process_count() > 1:  # the processes of a launcher train one model together
+    elif process_count() > 1:
         for config in configs:
-            yield _found(config) or train_and_test(config, saved, run_identity(config))
+            yield _in_all_processes(config)
     else:
-        jobs = {f"{config.label}-{config['seed']}-{run_identity(config)}": config for config in configs}
-        locks = Path(configs[0]["checkpoint_dir"]) / ".running"
-        yield from shared(jobs, locks, _found, lambda config: train_and_test(config, saved, run_identity(config)))
+        jobs = {_lock_file(config): config for config in configs}
+        yield from shared(jobs, _found, lambda config: train_and_test(config, saved, run_identity(config)))
+
+
+def _lock_file(config: Config) -> Path:
+    """Return the file that a process locks while it does a run."""
+    name = f"{config.label}-{config['seed']}-{run_identity(config)}.lock"
+    return Path(config["checkpoint_dir"]) / ".running" / name
 
 
 def _found(config: Config) -> FinishedRun | None:
@@ -59,7 +67,38 @@ def _found(config: Config) -> FinishedRun | None:
     run = read_finished(place, config.label, config["seed"]) if place else None
     if place and run:
         getLogger().info(f"{config.label}, seed {config['seed']}: found in {place.folder}")
+        (place.folder / PROGRESS_FILE).unlink(missing_ok=True)  # of a process that was killed at the very end
     return run
+
+
+def _in_all_processes(config: Config) -> FinishedRun:
+    """Find or do a run in the processes of a launcher; the first one decides for those that train together.
+
+    Raises:
+        RunAborted: another command is doing the run.
+    """
+    together = config.spec.distributed
+    if together:
+        from accelerate import PartialState
+
+        PartialState(cpu=config["device"].type != "cuda")  # opens the process group
+    lock, run, taken = FileLock(_lock_file(config)), None, False
+    if process_rank() == 0:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+            run = _found(config)
+        except Timeout:
+            taken = True
+    run, taken = from_first_process((run, taken)) if together else (run, taken)
+    if taken:
+        raise RunAborted(
+            f"{config.label}, seed {config['seed']}, is being trained by another command; wait for its end"
+        )
+    try:
+        return run or train_and_test(config, True, run_identity(config))
+    finally:
+        lock.release()
 
 
 def train_and_test(config: Config, saved: bool = True, identity: str | None = None) -> FinishedRun:
@@ -75,27 +114,28 @@ def train_and_test(config: Config, saved: bool = True, identity: str | None = No
     if identity is not None and config.spec.resumable and config["resume"] is None:
         config["resume"] = "auto"
     with _place(config, saved, identity) as place, _hint_at_resuming(config, identity is not None):
+        kept = place.folder if place and identity else None
+        if place and kept:
+            mark_begun(place, config, str(identity))
         built = build_run(config)
         began = time.perf_counter()
-        progress = place.folder / PROGRESS_FILE if place and identity else None
         pretrain = config.spec.part("pretrain")
         model, file = built.model, place.saved_model_file if place else None
         if pretrain is not None:
-            model = pretrain(model, config, built.train_data, file, progress is not None and progress.is_file())
+            model = pretrain(model, config, built.train_data, file, kept)
         trainer = build_trainer(config, model, file)
         require_enough = getattr(trainer, "require_enough", None)  # this package's trainers can tell before they train
         if require_enough is not None:
             require_enough(built.valid_data, built.test_data)
-        if place and progress and can_resume(trainer):
-            mark_begun(place, config, str(identity))
-            keep_progress(trainer, built.train_data, progress, began)
+        if kept and can_resume(trainer):
+            keep_progress(trainer, built.train_data, kept / PROGRESS_FILE, began)
         run = _fitted_and_tested(config, trainer, built, saved, (start, began))
         if place is None and saved and process_rank() == 0:  # the model's own trainer has saved a folder
             place = place_of(config, Path(trainer.saved_model_file))
         if place:
             save_finished(place, config, identity, run)
-            if progress:
-                progress.unlink(missing_ok=True)
+        if kept:
+            (kept / PROGRESS_FILE).unlink(missing_ok=True)
     getLogger().info(
         f"{config.label}, seed {config['seed']}: best valid {run.result['best_valid_result']}, test result "
         f"{run.result['test_result']}"

@@ -105,12 +105,29 @@ def test_metrics_without_ranks_have_no_interval() -> None:
     assert "bootstrap" not in report(made) and "| " in report(made)
 
 
+def test_models_with_other_rows_are_not_compared(caplog: pytest.LogCaptureFixture) -> None:
+    several = FinishedRun("B", 1, run("B", [1, 1]).result, ranks([1, 0, 1, 1], users=["u0", "u0", "u1", "u2"]))
+    made = compare([run("A", [1, 0, 0]), several], CONFIG)
+    assert made.models[1].metrics["Hit@1"].difference is None and "so no differences are shown" in caplog.text
+    assert made.models[1].metrics["Hit@1"].by_seed[1] == pytest.approx(2.5 / 3)
+
+
+def test_seeds_that_not_every_model_has_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    runs = [run("A", [1, 0], seed=1), run("A", [1, 1], seed=2), run("B", [0, 1], seed=1)]
+    made = compare(runs, CONFIG, reference="C")
+    assert made.seeds == (1,) and made.models[0].metrics["Hit@1"].mean == 0.5 and made.reference == "A"
+    assert "Seeds 2 are left out" in caplog.text and "C has not finished" in caplog.text
+    alone = compare([runs[1], runs[2]], CONFIG)
+    assert [model.label for model in alone.models] == ["A"] and alone.seeds == (2,)
+
+
 def test_files_hold_the_same_numbers(compared: Comparison, tmp_path: Path) -> None:
     for table_format, name in (("markdown", "table.md"), ("latex", "table.tex"), ("plain", "table.txt")):
         write_comparison(compared, tmp_path, table_format)
         text = (tmp_path / name).read_text()
         assert all(column in text for column in ("Hit@1", "NDCG@1", "Hit@2", "NDCG@2"))
-    assert r"\toprule" in (tmp_path / "table.tex").read_text()
+    latex = (tmp_path / "table.tex").read_text()
+    assert r"\toprule" in latex and latex.count("\n% ") + latex.startswith("% ") == 2 + 4
     values = json.loads((tmp_path / "results.json").read_text())
     assert values == json.loads(json.dumps(as_json(compared)))
     of_b = values["models"]["B"]

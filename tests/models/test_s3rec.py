@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from recbole.trainer import S3RecTrainer
 
 from recbole_lcrec import Config, load_data_and_model, run_recbole_lcrec
 from recbole_lcrec.bridge.loading import create_dataset, data_preparation
 from recbole_lcrec.models.s3rec import pretraining
 from recbole_lcrec.models.s3rec.pretraining import attribute_targets, build_model
-from recbole_lcrec.runs import training
 from tests.branded_shop import SHOP, tiny_baseline, write_branded_shop
 
 
@@ -124,41 +124,38 @@ def test_fine_tuning_starts_from_the_pretrained_weights(data: Path) -> None:
     first = build_model(config, train)
     untrained = first.item_embedding.weight.detach().clone()
     plain = config.to_plain()
-    second = pretraining.pretrained(first, config, train, None)
+    second = pretraining.pretrained(first, config, train)
     assert config.to_plain() == plain and first.train_stage == "pretrain"
     assert second.train_stage == "finetune" and isinstance(second.loss_fct, torch.nn.CrossEntropyLoss)
     assert torch.equal(second.item_embedding.weight, first.item_embedding.weight)
     assert not torch.equal(second.item_embedding.weight, untrained)
     other = Config("SASRec", SHOP, config_dict=tiny_baseline(data, "SASRec"))
     model = build_model(other, data_preparation(other, create_dataset(other))[0])
-    assert pretraining.pretrained(model, other, train, None) is model
+    assert pretraining.pretrained(model, other, train) is model
 
 
-def test_a_killed_second_stage_is_continued_without_the_first(
-    data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("stage", "epoch"), [(1, 1), (2, 0), (2, 1)])
+def test_a_killed_stage_is_continued(
+    data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, stage: int, epoch: int
 ) -> None:
     caplog.set_level(logging.INFO)
-    given = {**tiny_baseline(data), "pretrain_epochs": 2, "save_step": 1, "epochs": 3, "seeds": [2020]}
+    given = {**tiny_baseline(data), "pretrain_epochs": 3, "save_step": 1, "epochs": 3, "seeds": [2020]}
     whole = run_recbole_lcrec("S3Rec", SHOP, config_dict={**given, "checkpoint_dir": "whole"})["seeds"][2020]
-    builder = training.build_trainer
+    train, stages = S3RecTrainer._train_epoch, {"pretrain": 1, "finetune": 2}
 
-    def killed(config: Any, *args: Any) -> Any:
-        trainer = builder(config, *args)
-        train = trainer._train_epoch
-
-        def train_epoch(data: Any, epoch: int, *others: Any, **more: Any) -> Any:
-            if epoch == 1:
-                raise KeyboardInterrupt
-            return train(data, epoch, *others, **more)
-
-        trainer._train_epoch = train_epoch
-        return trainer
+    def killed(trainer: Any, data: Any, number: int, *others: Any, **more: Any) -> Any:
+        if (stages[trainer.model.train_stage], number) == (stage, epoch):
+            raise KeyboardInterrupt
+        return train(trainer, data, number, *others, **more)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(training, "build_trainer", killed)
+        patched.setattr(S3RecTrainer, "_train_epoch", killed)
         run_recbole_lcrec("S3Rec", SHOP, config_dict=given)
     assert "S3Rec was interrupted; the same command resumes it" in caplog.text
     caplog.clear()
     result = run_recbole_lcrec("S3Rec", SHOP, config_dict=given)["seeds"][2020]
-    assert "pre-training epoch" not in caplog.text and "before epoch 1" in caplog.text
+    assert caplog.text.count("pre-training epoch") == (2 if stage == 1 else 0)
+    assert f"before epoch {epoch}" in caplog.text
     assert (result["test_result"], result["best_valid_score"]) == (whole["test_result"], whole["best_valid_score"])
+    (folder,) = (path for path in Path(given["checkpoint_dir"]).glob("S3Rec-*") if path.is_dir())
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "ranks.npz", "results.json"}

@@ -84,7 +84,7 @@ def test_shared_negatives_by_hand(tmp_path: Path, monkeypatch: Any) -> None:
     model, counts = run.model.eval(), np.zeros(run.dataset.item_num)
     tokens = run.dataset.field2token_id["item_id"]
     for items in shop_sequences().values():
-        np.add.at(counts, [tokens[item] for item in items[1:-2]], 1)  # RecBole's rows: what follows the first item
+        np.add.at(counts, [tokens[item] for item in items[:-2]], 1)
     assert np.allclose(model.negative_weights, counts**0.5)
     item_seq, targets = torch.tensor([[3, 4, 5], [7, 0, 0]]), torch.tensor([[4, 5, 6], [8, 0, 0]])
     monkeypatch.setattr(torch, "multinomial", lambda *_, **__: torch.tensor([9, 5, 12, 5]))
@@ -120,6 +120,7 @@ def test_it_learns_is_saved_and_recommends(tmp_path: Path) -> None:
         ({"loss_type": "CE"}, "unknown parameter 'loss_type'"),
         ({"negative_count": 0}, "negative_count = 0: expected an integer of at least 1"),
         ({"negative_popularity": -0.5}, "negative_popularity = -0.5: expected a number of at least 0"),
+        ({"negative_popularity": 0.5}, "negative_popularity = 0.5 is read only if negative_count is above 1"),
     ],
 )
 def test_values_that_cannot_be_used(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

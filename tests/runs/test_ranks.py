@@ -73,8 +73,10 @@ def test_users_with_several_rows_and_rankings_are_averaged(tmp_path: Path) -> No
     assert ranks.per_user("Hit@4")[1].tolist() == [0.0, (1 + 0.5) / 2]
     ranks.save(tmp_path / "ranks.npz")
     again = UserRanks.load(tmp_path / "ranks.npz")
-    assert again is not None and again.users.tolist() == ["b", "a", "b"] and (again.hits == hits).all()
-    assert UserRanks.load(tmp_path / "none.npz") is None
+    assert again.users.tolist() == ["b", "a", "b"] and (again.hits == hits).all()
+    with pytest.raises(ValueError, match=r"none.npz cannot be read as the ranks of a run"):
+        UserRanks.load(tmp_path / "none.npz")
+    assert ranks.rows_per_user() == 1.5
     (tmp_path / "torn.npz").write_bytes((tmp_path / "ranks.npz").read_bytes()[:40])
     with pytest.raises(ValueError, match=r"torn.npz cannot be read as the ranks of a run"):
         UserRanks.load(tmp_path / "torn.npz")

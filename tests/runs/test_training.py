@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import subprocess
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
+from recbole.model.sequential_recommender import SASRec
 
-from recbole_lcrec import run_recbole_lcrec
+from recbole_lcrec import objective_function, register_model, run_recbole_lcrec
 from recbole_lcrec.config.build_configs import build_configs
 from recbole_lcrec.runs import training
 from recbole_lcrec.runs.finished import new_place
@@ -22,6 +25,7 @@ from recbole_lcrec.runs.identity import run_identity
 from recbole_lcrec.runs.ranks import UserRanks
 from recbole_lcrec.runs.sharing import shared
 from recbole_lcrec.runtime.claims import claimed_folder
+from recbole_lcrec.runtime.errors import RunAborted
 from tests.conftest import SHOP, write_shop
 from tests.test_quick_start import KEYS
 
@@ -72,7 +76,7 @@ def test_each_model_runs_with_each_seed(
     assert figures(alone) == figures(by_seed[2021])
     saved = Path(by_seed[2021]["saved_model_file"])
     ranks = UserRanks.load(saved.with_suffix("") / "ranks.npz")
-    assert ranks is not None and saved.is_file()
+    assert saved.is_file()
     assert ranks.per_user("ndcg@5")[1].mean() == pytest.approx(by_seed[2021]["test_result"]["ndcg@5"], abs=1e-4)
     (table,) = Path(values["checkpoint_dir"]).glob("comparison-*/results.json")
     assert json.loads(table.read_text())["seeds"] == [2020, 2021]
@@ -105,6 +109,61 @@ def _seeds(value: dict[str, Any]) -> dict[Any, Any]:
     return {int(key) if key.isdigit() else key: content for key, content in value.items()}
 
 
+def test_one_model_has_one_result_whatever_the_number_of_seeds(values: dict[str, Any]) -> None:
+    for seeds in ([1], [1, 2]):
+        result = run_recbole_lcrec("Pop", SHOP, config_dict={**values, "seeds": seeds})
+        assert list(result["seeds"]) == seeds and set(result) == {"test_result", "best_valid_score", "seeds"}
+    with pytest.raises(ValueError, match="a trial takes one seed"):
+        objective_function({**values, "model": "Pop", "dataset": SHOP, "seeds": [1]})
+
+
+def test_a_failure_leaves_a_table_over_the_seeds_that_all_models_have(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    build = training.build_run
+
+    def failing(config: Any) -> Any:
+        if (config.label, config["seed"]) == ("Pop", 2):
+            raise ValueError("broke late")
+        return build(config)
+
+    monkeypatch.setattr(training, "build_run", failing)
+    with caplog.at_level(logging.INFO), pytest.raises(ValueError, match="broke late"):
+        run_recbole_lcrec("SASRec,Pop", SHOP, config_dict={**values, "seeds": [1, 2], "reference": "Pop"})
+    assert "Seeds 2 are left out" in caplog.text and ", seed 1\n" in caplog.text
+    assert not list(Path(values["checkpoint_dir"]).glob("comparison-*"))
+
+
+def test_other_code_is_another_run(values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = "from recbole.model.sequential_recommender import SASRec\nclass Mine(SASRec):\n    {}\n"
+    (tmp_path / "mine.yaml").write_text("loss_type: CE\n")
+    identities = []
+    for body in ("pass", "pass", "extra = 1"):
+        (tmp_path / "my_model.py").write_text(source.format(body))
+        sys.modules.pop("my_model", None)
+        mine = register_model(tmp_path / "mine.yaml")(importlib.import_module("my_model").Mine)
+        (config,) = build_configs(
+            mine, SHOP, None, {key: values[key] for key in ("data_path", "topk", "valid_metric")}, None
+        )
+        identities.append(run_identity(config))
+    assert identities[0] == identities[1] != identities[2]
+
+
+def test_a_torn_state_is_reported_and_the_training_begins_anew(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {**values, "seeds": [1], "epochs": 3}
+    whole = run_recbole_lcrec("SASRec", SHOP, config_dict={**given, "checkpoint_dir": f"{given['checkpoint_dir']}-w"})
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(SASRec, "calculate_loss", lambda *_: (_ for _ in ()).throw(Killed))
+        run_recbole_lcrec("SASRec", SHOP, config_dict=given)
+    (path,) = Path(values["checkpoint_dir"]).glob("SASRec-*/progress.pt")
+    path.write_bytes(path.read_bytes()[:100])
+    result = run_recbole_lcrec("SASRec", SHOP, config_dict=given)
+    assert "progress.pt cannot be read" in caplog.text and figures(result["seeds"][1]) == figures(whole["seeds"][1])
+
+
 def test_damaged_ranks_are_made_again(
     values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -115,10 +174,14 @@ def test_damaged_ranks_are_made_again(
     again = run_recbole_lcrec("Pop", SHOP, config_dict={**values, "seeds": [2020]})
     assert trained == [("Pop", 2020)] and "ranks.npz cannot be read" in caplog.text
     assert again["test_result"] == first["test_result"]
+    (path,) = Path(values["checkpoint_dir"]).glob("Pop-*/ranks.npz")
+    path.unlink()
+    run_recbole_lcrec("Pop", SHOP, config_dict={**values, "seeds": [2020]})
+    assert trained == [("Pop", 2020)] * 2
     (results,) = Path(values["checkpoint_dir"]).glob("Pop-*/results.json")
     results.write_text("{torn")
     run_recbole_lcrec("Pop", SHOP, config_dict={**values, "seeds": [2020]})
-    assert trained == [("Pop", 2020)] * 2
+    assert trained == [("Pop", 2020)] * 3
 
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -130,6 +193,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "GRU4Rec": {"embedding_size": 8, "hidden_size": 8},
     "BPR": {"embedding_size": 8},
     "RecVAE": {"hidden_dimension": 8, "latent_dimension": 4},
+    "MultiVAE": {"mlp_hidden_size": [8], "latent_dimension": 4, "total_anneal_steps": 5},
+    "DiffRec": {"dims_dnn": [8], "embedding_size": 4},
     "Pop": {},
 }
 
@@ -207,11 +272,28 @@ def test_jobs_of_a_dead_process_are_done_by_another(tmp_path: Path) -> None:
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a.lock")], stdout=subprocess.PIPE)
     assert other.stdout is not None and other.stdout.readline() == b"held\n"
-    results = shared({"a": "a", "b": "b"}, tmp_path, finished.get, do, pause=0.05)
+    results = shared({tmp_path / "a.lock": "a", tmp_path / "b.lock": "b"}, finished.get, do, pause=0.05)
     assert next(results) == "done b"  # the first is held
     other.kill()
     other.wait()
     assert list(results) == ["done a"]
+
+
+def test_processes_of_a_launcher_leave_the_runs_of_others_alone(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    given = {**values, "seeds": [1], "epochs": 1}
+    (config,) = build_configs("SASRec", SHOP, None, given, None)
+    with FileLock(Path(values["checkpoint_dir"]) / f".running/SASRec-1-{run_identity(config)}.lock"):
+        with pytest.raises(RunAborted, match="SASRec, seed 1, is being trained by another command"):
+            run_recbole_lcrec("SASRec", SHOP, config_dict=given)
+        assert not list(Path(values["checkpoint_dir"]).glob("SASRec-*"))
+    trained = count_trained(monkeypatch)
+    first = run_recbole_lcrec("SASRec", SHOP, config_dict=given)
+    again = run_recbole_lcrec("SASRec", SHOP, config_dict=given)
+    assert trained == [("SASRec", 1)] and figures(again["seeds"][1]) == figures(first["seeds"][1])
 
 
 def test_runs_begun_in_one_second_take_different_names(
@@ -253,6 +335,20 @@ def test_nothing_is_written_without_saving(values: dict[str, Any], tmp_path: Pat
     assert not saved.exists() or not [path for path in saved.iterdir() if path.name != "artifacts"]
 
 
+def test_identities_follow_files_that_are_no_atomic_files(tmp_path: Path) -> None:
+    (tmp_path / "Shop/raw").mkdir(parents=True)
+    review = '{"reviewerID": "u", "asin": "i", "unixReviewTime": 1, "overall": 5}\n'
+    (tmp_path / "Shop/raw/Shop_5.json").write_text(review)
+    (tmp_path / "Shop/raw/meta_Shop.json").write_text('{"asin": "i", "title": "t"}\n')
+    identities = []
+    for text in (review, review, 2 * review):
+        if text != (tmp_path / "Shop/raw/Shop_5.json").read_text():
+            (tmp_path / "Shop/raw/Shop_5.json").write_text(text)
+        (config,) = build_configs("Pop", "Shop", None, {"data_path": str(tmp_path)}, None)
+        identities.append(run_identity(config))
+    assert identities[0] == identities[1] != identities[2]
+
+
 def test_identities(values: dict[str, Any], tmp_path: Path) -> None:
     def identity(**changes: Any) -> str:
         (config,) = build_configs("SASRec", SHOP, None, {**values, **changes}, None)
@@ -277,6 +373,8 @@ def test_identities(values: dict[str, Any], tmp_path: Path) -> None:
         ({"reference": "SASrec"}, "reference = 'SASrec' is not a model of this run; did you mean 'SASRec'"),
         ({"reference": ["Pop"]}, r"reference = \['Pop'\]: expected"),
         ({"Pop.seeds": [1], "SASRec.seeds": [2]}, "seeds differs between SASRec"),
+        ({"seeds": [1, 2], "seed": 5}, "seed = 5 is given beside seeds"),
+        ({"seeds": [1, 2], "SASRec.seed": 2020}, "seed = 2020 is given beside seeds"),
     ],
 )
 def test_values_that_cannot_be_used(values: dict[str, Any], changes: dict[str, Any], message: str) -> None:

@@ -102,14 +102,18 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: another process holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as err:
-        raise ValueError(
-            f"resume: the run of {folder} is still running in another process; wait until it ends"
-        ) from err
+    while not (folder / _LOCK).is_file() or not lock.is_locked:  # a process that only looks may remove the folder
+        lock.release()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as err:
+            raise ValueError(
+                f"resume: the run of {folder} is still running in another process; wait until it ends"
+            ) from err
+        except FileNotFoundError:
+            continue
     try:
         yield
     finally:

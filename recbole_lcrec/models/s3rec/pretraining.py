@@ -21,11 +21,16 @@ from torch import Tensor
 
 from recbole_lcrec.bridge import building
 from recbole_lcrec.config.values import first_line
+from recbole_lcrec.runs.resuming import PROGRESS_FILE, keep_progress
 
 __all__ = ["attribute_targets", "build_model", "pretrained"]
 
+_PROGRESS_FILE = "pretraining.pt"
 
-def pretrained(model: Any, config: Any, train_data: Any, saved_model_file: Path | None, resumed: bool = False) -> Any:
+
+def pretrained(
+    model: Any, config: Any, train_data: Any, saved_model_file: Path | None = None, kept: Path | None = None
+) -> Any:
     """Pre-train a model under ``train_stage: pretrain``, and return the model of the second stage.
 
     The weights are written every ``save_step`` epochs and at the end to one file beside the run's, which
@@ -36,7 +41,7 @@ def pretrained(model: Any, config: Any, train_data: Any, saved_model_file: Path 
         config: a :class:`recbole_lcrec.config.Config`, which is not changed.
         train_data: the loader of the training rows.
         saved_model_file: the file of the run; None: nothing is kept.
-        resumed: whether an earlier process has pre-trained the model of this run.
+        kept: folder in which a run that may be killed keeps its progress; None: it is not resumed.
 
     Returns:
         ``model`` itself under ``train_stage: finetune``, else the model of the second stage.
@@ -47,8 +52,12 @@ def pretrained(model: Any, config: Any, train_data: Any, saved_model_file: Path 
         trainer = building.build_trainer(config, model, saved_model_file or Path(scratch) / "S3Rec.pth")
         path = Path(trainer.saved_model_file)
         path = path.with_name(f"{path.stem}-pretrained.pth")
-        if not (resumed and path.is_file()):
+        if kept is None or not (kept / PROGRESS_FILE).is_file():  # else the second stage has begun
+            if kept is not None:
+                keep_progress(trainer, train_data, kept / _PROGRESS_FILE, time.perf_counter())
             _pretrain(trainer, model, config, train_data, path)
+        if kept is not None:
+            (kept / _PROGRESS_FILE).unlink(missing_ok=True)
         second = copy.copy(config)  # the given ``config`` is saved with the model
         second.final_config_dict = {**config.final_config_dict, "train_stage": "finetune", "pre_model_path": str(path)}
         return build_model(second, train_data)
@@ -80,7 +89,7 @@ def _pretrain(trainer: Any, model: Any, config: Any, train_data: Any, path: Path
     epochs, log = config["pretrain_epochs"], getLogger()
     model.reconstruct_pretrain_data = _QuickTargets(model)
     log.info(f"S3Rec is pre-trained for {epochs} epochs and then fine-tuned from {path}")
-    for epoch in range(epochs):
+    for epoch in range(trainer.start_epoch, epochs):
         started = time.perf_counter()
         loss = trainer._train_epoch(train_data, epoch, show_progress=config["show_progress"])
         log.info(f"pre-training epoch {epoch} [time: {time.perf_counter() - started:.2f}s, train loss: {loss:.4f}]")

@@ -8,6 +8,7 @@ import torch
 from recbole.model.layers import TransformerEncoder
 from torch import Tensor, nn
 
+from recbole_lcrec.bridge.training_sequences import training_sequences_of
 from recbole_lcrec.models.next_item import initialize
 from recbole_lcrec.models.sasrec_bce.settings import EncoderSettings, NegativeSettings
 from recbole_lcrec.models.whole_sequences import WholeSequenceModel, uniform_negatives
@@ -36,7 +37,8 @@ class SASRecBCE(WholeSequenceModel):
         super().__init__(config, dataset)
         sizes: EncoderSettings = config.stage(EncoderSettings)
         self.negatives: NegativeSettings = config.stage(NegativeSettings)
-        counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items).double()
+        items = torch.from_numpy(training_sequences_of(dataset).items + 1)
+        counts = torch.bincount(items, minlength=self.n_items).double()
         weights = counts**self.negatives.popularity  # of an item that nobody has: 1 at power 0, else 0
         weights[0] = 0
         self.register_buffer("negative_weights", weights, persistent=False)

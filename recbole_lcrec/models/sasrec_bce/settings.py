@@ -31,5 +31,18 @@ class NegativeSettings(StageSettings):
     count: int = setting(integer(1))
     popularity: float = setting(number(0.0))
 
+    def __post_init__(self) -> None:
+        """Check the values, and that the popularity is read.
+
+        Raises:
+            ValueError: a value is out of range, or ``negative_popularity`` is given for a single negative item.
+        """
+        super().__post_init__()
+        if self.count == 1 and self.popularity:
+            raise ValueError(
+                f"negative_popularity = {self.popularity} is read only if negative_count is above 1: raise that, or "
+                "leave negative_popularity at 0"
+            )
+
 
 STAGES = (EncoderSettings, NegativeSettings)
