@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging import getLogger
@@ -140,7 +140,7 @@ def save_finished(place: RunPlace, config: Any, identity: str | None, run: Finis
         config.save(place.folder / "config.yaml")
     result = {key: value for key, value in run.result.items() if key != "saved_model_file"}
     plain = {key: dict(run.result[key] or {}) for key in ("best_valid_result", "test_result")}
-    content: dict[str, Any] = {_RESULT: {**result, **plain}, _RANKED: run.ranks is not None, **plain}
+    content: dict[str, Any] = {_RESULT: {**result, **plain, _RANKED: run.ranks is not None}, **plain}
     write_results(place.folder, {**content, **({} if identity is None else {_IDENTITY: identity})})
 
 
@@ -152,12 +152,11 @@ def read_finished(place: RunPlace, label: str, seed: int) -> FinishedRun | None:
         label: label of the model.
         seed: seed of the run.
     """
-    content = _content(place.folder / "results.json")
-    found: Mapping[str, Any] | None = content.get(_RESULT)
+    found: dict[str, Any] | None = _content(place.folder / "results.json").get(_RESULT)
     if found is None:
         return None
     ranks, path = None, place.folder / RANKS_FILE
-    if content.get(_RANKED):
+    if found.pop(_RANKED, False):
         try:
             ranks = UserRanks.load(path)
         except ValueError as err:

@@ -117,7 +117,7 @@ def test_one_model_has_one_result_whatever_the_number_of_seeds(values: dict[str,
         objective_function({**values, "model": "Pop", "dataset": SHOP, "seeds": [1]})
 
 
-def test_a_failure_leaves_a_table_over_the_seeds_that_all_models_have(
+def test_a_failure_leaves_a_table_over_common_seeds(
     values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     build = training.build_run
