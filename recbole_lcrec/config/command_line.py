@@ -41,6 +41,7 @@ examples:
   python {_PROGRAM} --model=LCRec,SASRec,Pop --dataset=ml-100k --config_files=properties/quick_start.yaml
   python {_PROGRAM} --model=LCRec,SASRec --dataset=Games --data_path=dataset --epochs=20 --LCRec.epochs=4
   python {_PROGRAM} --model=SASRec,SASRec-wide --dataset=ml-100k --SASRec-wide.hidden_size=128
+  python {_PROGRAM} --model=SASRec,CoVisitText,Pop --dataset=ml-100k --seeds=2020,2021,2022 --reference=SASRec
   python {_PROGRAM} --model=LCRec --dataset=Games --base_model=/models/my-llm --topk=[5,10] --valid_metric=NDCG@10
   torchrun --nproc_per_node=8 {_PROGRAM} --model=LCRec --dataset=Games --base_model=/models/my-llm
 """
