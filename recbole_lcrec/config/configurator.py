@@ -34,6 +34,9 @@ __all__ = ["Config"]
 
 Stage = TypeVar("Stage", bound=StageSettings)
 
+# Keys of a command that runs several models or seeds; a saved configuration is that of one run.
+_OF_THE_COMMAND = frozenset({"seeds", "reference"})
+
 # Keys that RecBole's Config derives from others; a saved configuration leaves them out, so that they are derived again.
 _DERIVED = frozenset(
     {
@@ -298,13 +301,17 @@ class Config(RecBoleConfig):
     def to_plain(self) -> dict[str, Any]:
         """Return the full configuration as values that YAML can represent.
 
-        Keys that RecBole derives are left out, so that ``Config(config_dict=config.to_plain())`` is the same
-        configuration, also on another machine.
+        Keys that RecBole derives, and ``seeds`` and ``reference`` of the command, are left out, so that
+        ``Config(config_dict=config.to_plain())`` is the same configuration, also on another machine.
 
         Raises:
             RuntimeError: the configuration contains a value that YAML cannot represent.
         """
-        plain = {key: plain_value(key, value) for key, value in self.final_config_dict.items() if key not in _DERIVED}
+        plain = {
+            key: plain_value(key, value)
+            for key, value in self.final_config_dict.items()
+            if key not in _DERIVED | _OF_THE_COMMAND
+        }
         plain.pop("data_path")
         if self.data_root is not None:
             plain["data_path"] = plain_value("data_path", self.data_root)

@@ -72,7 +72,8 @@ def test_each_model_runs_with_each_seed(
     mean = np.mean([result["test_result"]["ndcg@5"] for result in by_seed.values()])
     assert results["SASRec"]["test_result"]["ndcg@5"] == pytest.approx(mean)
     assert "seeds 2020, 2021" in caplog.text and "against SASRec" in caplog.text
-    alone = run_recbole_lcrec("SASRec", SHOP, config_dict={**values, "seed": 2021})
+    saved_config = Path(by_seed[2021]["saved_model_file"]).with_suffix("") / "config.yaml"
+    alone = run_recbole_lcrec("SASRec", SHOP, config_file_list=[saved_config])
     assert figures(alone) == figures(by_seed[2021])
     saved = Path(by_seed[2021]["saved_model_file"])
     ranks = UserRanks.load(saved.with_suffix("") / "ranks.npz")
