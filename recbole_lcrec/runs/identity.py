@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from recbole_lcrec.config.registry import get_trainer
 from recbole_lcrec.preparation.locate import find_data_files
@@ -92,9 +93,13 @@ def _package_code() -> str:
     return fingerprint({path.relative_to(package).as_posix(): file_digest(path) for path in modules})
 
 
+@cache
 def _source(defined: type) -> str:
-    """Return the digest of the file that defines a class; empty for a class without one, as in a notebook."""
+    """Return the digest of the file that defines a class.
+
+    A class without a file, as in a notebook, has a random one: its code may change, so no later process finds its runs.
+    """
     try:
         return file_digest(Path(inspect.getfile(defined)))
     except (TypeError, OSError):
-        return ""
+        return uuid4().hex

@@ -19,7 +19,7 @@ from recbole.model.sequential_recommender import SASRec
 
 from recbole_lcrec import objective_function, register_model, run_recbole_lcrec
 from recbole_lcrec.config.build_configs import build_configs
-from recbole_lcrec.runs import training
+from recbole_lcrec.runs import identity, training
 from recbole_lcrec.runs.finished import new_place
 from recbole_lcrec.runs.identity import run_identity
 from recbole_lcrec.runs.ranks import UserRanks
@@ -149,6 +149,11 @@ def test_other_code_is_another_run(values: dict[str, Any], tmp_path: Path, monke
         )
         identities.append(run_identity(config))
     assert identities[0] == identities[1] != identities[2]
+
+
+def test_classes_without_a_file_are_never_taken_for_one_another() -> None:
+    one, other = (type("Mine", (), {"__module__": "nowhere"}) for _ in range(2))
+    assert identity._source(one) == identity._source(one) != identity._source(other)
 
 
 def test_a_torn_state_is_reported_and_the_training_begins_anew(
@@ -351,16 +356,16 @@ def test_identities_follow_files_that_are_no_atomic_files(tmp_path: Path) -> Non
 
 
 def test_identities(values: dict[str, Any], tmp_path: Path) -> None:
-    def identity(**changes: Any) -> str:
+    def of(**changes: Any) -> str:
         (config,) = build_configs("SASRec", SHOP, None, {**values, **changes}, None)
         return run_identity(config)
 
-    plain = identity()
-    assert plain == identity(checkpoint_dir="elsewhere", show_progress=True, table_format="latex", seeds=[2020])
+    plain = of()
+    assert plain == of(checkpoint_dir="elsewhere", show_progress=True, table_format="latex", seeds=[2020])
     copied = tmp_path / "copy"
     (tmp_path / "data").rename(copied)
-    assert plain == identity(data_path=str(copied))
-    assert len({plain, *(identity(data_path=str(copied), **c) for c in ({"seed": 3}, {"epochs": 5}))}) == 3
+    assert plain == of(data_path=str(copied))
+    assert len({plain, *(of(data_path=str(copied), **c) for c in ({"seed": 3}, {"epochs": 5}))}) == 3
 
 
 @pytest.mark.parametrize(
