@@ -194,9 +194,10 @@ class TuningSettings(StageSettings):
     """Instructions and optimisation of the language model (paper III-C, III-D1, IV-A4)."""
 
     prefix: ClassVar[str] = "tuning_"
-    tasks: str | tuple[str, ...] = setting(either(one_of("auto"), list_of(text)))
+    tasks: str | tuple[str, ...] = setting(either(one_of("auto", "paper"), list_of(text)))
     samples_per_task: int | Mapping[str, int] | None = setting(_CAPS)
-    seq_format: str = setting(one_of("instruction", "stream"))
+    seq_format: str = setting(one_of("auto", "instruction", "stream"))
+    index_start: str = setting(one_of("auto", "random", "texts"))
     stream_epochs: int = setting(integer(0))
     template_file: str | None = setting(optional(text))
     text_tokens: int = setting(integer(1))
@@ -220,14 +221,14 @@ class TuningSettings(StageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tasks != "auto" and len(set(self.tasks)) < len(self.tasks):
+        if not isinstance(self.tasks, str) and len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tuning_tasks = {list(self.tasks)} names a task twice")
         if self.stream_epochs and self.seq_format == "stream":
             raise ValueError(
                 f"tuning_stream_epochs = {self.stream_epochs} starts with streams and continues with instructions, but "
                 "tuning_seq_format = 'stream' has no instructions of seq: remove one of the two"
             )
-        if self.stream_epochs and self.tasks != "auto" and "seq" not in self.tasks:
+        if self.stream_epochs and not isinstance(self.tasks, str) and "seq" not in self.tasks:
             raise ValueError(
                 f"tuning_stream_epochs = {self.stream_epochs} starts with streams of seq, but tuning_tasks = "
                 f"{list(self.tasks)} does not contain seq: add it, or set tuning_stream_epochs to 0"

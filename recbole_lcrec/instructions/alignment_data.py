@@ -1,6 +1,6 @@
 """Data from which instructions are made.
 
-Training sequences, item indices and texts, intentions and preferences.
+Training sequences, item indices and texts, related items, intentions and preferences.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from recbole_lcrec.data.related_items import RelatedItems
 from recbole_lcrec.data.sequences import UserSequences
 from recbole_lcrec.instructions.user_texts import Intention, Preference, UserTexts
 
@@ -39,6 +40,7 @@ class AlignmentData:
         descriptions: N descriptions, "" where missing; None: the data set has no texts.
         intentions: of training interactions.
         preferences: made from training interactions.
+        related: the items nearest to each of the N items, made from training interactions and texts; None: not made.
 
     Raises:
         ValueError: there are not N titles or descriptions, an item row is N or more, or an intention or preference is
@@ -52,6 +54,7 @@ class AlignmentData:
     descriptions: tuple[str, ...] | None
     intentions: tuple[Intention, ...] = ()
     preferences: tuple[Preference, ...] = ()
+    related: RelatedItems | None = None
 
     def __post_init__(self) -> None:
         count = len(self.index_texts)

@@ -42,6 +42,7 @@ class InstructionContext:
         seed: of all draws.
         title_tokens: int64 [N], tokens of each title with a separator; None: not counted.
         title_budget: how many tokens a history of titles may have.
+        related_per_item: how many related items are drawn for an item and epoch.
     """
 
     data: AlignmentData
@@ -50,6 +51,7 @@ class InstructionContext:
     seed: int
     title_tokens: np.ndarray | None = None
     title_budget: int = 0
+    related_per_item: int = 1
 
     def instruction(self, subtask: SubTask, epoch: int, datum: int, /, **values: str) -> Instruction:
         """Build a datum's instruction in the template that is drawn for the epoch.

@@ -14,6 +14,7 @@ __all__ = ["TaskFamily"]
 
 _ITEM_TEXTS = frozenset({"title", "description", "titles"})
 _USER_TEXTS = frozenset({"intention", "preference"})
+_RELATED = frozenset({"related"})
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TaskFamily:
         missing: ``(data) -> why the family cannot be built, with the remedy``; "" where it can.
         streams: ``(context) -> source`` of the same data without words, for ``tuning_seq_format = stream``; None: the
             family has no such form.
+        of_paper: whether it is one of LC-Rec's five, which ``tuning_tasks: paper`` stands for.
 
     Raises:
         ValueError: there is no sub-task.
@@ -38,6 +40,7 @@ class TaskFamily:
     sources: Callable[[InstructionContext], dict[str, InstructionSource]]
     missing: Callable[[AlignmentData], str]
     streams: Callable[[InstructionContext], InstructionSource] | None = None
+    of_paper: bool = False
 
     def __post_init__(self) -> None:
         if not self.subtasks:
@@ -50,6 +53,11 @@ class TaskFamily:
     def needs_item_texts(self) -> bool:
         """Whether a sub-task uses titles or descriptions of items."""
         return self._uses(_ITEM_TEXTS)
+
+    @property
+    def needs_related_items(self) -> bool:
+        """Whether a sub-task uses related items."""
+        return self._uses(_RELATED)
 
     @property
     def needs_user_texts(self) -> bool:

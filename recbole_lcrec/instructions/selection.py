@@ -15,7 +15,7 @@ from recbole_lcrec.instructions.tasks import task_families
 
 __all__ = ["chosen_tasks", "missing_data", "requested_families", "task_problems"]
 
-_AUTO = "auto"
+_PAPER = "paper"
 
 
 def task_problems(values: Mapping[str, Any]) -> list[str]:
@@ -27,7 +27,7 @@ def task_problems(values: Mapping[str, Any]) -> list[str]:
 
     Returns:
         One sentence for each unknown name, with key, value, the known names and the nearest of them, and one with the
-        known names where ``tuning_tasks`` is neither "auto" nor a list of names.
+        known names where ``tuning_tasks`` is neither "paper" nor a list of names.
     """
     tasks, caps = values.get("tuning_tasks"), values.get("tuning_samples_per_task")
     named = {
@@ -35,8 +35,10 @@ def task_problems(values: Mapping[str, Any]) -> list[str]:
         "tuning_samples_per_task": list(caps) if isinstance(caps, Mapping) else [],
     }
     known = list(task_families())
-    malformed = "tuning_tasks" in values and tasks != _AUTO and not _is_names(tasks)
-    wrong = [f"tuning_tasks = {tasks!r}: expected 'auto', or a list of {', '.join(known)}"] if malformed else []
+    malformed = "tuning_tasks" in values and tasks not in ("auto", _PAPER) and not _is_names(tasks)
+    wrong = (
+        [f"tuning_tasks = {tasks!r}: expected 'auto', 'paper', or a list of {', '.join(known)}"] if malformed else []
+    )
     return wrong + [
         f"{key} = {values[key]!r}: there is no task family {name!r}; known are {', '.join(known)}"
         f"{did_you_mean(name, known)}"
@@ -51,14 +53,16 @@ def _is_names(tasks: Any) -> bool:
 
 
 def requested_families(tasks: str | Sequence[str]) -> tuple[TaskFamily, ...]:
-    """Return the families that ``tuning_tasks`` asks for, in the order of :func:`task_families`; auto: all.
+    """Return the families that ``tuning_tasks`` asks for, in the order of :func:`task_families`.
+
+    "paper" asks for LC-Rec's five.
 
     Raises:
-        ValueError: a name is unknown, or ``tasks`` is neither "auto" nor a list of names.
+        ValueError: a name is unknown, or ``tasks`` is neither "paper" nor a list of names.
     """
     families = task_families()
-    if tasks == _AUTO:
-        return tuple(families.values())
+    if tasks == _PAPER:
+        return tuple(family for family in families.values() if family.of_paper)
     problems = task_problems({"tuning_tasks": tasks})
     if problems:
         raise ValueError("; ".join(problems))
@@ -74,22 +78,22 @@ def chosen_tasks(tasks: str | Sequence[str], data: AlignmentData) -> tuple[tuple
     """Resolve ``tuning_tasks`` for a data set.
 
     Args:
-        tasks: "auto", or names of task families.
+        tasks: "paper", or names of task families.
         data: what the families would be built from.
 
     Returns:
-        Names in the order of :func:`task_families`, and name -> why the family is left out, which only "auto" does.
+        Names in the order of :func:`task_families`, and name -> why the family is left out, which only "paper" does.
 
     Raises:
-        ValueError: a name is unknown, a family that is requested by name lacks its data, or "auto" finds no data for
+        ValueError: a name is unknown, a family that is requested by name lacks its data, or "paper" finds no data for
             SEQ, which ranking relies on.
     """
     requested = [family.name for family in requested_families(tasks)]
     missing = missing_data(data)
-    if tasks == _AUTO:
+    if tasks == _PAPER:
         if missing["seq"]:
-            raise ValueError(f"tuning_tasks = 'auto', but there are no data to tune seq on: {missing['seq']}")
-        left_out = {name: reason for name, reason in missing.items() if reason}
+            raise ValueError(f"tuning_tasks = 'paper', but there are no data to tune seq on: {missing['seq']}")
+        left_out = {name: missing[name] for name in requested if missing[name]}
         return tuple(name for name in requested if name not in left_out), left_out
     lacking = [f"{name} cannot be built, for {missing[name]}; or leave {name} out" for name in tasks if missing[name]]
     if lacking:

@@ -12,6 +12,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import (
@@ -33,6 +34,7 @@ from recbole_lcrec.llm.adapters import (
     is_adapter_folder,
     load_adapter_weights,
 )
+from recbole_lcrec.llm.added_tokens import start_added_tokens
 from recbole_lcrec.llm.loading import load_model, load_pretrained
 from recbole_lcrec.llm.scratch import initialise, train_tokenizer
 from recbole_lcrec.llm.tokens import add_index_tokens
@@ -202,6 +204,23 @@ def merge_adapter_folder(
         load_pretrained(AutoTokenizer, str(folder), saved=True).save_pretrained(into)
 
 
+Directions = Callable[[Sequence[str], int], np.ndarray | None]
+"""``(tokens, width) -> float [tokens, width or fewer]``; see :func:`start_added_tokens`. None: at random."""
+
+
+def _start(
+    model: Any, tokenizer: PreTrainedTokenizerBase, added: Sequence[str], directions: Directions | None, seed: int
+) -> None:
+    """Set the rows of the tokens that were added to the tokenizer."""
+    if not added:
+        return
+    vocabulary = tokenizer.get_vocab()
+    ids = [vocabulary[token] for token in added]
+    known = sorted(set(vocabulary.values()) - set(ids))
+    width = model.get_input_embeddings().embedding_dim
+    start_added_tokens(model, ids, known, directions(added, width) if directions else None, seed)
+
+
 def load_backbone(
     settings: BackboneSettings,
     scratch: ScratchSettings,
@@ -210,6 +229,7 @@ def load_backbone(
     seed: int,
     dtype: torch.dtype = torch.float32,
     lora: LoraSettings | None = None,
+    directions: Directions | None = None,
 ) -> Backbone:
     """Load or initialise the model, add the index tokens to its vocabulary, and add LoRA if configured.
 
@@ -224,6 +244,7 @@ def load_backbone(
         seed: seeds the initial weights.
         dtype: dtype of a pretrained model.
         lora: LoRA settings; None or without ``r``: all weights are trained.
+        directions: returns where the rows of added tokens start; None: at random.
 
     Raises:
         ValueError: the model cannot be loaded, lacks weights, or lacks a target of LoRA.
@@ -236,14 +257,15 @@ def load_backbone(
         model: Any
         if settings.base_model == SCRATCH:
             tokenizer: PreTrainedTokenizerBase = train_tokenizer(texts(), scratch.vocab_size)
-            add_index_tokens(tokenizer, index_tokens)
+            added = add_index_tokens(tokenizer, index_tokens)
             model = initialise(tokenizer, scratch, settings.attention, seed)
             new, origin = range(0), "initialised"
         else:
             model, tokenizer = _pretrained(settings.base_model, settings.attention, dtype)
             added = add_index_tokens(tokenizer, index_tokens)
-            new = _extend_vocabulary(model, len(tokenizer))
-            origin = f"loaded from {settings.base_model}, {added} new index tokens"
+            new = _extend_vocabulary(model, len(tokenizer), mean_resizing=False)
+            origin = f"loaded from {settings.base_model}, {len(added)} new index tokens"
+        _start(model, tokenizer, added, directions, seed)
         if lora is not None and lora.r is not None:
             vocabulary = tokenizer.get_vocab()
             model = add_lora(model, lora, [*(vocabulary[token] for token in index_tokens), *new])

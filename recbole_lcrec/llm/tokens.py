@@ -30,18 +30,19 @@ class TokenRow:
     response: list[int]
 
 
-def add_index_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> int:
+def add_index_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[str]:
     """Add the index tokens that the tokenizer lacks.
 
     Returns:
-        The number of added tokens.
+        The added tokens.
     """
     known = tokenizer.get_vocab()
     # not normalized: a tokenizer that lowercases or marks blanks would search for a different text; blanks beside a
     # token are kept, so that the words around it do not change
     exact = {"normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
-    missing = [AddedToken(token, **exact) for token in tokens if token not in known]
-    return int(tokenizer.add_tokens(missing))
+    missing = [token for token in tokens if token not in known]
+    tokenizer.add_tokens([AddedToken(token, **exact) for token in missing])
+    return missing
 
 
 def item_token_ids(tokenizer: PreTrainedTokenizerBase, item_tokens: Sequence[tuple[str, ...]]) -> np.ndarray:

@@ -16,6 +16,7 @@ from recbole_lcrec.instructions.alignment_data import AlignmentData
 from recbole_lcrec.instructions.context import InstructionContext
 from recbole_lcrec.instructions.tasks import subtasks
 from recbole_lcrec.instructions.templates import Template, Templates
+from recbole_lcrec.models.lcrec.settings import default_values
 
 N_TEMPLATES = 4
 
@@ -68,12 +69,11 @@ def everything(source, epoch: int) -> list:
 
 
 def tuning(**changes: Any) -> TuningSettings:
-    """Return the default settings with some values changed."""
-    defaults = read_yaml(properties_dir() / "model" / "LCRec.yaml")
+    """Return the default settings of a pretrained model with some values changed."""
+    values = {**read_yaml(properties_dir() / "model" / "LCRec.yaml"), "base_model": "pretrained"}
     keys = TuningSettings.keys()
-    return TuningSettings.from_config(
-        {**defaults, "learning_rate": 0.001, **{keys[name]: value for name, value in changes.items()}}
-    )
+    changed = {keys[name]: value for name, value in changes.items()}
+    return TuningSettings.from_config({**values, **default_values(values), **changed})
 
 
 def alignment_data(lists, titles=None, descriptions=None, n_items=6, **user_texts: Any) -> AlignmentData:

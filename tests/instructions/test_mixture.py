@@ -147,14 +147,14 @@ def test_stream_epochs_then_the_mixture():
     assert mixture_of(tasks=list(COUNTS), stream_epochs=1, samples_per_task={"seq": 1}).counts(0) == {"seq": 1}
 
 
-def test_auto_takes_the_families_that_have_data():
+def test_the_paper_takes_the_families_that_have_data():
     def counts(source):
         return {family: count for family, count in source.counts(0).items() if family in COUNTS}
 
     assert counts(mixture_of(alignment_data(LISTS), tokens=None)) == {"seq": 5}
     titles_only = mixture_of(alignment_data(LISTS, TITLES, ("",) * 6))
     assert counts(titles_only) == {"seq": 5, "mut": 4 + 4, "asy": 4 + 5}
-    assert counts(mixture_of(tasks="auto")) == COUNTS
+    assert counts(mixture_of(tasks="paper")) == COUNTS
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,13 @@ def test_all_families_where_all_data_exist():
     )
     missing = missing_data(data)
     assert list(missing) == list(task_families()) and missing.items() >= dict.fromkeys(PAPER, "").items()
-    chosen, left_out = chosen_tasks("auto", data)
-    assert chosen[:5] == PAPER and list(missing) == [*chosen, *left_out]
+    assert chosen_tasks("paper", data) == (PAPER, {})
     assert chosen_tasks(("per", "seq"), data) == (("seq", "per"), {})
 
 
 @pytest.mark.parametrize("texts", [None, ("", " ", "", "", "", "")])
 def test_auto_reports_what_it_left_out_and_the_remedy(texts):
-    chosen, left_out = chosen_tasks("auto", alignment_data([[0, 1]], texts, texts))
+    chosen, left_out = chosen_tasks("paper", alignment_data([[0, 1]], texts, texts))
     assert chosen[0] == "seq" and list(left_out)[:4] == ["mut", "asy", "ite", "per"]
     for family, remedy in (
         ("mut", "text_title_fields"),
@@ -49,8 +48,8 @@ def test_sequences_of_one_item_leave_mut_alone():
     missing = missing_data(data)
     assert [family for family in PAPER if missing[family]] == ["seq", "asy", "ite", "per"]
     assert "no user has two interactions" in missing["seq"] and "no user has two interactions" in missing["asy"]
-    with pytest.raises(ValueError, match="'auto', but there are no data to tune seq on: no user has two"):
-        chosen_tasks("auto", data)
+    with pytest.raises(ValueError, match="'paper', but there are no data to tune seq on: no user has two"):
+        chosen_tasks("paper", data)
     assert chosen_tasks(("mut",), data) == (("mut",), {})
 
 
@@ -84,19 +83,21 @@ def test_known_names_and_wrong_caps_are_no_problem_here(values):
 
 @pytest.mark.parametrize("tasks", [5, None, True, "sequence", "seq, mut", [], [3, None], {"seq": 1}])
 def test_malformed_tasks_list_the_known_families(tasks):
-    expected = f"expected 'auto', or a list of {', '.join(task_families())}"
+    expected = f"expected 'auto', 'paper', or a list of {', '.join(task_families())}"
     assert task_problems({"tuning_tasks": tasks})[0] == f"tuning_tasks = {tasks!r}: {expected}"
     with pytest.raises(ValueError, match=expected):
         requested_families(tasks)
 
 
 def test_a_run_with_malformed_tasks_lists_the_families():
-    with pytest.raises(ValueError, match=r"tuning_tasks = 5: expected 'auto', or a list of seq, mut, asy, ite, per"):
+    with pytest.raises(
+        ValueError, match=r"tuning_tasks = 5: expected 'auto', 'paper', or a list of seq, mut, asy, ite, per"
+    ):
         Config("LCRec", "ml-100k", config_dict={"tuning_tasks": 5})
 
 
 def test_requested_families_are_in_order():
-    assert [family.name for family in requested_families("auto")] == list(task_families())
+    assert tuple(family.name for family in requested_families("paper")) == PAPER
     assert [family.name for family in requested_families(("per", "mut"))] == ["mut", "per"]
     with pytest.raises(ValueError, match="there is no task family 'auot'"):
         requested_families(("auot",))

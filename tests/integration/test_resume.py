@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
     **TINY,
     "use_gpu": False,  # whose sums are the same whenever they are taken
     "epochs": EPOCHS,
-    "tuning_tasks": "auto",
+    "tuning_tasks": "paper",
     "tuning_seq_format": "instruction",
     "tuning_samples_per_task": 20,
     "train_batch_size": 7,

@@ -32,6 +32,7 @@ def tuning_settings(**changes: Any) -> TuningSettings:
         "tasks": ("seq",),
         "samples_per_task": None,
         "seq_format": "instruction",
+        "index_start": "random",
         "stream_epochs": 0,
         "template_file": None,
         "text_tokens": 40,

@@ -358,7 +358,9 @@ def test_gradient_checkpointing_reaches_the_first_layer(reentrant: bool, tmp_pat
         backbone = adapted(base)
         if checkpointing:
             backbone.model.gradient_checkpointing_enable({"use_reentrant": reentrant})
-        ids = torch.tensor([backbone.tokenizer("a lamp", add_special_tokens=False)["input_ids"]])  # no new token
+        ids = torch.tensor(
+            [backbone.tokenizer("a lamp for a nail", add_special_tokens=False)["input_ids"]]
+        )  # no new token
         backbone.model.train()
         backbone.model(ids, labels=ids).loss.backward()
         gradients.append({name: value.grad for name, value in backbone.model.named_parameters() if value.requires_grad})

@@ -32,7 +32,7 @@ def test_item_ids_equal_those_in_a_text(backbone: Backbone) -> None:
 
 def test_adding_known_tokens_adds_nothing(backbone: Backbone) -> None:
     size = len(backbone.tokenizer)
-    assert add_index_tokens(backbone.tokenizer, ["<a_0>", "<b_1>"]) == 0
+    assert add_index_tokens(backbone.tokenizer, ["<a_0>", "<b_1>"]) == []
     assert len(backbone.tokenizer) == size
 
 
@@ -102,7 +102,7 @@ def test_tokenizer_that_splits_a_known_token_is_rejected() -> None:
     vocabulary = {**backend.get_vocab(), "<a_0>": backend.get_vocab_size()}  # known, but no merge produces it
     backend.model = models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
-    assert add_index_tokens(tokenizer, ["<a_0>"]) == 0
+    assert add_index_tokens(tokenizer, ["<a_0>"]) == []
     with pytest.raises(ValueError, match="splits the index token '<a_0>' inside a text"):
         item_token_ids(tokenizer, [("<a_0>",)])
 

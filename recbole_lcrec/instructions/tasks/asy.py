@@ -149,4 +149,4 @@ def _missing(data: AlignmentData) -> str:
     return reason
 
 
-FAMILY = TaskFamily("asy", (_TITLE, _DESCRIPTION, _TITLES), sources=_sources, missing=_missing)
+FAMILY = TaskFamily("asy", (_TITLE, _DESCRIPTION, _TITLES), sources=_sources, missing=_missing, of_paper=True)

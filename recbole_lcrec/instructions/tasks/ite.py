@@ -78,4 +78,4 @@ def _missing(data: AlignmentData) -> str:
     return missing_user_texts("intentions", data.intentions)
 
 
-FAMILY = TaskFamily("ite", _SUBTASKS, sources=_sources, missing=_missing)
+FAMILY = TaskFamily("ite", _SUBTASKS, sources=_sources, missing=_missing, of_paper=True)

@@ -78,4 +78,4 @@ def _sources(context: InstructionContext) -> dict[str, InstructionSource]:
     return {subtask.name: ItemTextInstructions(subtask, context, rows[subtask.name]) for subtask in _SUBTASKS}
 
 
-FAMILY = TaskFamily("mut", _SUBTASKS, sources=_sources, missing=missing_item_texts)
+FAMILY = TaskFamily("mut", _SUBTASKS, sources=_sources, missing=missing_item_texts, of_paper=True)

@@ -52,4 +52,4 @@ def _missing(data: AlignmentData) -> str:
     return missing_user_texts("preferences", data.preferences)
 
 
-FAMILY = TaskFamily("per", (_PER,), sources=_sources, missing=_missing)
+FAMILY = TaskFamily("per", (_PER,), sources=_sources, missing=_missing, of_paper=True)

@@ -116,4 +116,6 @@ def _sources(context: InstructionContext) -> dict[str, InstructionSource]:
     return {_SEQ.name: SequentialInstructions(context, context.data.targets())}
 
 
-FAMILY = TaskFamily("seq", (_SEQ,), sources=_sources, missing=missing_targets, streams=StreamInstructions)
+FAMILY = TaskFamily(
+    "seq", (_SEQ,), sources=_sources, missing=missing_targets, streams=StreamInstructions, of_paper=True
+)

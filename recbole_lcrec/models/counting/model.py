@@ -15,10 +15,11 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_lcrec.bridge.training_sequences import training_sequences_of
+from recbole_lcrec.config.counting_settings import CovisitationSettings, SimilaritySettings
 from recbole_lcrec.config.recbole_conflicts import sequence_problems
-from recbole_lcrec.models.counting.covisitation import covisitation, history_weights
-from recbole_lcrec.models.counting.settings import CountingSettings, CovisitationSettings, SimilaritySettings
-from recbole_lcrec.models.counting.text_similarity import similar_to_histories, tfidf_vectors
+from recbole_lcrec.data.covisitation import covisitation, history_weights
+from recbole_lcrec.data.text_similarity import item_documents, similar_to_histories, tfidf_vectors
+from recbole_lcrec.models.counting.settings import CombinationSettings, CountingSettings
 from recbole_lcrec.models.counting.trainer import CountingTrainer
 
 __all__ = ["CoVisit", "CoVisitText", "CountingModel", "TextKNN"]
@@ -71,11 +72,10 @@ class CountingModel(SequentialRecommender):
             self.counts = covisitation(sequences, self.n_rows, settings.window, settings.backward)
         self.text_weights: tuple[float, ...] = (1.0,)
         if self.uses_texts:
-            similarity, texts = config.stage(SimilaritySettings), dataset.item_texts
-            pairs = zip(texts.titles, texts.descriptions, strict=True)
-            documents = [" ".join([title] * similarity.title_repeats + [description]) for title, description in pairs]
+            similarity = config.stage(SimilaritySettings)
+            documents = item_documents(dataset.item_texts, similarity.title_repeats)
             self.vectors = tfidf_vectors(documents, similarity.features)
-            self.text_weights = similarity.weights if self.uses_covisitation else (1.0,)
+            self.text_weights = config.stage(CombinationSettings).weights if self.uses_covisitation else (1.0,)
         first = [self.counting.decays[0], self.text_weights[0]]
         self.register_buffer("chosen", torch.tensor(first, dtype=torch.float64))
         self.nothing = torch.nn.Parameter(torch.empty(0))  # RecBole's optimizer needs a parameter

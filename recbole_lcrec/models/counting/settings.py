@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from recbole_lcrec.config.counting_settings import CovisitationSettings, SimilaritySettings
 from recbole_lcrec.config.settings import StageSettings, TextSettings, setting
-from recbole_lcrec.config.value_checks import integer, list_of, number
+from recbole_lcrec.config.value_checks import list_of, number
 
-__all__ = ["COVISIT", "COVISIT_TEXT", "TEXT_KNN", "CountingSettings", "CovisitationSettings", "SimilaritySettings"]
+__all__ = ["COVISIT", "COVISIT_TEXT", "TEXT_KNN", "CombinationSettings", "CountingSettings"]
 
 
 @dataclass(frozen=True)
@@ -22,26 +23,14 @@ class CountingSettings(StageSettings):
 
 
 @dataclass(frozen=True)
-class CovisitationSettings(StageSettings):
-    """Counting of co-visitation."""
-
-    prefix: ClassVar[str] = "covisit_"
-    default_file: ClassVar[str | None] = "stages/covisit.yaml"
-    window: int = setting(integer(1))
-    backward: float = setting(number(0.0, 1.0))
-
-
-@dataclass(frozen=True)
-class SimilaritySettings(StageSettings):
-    """Comparison of texts, and its weight relative to co-visitation."""
+class CombinationSettings(StageSettings):
+    """Weights of text similarity relative to co-visitation; one is chosen on validation users."""
 
     prefix: ClassVar[str] = "textknn_"
-    default_file: ClassVar[str | None] = "stages/textknn.yaml"
-    features: int = setting(integer(1))
-    title_repeats: int = setting(integer(1))
+    default_file: ClassVar[str | None] = "stages/covisit_text.yaml"
     weights: tuple[float, ...] = setting(list_of(number(0.0)))
 
 
 COVISIT = (CountingSettings, CovisitationSettings)
 TEXT_KNN = (TextSettings, CountingSettings, SimilaritySettings)
-COVISIT_TEXT = (TextSettings, CountingSettings, CovisitationSettings, SimilaritySettings)
+COVISIT_TEXT = (TextSettings, CountingSettings, CovisitationSettings, SimilaritySettings, CombinationSettings)

@@ -164,6 +164,6 @@ def tuned_on_intentions(config: Config, tuning: TuningSettings) -> bool | None:
     """Return whether a run was tuned on intentions according to its settings; None: it reads only indices."""
     if tuning.seq_format == "stream":
         return None
-    if tuning.tasks == "auto":
+    if tuning.tasks == "paper":
         return config.stage(IntentionSettings).source != "none"
     return "ite" in tuning.tasks

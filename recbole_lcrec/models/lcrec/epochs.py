@@ -8,6 +8,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from recbole.utils import dict2str, set_color
 
 from recbole_lcrec.llm.finetune import EpochReport
@@ -18,6 +20,9 @@ from recbole_lcrec.runtime.artifacts import whole_folder
 from recbole_lcrec.runtime.processes import from_first_process
 
 __all__ = ["EpochHandler"]
+
+_SAMPLED_USERS = 64
+"""Users that are ranked to estimate how long a validation takes."""
 
 
 class TunedTrainer(Protocol):
@@ -95,6 +100,27 @@ class EpochHandler:
         if trainer.stopping.stopped and self.verbose:
             trainer.logger.info(f"Finished training, best eval result in epoch {trainer.stopping.best_epoch}")
         return trainer.stopping.stopped
+
+    def validations(self) -> tuple[int, float]:
+        """Return the number of validations of a whole run, and the seconds of one, measured on a few users.
+
+        Every process must call it, because ranking may need all of them.
+        """
+        if self.valid_data is None:
+            return 0, 0.0
+        trainer, users = self.trainer, self.valid_data._dataset.inter_feat
+        tuning = trainer.model.tuning
+        epochs = range(tuning.stream_epochs, tuning.epochs)
+        count = sum((epoch + 1) % trainer.eval_step == 0 or epoch + 1 == tuning.epochs for epoch in epochs)
+        sample = users[np.linspace(0, len(users) - 1, min(_SAMPLED_USERS, len(users))).astype(int)]
+        training = trainer.model.training
+        trainer.model.eval()
+        started = perf_counter()
+        with torch.inference_mode():
+            trainer.model.rank(trainer.model.histories(sample), 1)
+        seconds = perf_counter() - started
+        trainer.model.train(training)
+        return count, seconds * len(users) / len(sample)
 
     def _log_epoch(self, report: EpochReport) -> None:
         trainer = self.trainer

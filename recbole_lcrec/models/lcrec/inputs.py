@@ -69,7 +69,7 @@ def check_inputs(config: Any) -> None:
 
 def _check_task_texts(tasks: str | Sequence[str], text: TextSettings, files: DataFiles, form: tuple[str, str]) -> None:
     """Refuse requested tasks with item texts if there is no file or column to read the texts from."""
-    named = [family.name for family in requested_families(tasks) if tasks != "auto" and family.needs_item_texts]
+    named = [family.name for family in requested_families(tasks) if tasks != "paper" and family.needs_item_texts]
     if not named:
         return
     absent = (
@@ -86,7 +86,7 @@ def _check_user_texts(tasks: str | Sequence[str], intention: IntentionSettings, 
     if not needing:
         return
     check_intentions(intention, given_intentions(intention, files))
-    if intention.source == "none" and tasks != "auto":
+    if intention.source == "none" and tasks != "paper":
         raise ValueError(
             f"tuning_tasks = {list(tasks)} contains {' and '.join(needing)}, but intention_source = 'none': set it to "
             f"extractive, file or llm, or leave {' and '.join(needing)} out"

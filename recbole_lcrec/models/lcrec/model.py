@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from recbole_lcrec.models.base import GenerativeRecommender
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
 from recbole_lcrec.models.lcrec.inputs import checked_templates, unread_problems
 from recbole_lcrec.models.lcrec.prompt_writer import PromptWriter, longest_row
+from recbole_lcrec.models.lcrec.relations import index_directions
 from recbole_lcrec.models.lcrec.tuning_data import TextLimits, TuningData, alignment_source
 
 __all__ = ["LCRec"]
@@ -83,6 +84,7 @@ class LCRec(GenerativeRecommender):
                 self.tuning.precision, self.device, uses_deepspeed(self.tuning.deepspeed), lora=lora.r is not None
             ),
             lora,
+            partial(index_directions, dataset, seed=seed) if self.tuning.index_start == "texts" else None,
         )
         self.llm, self.tokenizer = backbone.model, backbone.tokenizer
         self.writer = PromptWriter(self.tokenizer, self.templates, self.item_texts, self.tuning.seq_format == "stream")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recbole_lcrec.config.counting_settings import CovisitationSettings, RelatedSettings, SimilaritySettings
 from recbole_lcrec.config.settings import (
     SCRATCH,
     BackboneSettings,
@@ -32,6 +33,9 @@ STAGES: tuple[type[StageSettings], ...] = (
     ScratchSettings,
     LoraSettings,
     IntentionSettings,
+    CovisitationSettings,
+    SimilaritySettings,
+    RelatedSettings,
     TuningSettings,
     DecodingSettings,
     WordingSettings,
@@ -67,17 +71,34 @@ RESUMED_KEYS = frozenset(keys_of(STAGES)) - {
 """Keys that must not differ when a killed run is resumed; the others do not change its result."""
 
 
+_SCRATCH_TASKS = ("seq", "rel")
+"""Tasks of a model from nothing: those of indices alone."""
+
+
 def default_learning_rate(base_model: str) -> float:
     """Return AdamW's default peak learning rate: the paper's for a pretrained model, a higher one for scratch."""
     return 0.002 if base_model == SCRATCH else 0.00005
 
 
 def default_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the learning rate where none is given; it depends on the base model.
+    """Return what ``auto`` and a learning rate of None stand for, which depends on the base model.
+
+    A model from nothing is tuned on what a small data set teaches best; a pretrained one in the paper's form.
 
     Args:
         values: the merged parameters.
     """
-    if values["learning_rate"] is not None:
-        return {}
-    return {"learning_rate": default_learning_rate(values["base_model"])}
+    scratch = values["base_model"] == SCRATCH
+    found: dict[str, Any] = {}
+    tasks = values["tuning_tasks"]
+    if tasks == "auto":
+        tasks = found["tuning_tasks"] = list(_SCRATCH_TASKS) if scratch else "paper"
+    if values["tuning_seq_format"] == "auto":
+        wordless = isinstance(tasks, (list, tuple)) and set(map(str, tasks)) <= set(_SCRATCH_TASKS)
+        streams_first = bool(values["tuning_stream_epochs"])
+        found["tuning_seq_format"] = "stream" if scratch and wordless and not streams_first else "instruction"
+    if values["tuning_index_start"] == "auto":
+        found["tuning_index_start"] = "texts" if scratch else "random"
+    if values["learning_rate"] is None:
+        found["learning_rate"] = default_learning_rate(values["base_model"])
+    return found

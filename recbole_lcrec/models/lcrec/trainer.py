@@ -125,6 +125,7 @@ class LCRecTrainer(LCRecEvaluation):
                     show_progress=show_progress and self.is_main,
                     checkpoints=self.checkpoints,
                     resume=progress,
+                    validations=handler.validations,
                 )
                 finetune(Backbone(self.model.llm, self.model.tokenizer), run, handler)
         lora = self.config.stage(LoraSettings)

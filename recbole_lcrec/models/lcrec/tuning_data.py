@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from recbole_lcrec.bridge.training_sequences import training_sequences_of
+from recbole_lcrec.config.counting_settings import RelatedSettings
 from recbole_lcrec.config.settings import IntentionSettings, TuningSettings
 from recbole_lcrec.data.item_text import ItemTexts
 from recbole_lcrec.data.reviews import read_reviews
@@ -32,6 +33,7 @@ from recbole_lcrec.instructions.subtasks import SubTask
 from recbole_lcrec.instructions.templates import Instruction, Templates, literals
 from recbole_lcrec.instructions.wording import TITLE_SEPARATOR
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
+from recbole_lcrec.models.lcrec.relations import related_items_of
 from recbole_lcrec.preparation.locate import DataFiles, artifact_store
 from recbole_lcrec.runtime.fingerprints import fingerprint
 
@@ -82,7 +84,8 @@ class TextLimits:
             templates: the templates of all sub-tasks.
             text_tokens: maximum tokens of a title, description, intention or preference.
         """
-        room = {"history": self.history_tokens, "item": self.item_tokens, "titles": 0}
+        item = self.item_tokens
+        room = {"history": self.history_tokens, "item": item, "related": item, "titles": 0}
         values = sum(room.get(name, text_tokens) for name in (*subtask.shown, *subtask.asked))
         wordings = [
             [*literals(templates.frame), *literals(template.instruction), *literals(template.response)]
@@ -147,6 +150,8 @@ def alignment_source(
         titles=_cut(texts.titles, settings, limits) if texts else None,
         descriptions=_cut(texts.descriptions, settings, limits) if texts else None,
     )
+    if any(family.needs_related_items for family in requested):
+        data = dataclasses.replace(data, related=related_items_of(dataset, data.sequences))
     if user_texts:
         data = _with_user_texts(data, dataset, texts, settings, limits)
     names, left_out = chosen_tasks(settings.tasks, data)
@@ -154,7 +159,13 @@ def alignment_source(
     _require_room(families, templates, settings, limits)
     title_tokens, title_budget = _title_room(families, data, templates, settings, limits)
     context = InstructionContext(
-        data, templates, limits.max_history, int(dataset.config["seed"]), title_tokens, title_budget
+        data=data,
+        templates=templates,
+        max_history=limits.max_history,
+        seed=int(dataset.config["seed"]),
+        title_tokens=title_tokens,
+        title_budget=title_budget,
+        related_per_item=dataset.config.stage(RelatedSettings).per_item,
     )
     general = _general(settings, templates, limits)
     source = alignment_instructions(context, settings, general)

@@ -175,13 +175,28 @@ def test_auto_tunes_on_every_task_that_the_data_support(
 ) -> None:
     """From the texts on disk to a ranking, with intentions extracted from descriptions."""
     caplog.set_level(logging.INFO)
-    parameters = tiny(indexed_shop, tuning_tasks="auto", tuning_seq_format="instruction", epochs=1, train_batch_size=32)
+    parameters = tiny(
+        indexed_shop, tuning_tasks="paper", tuning_seq_format="instruction", epochs=1, train_batch_size=32
+    )
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     (counted,) = messages(caplog, "instructions per epoch: ")
     count, users = sum(targets()), len(shop_sequences())
     # one intention of each user, with and without the history
     assert counted.endswith(f"seq {count}, mut {4 * N_ITEMS}, asy {3 * count}, ite {2 * users}, per {users}")
     assert 0 <= result["test_result"]["hit@1"] <= result["test_result"]["hit@5"] <= 1
+
+
+def test_a_long_run_says_early_how_long_it_will_take(
+    indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    parameters = tiny(indexed_shop, epochs=5, eval_step=2, train_batch_size=2)
+    result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
+    (estimate,) = messages(caplog, "Estimated duration: ")
+    assert "each of 3 validations" in estimate
+    unvalidated = run_recbole_lcrec("LCRec", SHOP, config_dict={**parameters, "eval_step": 0})
+    assert "validations" not in messages(caplog, "Estimated duration: ")[1]
+    assert result["test_result"].keys() == unvalidated["test_result"].keys()
 
 
 @pytest.mark.parametrize(("epochs", "eval_step", "validated"), [(5, 2, [1, 3, 4]), (2, 3, [1]), (4, 2, [1, 3])])

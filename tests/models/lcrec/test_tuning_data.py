@@ -176,7 +176,7 @@ def test_auto_takes_every_task_that_the_shop_supports(
     tmp_path: Path, everything: Parameters, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    source = source_of(everything(reviewed(tmp_path / "plain", *unmarked_events()), tuning_tasks="auto"))
+    source = source_of(everything(reviewed(tmp_path / "plain", *unmarked_events()), tuning_tasks="paper"))
     targets = sum(n - HELD_OUT - 1 for n in PLACES.values())
     counts = {"seq": targets, "mut": 4 * 5, "asy": 3 * targets, "ite": 2 * targets, "per": 3}
     assert source.counts(0) == source.counts(1) and source.counts(0).items() >= counts.items()
@@ -189,7 +189,7 @@ def test_auto_logs_what_it_leaves_out_and_why(
 ) -> None:
     (indexed_shop / SHOP / f"{SHOP}.item").unlink()
     caplog.set_level(logging.INFO)
-    source = source_of(tiny(indexed_shop, tuning_tasks="auto", tuning_seq_format="instruction"))
+    source = source_of(tiny(indexed_shop, tuning_tasks="paper", tuning_seq_format="instruction"))
     assert source.counts(0)["seq"] == sum(len(items) - 3 for items in shop_sequences().values())
     assert not {"mut", "asy", "ite", "per"} & set(source.counts(0))
     for task in ("mut", "asy"):
@@ -201,7 +201,7 @@ def test_auto_logs_what_it_leaves_out_and_why(
 
 def test_auto_without_intentions(indexed_shop: Path, tiny: Parameters, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    source = source_of(tiny(indexed_shop, tuning_tasks="auto", intention_source="none"))
+    source = source_of(tiny(indexed_shop, tuning_tasks="paper", intention_source="none"))
     assert list(source.counts(0))[:3] == ["seq", "mut", "asy"] and not {"ite", "per"} & set(source.counts(0))
     assert "No intentions and preferences: intention_source = none" in caplog.text
 

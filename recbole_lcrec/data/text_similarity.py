@@ -8,7 +8,15 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-__all__ = ["similar_to_histories", "tfidf_vectors"]
+from recbole_lcrec.data.item_text import ItemTexts
+
+__all__ = ["item_documents", "similar_to_histories", "tfidf_vectors"]
+
+
+def item_documents(texts: ItemTexts, title_repeats: int) -> list[str]:
+    """Return one text of each item: the title, which counts ``title_repeats`` times, and the description."""
+    pairs = zip(texts.titles, texts.descriptions, strict=True)
+    return [" ".join([title] * title_repeats + [description]) for title, description in pairs]
 
 
 def tfidf_vectors(texts: Sequence[str], max_features: int) -> sparse.csr_matrix:
@@ -40,7 +48,7 @@ def similar_to_histories(weights: sparse.csr_matrix, vectors: sparse.csr_matrix)
     """Return the sum over each history of weight times cosine; an item is not similar to itself.
 
     Args:
-        weights: [B, N], see :func:`~recbole_lcrec.models.counting.covisitation.history_weights`.
+        weights: [B, N], see :func:`~recbole_lcrec.data.covisitation.history_weights`.
         vectors: [N, F], of unit length.
 
     Returns:

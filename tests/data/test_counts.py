@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_similarity
 
+from recbole_lcrec.data.covisitation import covisitation, history_weights
 from recbole_lcrec.data.sequences import UserSequences
-from recbole_lcrec.models.counting.covisitation import covisitation, history_weights
-from recbole_lcrec.models.counting.text_similarity import similar_to_histories, tfidf_vectors
+from recbole_lcrec.data.text_similarity import similar_to_histories, tfidf_vectors
 
 N = 6
 SEQUENCES = st.lists(st.lists(st.integers(0, N - 1), min_size=1, max_size=9), min_size=1, max_size=5)
