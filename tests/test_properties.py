@@ -21,7 +21,7 @@ from recbole_lcrec.config.settings import keys_of
 from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.instructions.template_file import load_templates
 from recbole_lcrec.llm.deepspeed_files import check_deepspeed, deepspeed_config
-from recbole_lcrec.models.lcrec.settings import STAGES, default_learning_rate
+from recbole_lcrec.models.lcrec.settings import STAGES, default_values
 
 PROPERTIES = properties_dir()
 YAMLS = sorted(path.relative_to(PROPERTIES).as_posix() for path in PROPERTIES.rglob("*.yaml"))
@@ -95,7 +95,8 @@ def test_every_key_of_lcrec_is_read() -> None:
 def test_the_defaults_are_in_range() -> None:
     values = {key: value for name in LCREC for key, value in read_yaml(PROPERTIES / name).items()}
     assert values["learning_rate"] is None
-    values["learning_rate"] = default_learning_rate(values["base_model"])
+    assert values["epochs"] is None
+    values.update(default_values(values))
     for stage in STAGES:
         stage.from_config(values)
 
@@ -122,7 +123,7 @@ def test_deepspeed_files_leave_settings_to_the_trainer(stem: str) -> None:
 
 @pytest.mark.parametrize("stem", DEEPSPEED)
 def test_deepspeed_files_contradict_no_settings(stem: str) -> None:
-    values = {**read_yaml(PROPERTIES / "model/LCRec.yaml"), "learning_rate": 0.0003, "train_batch_size": 7}
+    values = {**read_yaml(PROPERTIES / "model/LCRec.yaml"), "learning_rate": 0.0003, "train_batch_size": 7, "epochs": 1}
     content = deepspeed_config(stem, PROPERTIES / "deepspeed")
     for precision in ("fp32", "bf16"):
         tuning = settings.TuningSettings.from_config({**values, "tuning_precision": precision})

@@ -38,7 +38,7 @@ from recbole_lcrec.runtime.artifacts import ArtifactStore
 __all__ = ["Learned", "learn_item_index", "require_room"]
 
 _CURVE_FILE = "curve.json"
-_FORM = 1  # increase whenever the same inputs give another index
+_FORM = 2  # increase whenever the same inputs give another index
 _EQUAL = 1e-12  # variance relative to the mean square below which all embeddings count as equal
 _ITEMS_PER_PART = 4 * ROWS_AT_ONCE
 

@@ -65,8 +65,8 @@ def train_rqvae(
     """Train in place by AdamW with a short warm-up and cosine decay (Algorithm 1 per step, Eq. 5 as the loss).
 
     The MLPs start at the principal components, and the codebooks at balanced k-means centres of the whole catalogue's
-    latents (the paper: k-means on the first batch). After each epoch, codes that no item was mapped to are set to
-    random residuals. Batch sizes differ by at most one item, because a small last batch would be mapped to more codes
+    latents (the paper: k-means on the first batch). After each epoch but the last, codes that no item was mapped to are
+    set to random residuals. Batch sizes differ by at most one item, because a small last batch would be mapped to more codes
     than it has items. The last epoch is kept: thanks to the decay it has the best reconstruction, and selecting an
     epoch by its conflict rate would trade the meaning of codes for conflicts that are resolved afterwards anyway.
 
@@ -102,7 +102,8 @@ def train_rqvae(
             optimizer.step()
             schedule.step()
             sums.add(loss)
-        _revive(model.quantizer, sums.counts, loss.quantized.residuals, generator)
+        if epoch < n_epochs:  # nothing would be learned from a code that is revived at the end
+            _revive(model.quantizer, sums.counts, loss.quantized.residuals, generator)
         measured = (n_epochs - epoch) % every == 0
         conflicts = conflict_rate(encode_catalogue(model, embeddings).cpu().numpy()) if measured else None
         reports.append(sums.report(epoch, conflicts))

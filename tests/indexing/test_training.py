@@ -9,6 +9,7 @@ import torch
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
 from recbole_lcrec.indexing.rqvae_network import ROWS_AT_ONCE, RQVAE
 from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkhorn
+from recbole_lcrec.indexing import training
 from recbole_lcrec.indexing.training import (
     _revive,
     encode_catalogue,
@@ -80,6 +81,14 @@ def test_a_dead_code_is_revived():
         residuals = model.quantizer(model.latents(data)).residuals
     _revive(model.quantizer, counts, residuals, torch.Generator().manual_seed(0))
     assert len(set(encode_catalogue(model, data)[:, 0].tolist())) >= 7
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_codes_are_not_revived_after_the_last_epoch(monkeypatch, epochs):
+    calls = []
+    monkeypatch.setattr(training, "_revive", lambda *_: calls.append(1))
+    trained(clusters(), epochs=epochs)
+    assert len(calls) == epochs - 1
 
 
 def test_same_seed_same_model():

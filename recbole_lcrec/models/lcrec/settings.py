@@ -24,7 +24,7 @@ from recbole_lcrec.config.settings import (
     keys_of,
 )
 
-__all__ = ["RESUMED_KEYS", "STAGES", "default_learning_rate", "default_values"]
+__all__ = ["RESUMED_KEYS", "STAGES", "default_epochs", "default_learning_rate", "default_values"]
 
 STAGES: tuple[type[StageSettings], ...] = (
     TextSettings,
@@ -80,8 +80,13 @@ def default_learning_rate(base_model: str) -> float:
     return 0.002 if base_model == SCRATCH else 0.00005
 
 
+def default_epochs(base_model: str) -> int:
+    """Return the default number of epochs: the paper's for a pretrained model, more for scratch."""
+    return 16 if base_model == SCRATCH else 4
+
+
 def default_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``auto`` and a learning rate of None stand for, which depends on the base model.
+    """Return what ``auto``, and None for epochs and learning rate, stand for, which depends on the base model.
 
     A model from nothing is tuned on what a small data set teaches best; a pretrained one in the paper's form.
 
@@ -99,6 +104,8 @@ def default_values(values: Mapping[str, Any]) -> dict[str, Any]:
         found["tuning_seq_format"] = "stream" if scratch and wordless and not streams_first else "instruction"
     if values["tuning_index_start"] == "auto":
         found["tuning_index_start"] = "texts" if scratch else "random"
+    if values["epochs"] is None:
+        found["epochs"] = default_epochs(values["base_model"])
     if values["learning_rate"] is None:
         found["learning_rate"] = default_learning_rate(values["base_model"])
     return found

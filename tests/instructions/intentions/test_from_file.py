@@ -51,9 +51,9 @@ def test_the_published_file_form(tmp_path):
         Intention(1, 1, "a shelf"),
     )
     assert found.preferences == (
-        Preference(0, 6, "likes tools"),
-        Preference(0, 6, "likes & buys"),
-        Preference(1, 2, "likes rugs"),
+        Preference(0, 5, "likes tools"),
+        Preference(0, 5, "likes & buys"),
+        Preference(1, 1, "likes rugs"),
     )
     assert "shop.user.json" in found.source
     found.require_training(SEQUENCES)

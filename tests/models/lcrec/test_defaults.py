@@ -15,18 +15,21 @@ AUTO = {
     "tuning_index_start": "auto",
     "tuning_stream_epochs": 0,
     "learning_rate": None,
+    "epochs": None,
 }
 FROM_NOTHING = {
     "tuning_tasks": ["seq", "rel"],
     "tuning_seq_format": "stream",
     "tuning_index_start": "texts",
     "learning_rate": 0.002,
+    "epochs": 16,
 }
 PRETRAINED = {
     "tuning_tasks": "paper",
     "tuning_seq_format": "instruction",
     "tuning_index_start": "random",
     "learning_rate": 5e-5,
+    "epochs": 4,
 }
 
 
