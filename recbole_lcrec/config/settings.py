@@ -27,6 +27,7 @@ from recbole_lcrec.config.value_checks import (
 __all__ = [
     "DEFAULT_INDEX_METHOD",
     "SCRATCH",
+    "SMALL_CATALOGUE",
     "BackboneSettings",
     "DecodingSettings",
     "IndexSettings",
@@ -54,6 +55,9 @@ def setting(check: Check, key: str | None = None) -> Any:
 
 SCRATCH = "scratch"
 """The value of ``base_model`` for a small, randomly initialised model instead of a pretrained one."""
+
+SMALL_CATALOGUE = 2048
+"""Number of items below which ``auto`` gives an index fewer levels and codes than the paper's."""
 
 DEFAULT_INDEX_METHOD = "rqvae"
 """The index method that ``index_method: auto`` stands for when no index is given."""
@@ -138,8 +142,8 @@ class IndexSettings(StageSettings):
     embedding_ids: str | None = setting(optional(text))
     label_field: str | None = setting(optional(text))
     report: bool = setting(flag)
-    levels: int = setting(integer(1, 26))
-    codebook_size: int = setting(integer(2))
+    levels: int | str = setting(either(one_of("auto"), integer(1, 26)))
+    codebook_size: int | str = setting(either(one_of("auto"), integer(2)))
     latent_dim: int = setting(integer(1))
     hidden_sizes: tuple[int, ...] = setting(list_of(integer(1), allow_empty=True))
     beta: float = setting(number(0.0))
@@ -151,6 +155,35 @@ class IndexSettings(StageSettings):
     sinkhorn_epsilon: float = setting(number(0.0, above=True))
     sinkhorn_iterations: int = setting(integer(1))
     kmeans_balanced: bool = setting(flag)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """H and K; only settings that are :meth:`sized` have them.
+
+        Raises:
+            RuntimeError: a size is ``auto``.
+        """
+        if isinstance(self.levels, str) or isinstance(self.codebook_size, str):
+            raise RuntimeError("index_levels or index_codebook_size is auto; call sized() with the number of items")
+        return self.levels, self.codebook_size
+
+    def sized(self, n_items: int) -> IndexSettings:
+        """Return the settings with ``auto`` sizes replaced by those that fit a catalogue of ``n_items``.
+
+        From 2,048 items on they are the paper's 4 levels of 256 codes. Fewer items would have first codes of their own,
+        so two levels have the least power of two of codes that leaves a third of the indices free.
+        """
+        large, room = n_items >= SMALL_CATALOGUE, 1.5 * n_items
+        levels, codes = self.levels, self.codebook_size
+        if isinstance(levels, str):
+            levels = 4 if large else 2
+            while isinstance(codes, int) and codes**levels < room and levels < 26:
+                levels += 1
+        if isinstance(codes, str):
+            codes = 256 if large else 2
+            while codes**levels < room:
+                codes *= 2
+        return dataclasses.replace(self, levels=levels, codebook_size=codes)
 
     def resolved(self) -> IndexSettings:
         """Return the settings with ``auto`` replaced by the default method, for a data set without a given index."""

@@ -78,17 +78,19 @@ class IndexMethod(ABC):
         Raises:
             ValueError: they do not; the message names the keys to change.
         """
-        room = settings.codebook_size**settings.levels
+        levels, codes = settings.shape
+        room = codes**levels
         if n_items > room:
             raise ValueError(
-                f"{n_items} items cannot have distinct indices of {settings.levels} levels x {settings.codebook_size} "
+                f"{n_items} items cannot have distinct indices of {levels} levels x {codes} "
                 f"codes ({room} at most); raise index_levels or index_codebook_size"
             )
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
         """Number of codes of each level that the method quantizes."""
-        return (self.settings.codebook_size,) * self.settings.levels
+        levels, codes = self.settings.shape
+        return (codes,) * levels
 
     @property
     def embedding_dim(self) -> int | None:

@@ -202,10 +202,11 @@ def _joined(parts: Sequence[Path]) -> Assignment:
 
 def _hint_at_size(n_items: int, settings: IndexSettings) -> None:
     """Warn where the first level alone could tell nearly all items apart, so that hardly any share a prefix."""
-    if n_items < 4 * settings.codebook_size:
+    codes = settings.shape[1]
+    if n_items < 4 * codes:
         getLogger().warning(
-            f"{n_items:,} items for {settings.codebook_size} codes per level: few items will share a prefix; for "
-            "a tree of prefixes set index_codebook_size near the square root of the number of items"
+            f"{n_items:,} items for {codes} codes per level: few items will share a prefix; for "
+            "a tree of prefixes set index_codebook_size to auto, or near the square root of the number of items"
         )
 
 

@@ -109,6 +109,7 @@ def _given(path: Path, item_ids: tuple[str, ...]) -> IndexedItems:
 
 def _learned(stage: IndexStage) -> IndexedItems:
     started, settings, text = perf_counter(), stage.settings.resolved(), stage.text
+    settings = settings.sized(len(stage.item_ids))
     n_items, device, shown = len(stage.item_ids), stage.device, stage.show_progress
     require_room(n_items, settings)
     embedded = None

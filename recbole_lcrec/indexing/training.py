@@ -66,9 +66,9 @@ def train_rqvae(
 
     The MLPs start at the principal components, and the codebooks at balanced k-means centres of the whole catalogue's
     latents (the paper: k-means on the first batch). After each epoch but the last, codes that no item was mapped to are
-    set to random residuals. Batch sizes differ by at most one item, because a small last batch would be mapped to more codes
-    than it has items. The last epoch is kept: thanks to the decay it has the best reconstruction, and selecting an
-    epoch by its conflict rate would trade the meaning of codes for conflicts that are resolved afterwards anyway.
+    set to random residuals. Batch sizes differ by at most one item, because a small last batch would be mapped to more
+    codes than it has items. The last epoch is kept: thanks to the decay it has the best reconstruction, and selecting
+    an epoch by its conflict rate would trade the meaning of codes for conflicts that are resolved afterwards anyway.
 
     Args:
         model: on any device; batches are moved to it.

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_lcrec.indexing import training
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
 from recbole_lcrec.indexing.rqvae_network import ROWS_AT_ONCE, RQVAE
 from recbole_lcrec.indexing.sinkhorn import marginal_errors, scaled_cost, sinkhorn
-from recbole_lcrec.indexing import training
 from recbole_lcrec.indexing.training import (
     _revive,
     encode_catalogue,

@@ -54,7 +54,7 @@ class RQKMeansMethod(IndexMethod):
         scale = np.float32(2.0 ** np.floor(np.log2(spread)) if spread > 0 else 1.0)
         points /= scale
         even = settings.kmeans_balanced
-        books = residual_codebooks(points, settings.levels, settings.codebook_size, generator, even=even)
+        books = residual_codebooks(points, *settings.shape, generator, even=even)
         state = {"mean": torch.from_numpy(mean), "scale": torch.tensor(scale), "codebooks": torch.from_numpy(books)}
         return cls.from_state(state, settings, training.seed, training.device), []
 
@@ -96,9 +96,9 @@ class RQKMeansMethod(IndexMethod):
         if set(state) != {"mean", "scale", "codebooks"}:
             raise ValueError(f"no residual k-means was saved there, only {sorted(state)}; learn the index again")
         dim = len(state["mean"])
-        shapes = {"mean": (dim,), "scale": (), "codebooks": (settings.levels, settings.codebook_size, dim)}
+        shapes = {"mean": (dim,), "scale": (), "codebooks": (*settings.shape, dim)}
         require_shapes(state, shapes)
-        quantizer = ResidualQuantizer(settings.levels, settings.codebook_size, dim)
+        quantizer = ResidualQuantizer(*settings.shape, dim)
         with torch.no_grad():
             quantizer.codebooks.copy_(state["codebooks"])
             quantizer.initialised.fill_(True)

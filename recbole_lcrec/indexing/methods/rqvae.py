@@ -89,8 +89,7 @@ class RQVAEMethod(IndexMethod):
 def _new_rqvae(input_dim: int, settings: IndexSettings, generator: torch.Generator) -> RQVAE:
     """Build an RQ-VAE whose weights depend on the generator alone."""
     quantizer = ResidualQuantizer(
-        settings.levels,
-        settings.codebook_size,
+        *settings.shape,
         settings.latent_dim,
         settings.beta,
         settings.sinkhorn_epsilon,

@@ -28,7 +28,7 @@ class SupplementMethod(RQVAEMethod):
     @classmethod
     def require_room(cls, n_items: int, settings: IndexSettings) -> None:
         """Check that there is a letter left for the supplementary level; it has room for any number of items."""
-        if settings.levels == MAX_LEVELS:
+        if settings.shape[0] == MAX_LEVELS:
             raise ValueError(
                 f"index_levels = {settings.levels}: index_method = 'supplement' adds a level, and an index has at most "
                 f"{MAX_LEVELS}; lower index_levels"
@@ -41,12 +41,12 @@ class SupplementMethod(RQVAEMethod):
         codes = np.pad(assignment.codes, ((0, 0), (0, 1)))
         if occupied is None:
             groups = np.unique(assignment.codes, axis=0, return_counts=True)[1]
-            last = max(self.settings.codebook_size, int(groups.max(initial=1)))
+            last = max(self.settings.shape[1], int(groups.max(initial=1)))
         else:
-            last = max(self.settings.codebook_size, int(occupied[:, -1].max(initial=0)) + 1)
+            last = max(self.settings.shape[1], int(occupied[:, -1].max(initial=0)) + 1)
         resolved, moved = resolve_without_embeddings(codes, (*self.codebook_sizes, last), occupied=occupied)
         return Resolution(resolved, moved)
 
     def sizes_of(self, codes: np.ndarray) -> tuple[int, ...]:
         """The learned levels and the supplementary one."""
-        return (*self.codebook_sizes, max(self.settings.codebook_size, int(codes[:, -1].max()) + 1))
+        return (*self.codebook_sizes, max(self.settings.shape[1], int(codes[:, -1].max()) + 1))

@@ -228,7 +228,6 @@ def _write(options: ImportOptions, target: Path, begin: float) -> ImportReport:
         commands=suggest_commands(
             options.name,
             str(options.data_path),
-            len(catalogue),
             [text.name for text in texts if text.filled],
             columns["item_id"].iloc[order[longest]].tolist(),
         ),

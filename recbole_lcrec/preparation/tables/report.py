@@ -24,12 +24,10 @@ __all__ = [
     "describe_texts",
     "split_sizes",
     "suggest_commands",
-    "suggest_index",
 ]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _MIN_TESTED, _MIN_VALIDATED = 3, 4
-_DEFAULT_CODES = 256
 _TIME_BINS = 60
 _SECOND = 10**9
 
@@ -233,26 +231,14 @@ def describe_texts(table: str, columns: pd.DataFrame, types: Mapping[str, str]) 
     return tuple(found)
 
 
-def suggest_index(n_items: int) -> Mapping[str, int]:
-    """Suggest index sizes for a small catalogue; empty if the paper's sizes fit.
-
-    If items hardly outnumber codes, most items would have a first code of their own. About sqrt(N) codes on three
-    levels give prefixes that items share.
-    """
-    if n_items >= 4 * _DEFAULT_CODES:
-        return {}
-    return {"index_codebook_size": max(2, round(float(np.sqrt(n_items)))), "index_levels": 3}
-
-
 def suggest_commands(
-    name: str, data_path: str, n_items: int, text_fields: Sequence[str], history: Sequence[str]
+    name: str, data_path: str, text_fields: Sequence[str], history: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
     """Suggest commands that fit the data set, each with a short explanation.
 
     Args:
         name: name of the data set.
         data_path: folder that contains it.
-        n_items: number of items of the catalogue.
         text_fields: text fields of the items.
         history: item ids of some user, oldest first.
     """
@@ -264,9 +250,8 @@ def suggest_commands(
         own.append(f"--text_title_fields=[{', '.join(titles)}]")
     if text_fields and not descriptions:
         own.append("--text_description_fields=[]")
-    sizes = [f"--{key}={value}" for key, value in suggest_index(n_items).items()]
-    index = shlex.join(["python", "-m", "recbole_lcrec.indexing", *own, *sizes])
-    run = ["python", "run_recbole_lcrec.py", "--model=LCRec,SASRec,Pop", *own, *sizes]
+    index = shlex.join(["python", "-m", "recbole_lcrec.indexing", *own])
+    run = ["python", "run_recbole_lcrec.py", "--model=LCRec,SASRec,Pop", *own]
     run.append("--config_files=properties/quick_start.yaml")
     ask = ["python", "-m", "recbole_lcrec.recommend", f"--run=saved/LCRec-{name}-<time>", "--k=10"]
     plain = [item for item in history if "," not in item][-5:]

@@ -21,7 +21,6 @@ from recbole_lcrec.preparation.tables.report import (
     describe_texts,
     split_sizes,
     suggest_commands,
-    suggest_index,
 )
 from recbole_lcrec.preparation.tables.rows import require_numbers
 
@@ -275,19 +274,11 @@ def test_coverage_by_hand() -> None:
     assert title.words[2] == 1 and title.words[-1] == 2
 
 
-def test_sizes_of_the_index() -> None:
-    assert suggest_index(200) == {"index_codebook_size": 14, "index_levels": 3}
-    assert suggest_index(1023) == {"index_codebook_size": 32, "index_levels": 3} and suggest_index(1024) == {}
-    for n in (1, 2, 5, 1000):
-        sizes = suggest_index(n)
-        assert sizes["index_codebook_size"] ** sizes["index_levels"] >= n
-
-
 def test_suggested_commands_use_existing_fields() -> None:
-    lines = [line for line, _ in suggest_commands("shop", "my data", 5000, ["title", "brand"], list("abcdefg"))]
+    lines = [line for line, _ in suggest_commands("shop", "my data", ["title", "brand"], list("abcdefg"))]
     assert len(lines) == 3 and all("'--data_path=my data'" in line for line in lines[:2])
     assert all("--text_description_fields=[]" in line and "codebook" not in line for line in lines[:2])
     assert "--history=c,d,e,f,g" in lines[2]
-    assert len(suggest_commands("shop", "dataset", 50, [], ["a"])) == 2
-    named = suggest_commands("shop", "dataset", 50, ["label", "description"], ["a"])[0][0]
+    assert len(suggest_commands("shop", "dataset", [], ["a"])) == 2
+    named = suggest_commands("shop", "dataset", ["label", "description"], ["a"])[0][0]
     assert "'--text_title_fields=[label]'" in named and "text_description_fields" not in named
