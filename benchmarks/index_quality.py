@@ -49,6 +49,7 @@ from recbole_lcrec.indexing.conflicts import resolve_conflicts
 from recbole_lcrec.indexing.item_index import conflict_rate
 from recbole_lcrec.indexing.quantizer import ResidualQuantizer
 from recbole_lcrec.indexing.rqvae_network import RQVAE
+from recbole_lcrec.indexing.sizes import sized
 from recbole_lcrec.indexing.training import encode_catalogue, train_rqvae
 
 WIDTHS = (2048, 1024, 512, 256, 128, 64, 32)
@@ -178,7 +179,7 @@ def ours(embeddings: Tensor, seed: int, settings: IndexSettings) -> Outcome:
     """Trains the package's RQ-VAE, measured at its end."""
     started = perf_counter()
     generator = torch.Generator().manual_seed(seed)
-    sizes = settings.levels, settings.codebook_size, settings.latent_dim, settings.beta
+    sizes = *settings.shape, settings.latent_dim, settings.beta
     quantizer = ResidualQuantizer(*sizes, settings.sinkhorn_epsilon, settings.sinkhorn_iterations)
     model = RQVAE(embeddings.shape[1], settings.hidden_sizes, quantizer, generator)
     train_rqvae(model, embeddings, settings, generator, show_progress=False)
@@ -288,6 +289,7 @@ def main() -> None:
     vectors = np.array(item_vectors(options), dtype=np.float32)
     embeddings = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     defaults = IndexSettings.from_config(yaml.safe_load((ROOT / "properties/stages/index.yaml").read_text("utf-8")))
+    defaults = sized(defaults, len(embeddings))
     outcomes: list[Outcome] = []
     for seed in options.seeds:
         outcomes.append(yardstick(embeddings, seed, options.epochs, options.every, options.warm_up))

@@ -50,14 +50,15 @@ def write_embeddings(path: Path, n_items: int) -> None:
     embeddings.flush()
 
 
-def settings(epochs: int) -> Any:
-    """The package's default index settings, for so many epochs."""
+def settings(epochs: int, n_items: int) -> Any:
+    """The package's default index settings, for so many epochs and items."""
     from recbole_lcrec.config.resources import properties_dir
     from recbole_lcrec.config.settings import IndexSettings
     from recbole_lcrec.config.values import read_yaml
+    from recbole_lcrec.indexing.sizes import sized
 
     defaults = IndexSettings.from_config(read_yaml(properties_dir() / "stages" / "index.yaml"))
-    return dataclasses.replace(defaults, method="rqvae", epochs=epochs)
+    return sized(dataclasses.replace(defaults, method="rqvae", epochs=epochs), n_items)
 
 
 def learn(embeddings: np.ndarray, root: Path) -> Path:
@@ -69,7 +70,7 @@ def learn(embeddings: np.ndarray, root: Path) -> Path:
 
     store = ArtifactStore(root)
     return learn_item_index(
-        len(embeddings), embeddings, settings(1), None, store, SEED, torch.device("cpu"), False
+        len(embeddings), embeddings, settings(1, len(embeddings)), None, store, SEED, torch.device("cpu"), False
     ).folder
 
 

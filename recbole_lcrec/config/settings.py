@@ -27,7 +27,6 @@ from recbole_lcrec.config.value_checks import (
 __all__ = [
     "DEFAULT_INDEX_METHOD",
     "SCRATCH",
-    "SMALL_CATALOGUE",
     "BackboneSettings",
     "DecodingSettings",
     "IndexSettings",
@@ -55,9 +54,6 @@ def setting(check: Check, key: str | None = None) -> Any:
 
 SCRATCH = "scratch"
 """The value of ``base_model`` for a small, randomly initialised model instead of a pretrained one."""
-
-SMALL_CATALOGUE = 2048
-"""Number of items below which ``auto`` gives an index fewer levels and codes than the paper's."""
 
 DEFAULT_INDEX_METHOD = "rqvae"
 """The index method that ``index_method: auto`` stands for when no index is given."""
@@ -158,32 +154,14 @@ class IndexSettings(StageSettings):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """H and K; only settings that are :meth:`sized` have them.
+        """H and K.
 
         Raises:
-            RuntimeError: a size is ``auto``.
+            RuntimeError: one is ``auto``; ``indexing.sizes.sized`` replaces it.
         """
         if isinstance(self.levels, str) or isinstance(self.codebook_size, str):
-            raise RuntimeError("index_levels or index_codebook_size is auto; call sized() with the number of items")
+            raise RuntimeError("index_levels or index_codebook_size is auto; call indexing.sizes.sized first")
         return self.levels, self.codebook_size
-
-    def sized(self, n_items: int) -> IndexSettings:
-        """Return the settings with ``auto`` sizes replaced by those that fit a catalogue of ``n_items``.
-
-        From 2,048 items on they are the paper's 4 levels of 256 codes. Fewer items would have first codes of their own,
-        so two levels have the least power of two of codes that leaves a third of the indices free.
-        """
-        large, room = n_items >= SMALL_CATALOGUE, 1.5 * n_items
-        levels, codes = self.levels, self.codebook_size
-        if isinstance(levels, str):
-            levels = 4 if large else 2
-            while isinstance(codes, int) and codes**levels < room and levels < 26:
-                levels += 1
-        if isinstance(codes, str):
-            codes = 256 if large else 2
-            while codes**levels < room:
-                codes *= 2
-        return dataclasses.replace(self, levels=levels, codebook_size=codes)
 
     def resolved(self) -> IndexSettings:
         """Return the settings with ``auto`` replaced by the default method, for a data set without a given index."""

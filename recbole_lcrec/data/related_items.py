@@ -81,12 +81,18 @@ def related_items(
         if vectors is not None and weight:
             relation += weight * (vectors[rows] @ vectors.T).toarray()
         relation[np.arange(len(rows)), rows] = 0
-        order = np.argsort(-relation, axis=1, kind="stable")[:, :nearest]
-        chosen = np.take_along_axis(relation, order, axis=1)
-        kept = chosen > 0
-        drawn = np.where(kept, (chosen / np.maximum(chosen[:, :1], 1e-300)) ** sharpness, 0.0).cumsum(axis=1)
-        items.append(order[kept])
-        shares.append((drawn / np.maximum(drawn[:, -1:], 1e-300))[kept])
-        sizes.append(kept.sum(axis=1))
+        kept = min(nearest, count)
+        least = -np.partition(-relation, kept - 1, axis=1)[:, kept - 1 : kept]
+        row, column = np.nonzero((relation >= least) & (relation > 0))
+        order = np.lexsort((column, -relation[row, column], row))  # of equals the lower row is nearer
+        row, column = row[order], column[order]
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        row, column, place = (each[place < nearest] for each in (row, column, place))
+        values = np.zeros((len(rows), kept))
+        values[row, place] = relation[row, column]
+        drawn = np.where(values > 0, (values / np.maximum(values[:, :1], 1e-300)) ** sharpness, 0.0).cumsum(axis=1)
+        items.append(column)
+        shares.append((drawn / np.maximum(drawn[:, -1:], 1e-300))[row, place])
+        sizes.append(np.bincount(row, minlength=len(rows)))
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
     return RelatedItems(np.concatenate(items), np.concatenate(shares), offsets)

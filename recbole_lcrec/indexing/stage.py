@@ -22,6 +22,7 @@ from recbole_lcrec.indexing.item_index import ItemIndex, indexed_items, load_ind
 from recbole_lcrec.indexing.learn import learn_item_index, require_room
 from recbole_lcrec.indexing.methods import index_method
 from recbole_lcrec.indexing.saved import saved_codebook_sizes
+from recbole_lcrec.indexing.sizes import sized
 from recbole_lcrec.preparation.forms.convert import numbers_first
 from recbole_lcrec.runtime.artifacts import ArtifactStore
 
@@ -109,7 +110,7 @@ def _given(path: Path, item_ids: tuple[str, ...]) -> IndexedItems:
 
 def _learned(stage: IndexStage) -> IndexedItems:
     started, settings, text = perf_counter(), stage.settings.resolved(), stage.text
-    settings = settings.sized(len(stage.item_ids))
+    settings = sized(settings, len(stage.item_ids))
     n_items, device, shown = len(stage.item_ids), stage.device, stage.show_progress
     require_room(n_items, settings)
     embedded = None

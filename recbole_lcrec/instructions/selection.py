@@ -58,12 +58,15 @@ def requested_families(tasks: str | Sequence[str]) -> tuple[TaskFamily, ...]:
     "paper" asks for LC-Rec's five.
 
     Raises:
-        ValueError: a name is unknown, or ``tasks`` is neither "paper" nor a list of names.
+        ValueError: a name is unknown, or ``tasks`` is neither "paper" nor a list of names, as "auto", which the model's
+            settings replace.
     """
     families = task_families()
     if tasks == _PAPER:
         return tuple(family for family in families.values() if family.of_paper)
     problems = task_problems({"tuning_tasks": tasks})
+    if tasks == "auto":
+        problems = ["tuning_tasks = 'auto' depends on the model: give 'paper' or names"]
     if problems:
         raise ValueError("; ".join(problems))
     return tuple(family for name, family in families.items() if name in tasks)

@@ -209,16 +209,24 @@ Directions = Callable[[Sequence[str], int], np.ndarray | None]
 
 
 def _start(
-    model: Any, tokenizer: PreTrainedTokenizerBase, added: Sequence[str], directions: Directions | None, seed: int
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    added: Sequence[str],
+    new: range,
+    directions: Directions | None,
+    seed: int,
 ) -> None:
-    """Set the rows of the tokens that were added to the tokenizer."""
-    if not added:
-        return
+    """Set the rows of the index tokens that were added to the tokenizer, and any other row that the model lacked."""
     vocabulary = tokenizer.get_vocab()
     ids = [vocabulary[token] for token in added]
-    known = sorted(set(vocabulary.values()) - set(ids))
-    width = model.get_input_embeddings().embedding_dim
-    start_added_tokens(model, ids, known, directions(added, width) if directions else None, seed)
+    others = sorted(set(new) - set(ids))
+    if not ids and not others:
+        return
+    known = sorted(set(vocabulary.values()) - set(ids) - set(new))
+    given = directions(added, model.get_input_embeddings().embedding_dim) if directions and ids else None
+    if given is not None:
+        given = np.concatenate([given, np.zeros((len(others), given.shape[1]))])
+    start_added_tokens(model, [*ids, *others], known, given, seed)
 
 
 def load_backbone(
@@ -265,7 +273,7 @@ def load_backbone(
             added = add_index_tokens(tokenizer, index_tokens)
             new = _extend_vocabulary(model, len(tokenizer), mean_resizing=False)
             origin = f"loaded from {settings.base_model}, {len(added)} new index tokens"
-        _start(model, tokenizer, added, directions, seed)
+        _start(model, tokenizer, added, new, directions, seed)
         if lora is not None and lora.r is not None:
             vocabulary = tokenizer.get_vocab()
             model = add_lora(model, lora, [*(vocabulary[token] for token in index_tokens), *new])

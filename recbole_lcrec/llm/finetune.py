@@ -26,6 +26,7 @@ from recbole_lcrec.llm.checkpoints import Checkpoints, Progress
 from recbole_lcrec.llm.collator import InstructionCollator, PlannedInstructions
 from recbole_lcrec.llm.deepspeed_environment import deepspeed_environment
 from recbole_lcrec.llm.devices import resolve_precision
+from recbole_lcrec.llm.duration import DurationEstimate, Validations
 from recbole_lcrec.llm.steps import StepPlan
 from recbole_lcrec.llm.tuner import Tuner, peak_memory
 from recbole_lcrec.runtime.processes import from_first_process, process_count
@@ -77,12 +78,6 @@ class EpochReport:
         )
 
 
-Validations = Callable[[], tuple[int, float]]
-"""Returns the number of a run's validations and the seconds that one takes, estimated."""
-
-_STEPS_TO_ESTIMATE = 12
-"""Steps after which the duration of the run is estimated; the first two, which warm up, do not count."""
-
 AfterEpoch = Callable[[EpochReport], bool]
 """Called in every process after each epoch; True stops the tuning."""
 
@@ -102,7 +97,7 @@ class TuningRun:
         checkpoints: where to save checkpoints, taken from the first process; None: nowhere.
         resume: the checkpoint to resume from; :func:`read_progress` checks that it belongs to this run. None: start
             from the first step.
-        validations: called once in every process, after the first steps, to estimate the duration of the run.
+        validations: estimates the validations of the run, see :class:`DurationEstimate`.
     """
 
     source: InstructionSource
@@ -175,11 +170,10 @@ class _EpochCallback(TrainerCallback):
         after_epoch: AfterEpoch,
         checkpoints: Checkpoints | None,
         show_progress: bool,
-        validations: Validations | None,
+        duration: DurationEstimate,
     ) -> None:
         self.tuner = tuner
-        self.validations = validations
-        self.steps, self.estimating_since = 0, 0.0
+        self.duration = duration
         self.after_epoch = after_epoch
         self.checkpoints = checkpoints
         self.show_progress = show_progress
@@ -200,33 +194,17 @@ class _EpochCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.bar.update()
         done, plan = state.global_step, self.tuner.plan
-        self._estimate(done)
+        self.started += self.duration.step_ended(done)
         ended = done in plan.ends
         if ended or (self.checkpoints is not None and self.checkpoints.due(done)):
+            stopped = perf_counter()
             self.tuner.require_finite_weights()
             self.tuner.sums["seconds"] += perf_counter() - self.started
             if ended:
                 self._report(plan.epoch_of(done - 1), done, control)
             self._save_checkpoint(done)
             self.started = perf_counter()
-
-    def _estimate(self, done: int) -> None:
-        """Log how long the run will take, once, after the first steps of this process."""
-        self.steps += 1
-        if self.steps == 2:
-            self.estimating_since = perf_counter()
-        plan = self.tuner.plan
-        if self.steps != _STEPS_TO_ESTIMATE or done == len(plan):
-            return
-        paused, epoch = perf_counter(), plan.epoch_of(done)
-        left = duration_in_words(
-            (paused - self.estimating_since) / (_STEPS_TO_ESTIMATE - 2),
-            int(plan.ends[epoch]) - plan.first_step(epoch),
-            len(plan) - done,
-            self.validations() if self.validations else None,
-        )
-        getLogger().info(left)
-        self.started += perf_counter() - paused
+            self.duration.pause(self.started - stopped)
 
     def _report(self, epoch: int, done: int, control: TrainerControl) -> None:
         self.bar.close()
@@ -320,39 +298,14 @@ def finetune(backbone: Backbone, run: TuningRun, after_epoch: AfterEpoch) -> Non
         )
         if checkpoints is not None:
             checkpoints = replace(checkpoints, folder=from_first_process(checkpoints.folder))
-        tuner.add_callback(_EpochCallback(tuner, after_epoch, checkpoints, run.show_progress, run.validations))
+        duration = DurationEstimate(plan, settings.stream_epochs, run.validations)
+        tuner.add_callback(_EpochCallback(tuner, after_epoch, checkpoints, run.show_progress, duration))
         if run.resume is not None:
             tuner.restore_sums(run.resume.sums)
         try:
             tuner.train(resume_from_checkpoint=str(run.resume.written) if run.resume is not None else None)
         finally:
             tuner.accelerator.unwrap_model(backbone.model, keep_fp32_wrapper=False)
-
-
-def duration_in_words(
-    seconds_per_step: float, steps_per_epoch: int, steps_left: int, validations: tuple[int, float] | None
-) -> str:
-    """Return how long an epoch and the rest of a run will take, for the log.
-
-    Args:
-        seconds_per_step: measured on the first steps.
-        steps_per_epoch: of the current epoch.
-        steps_left: of the run.
-        validations: how many are planned in the whole run, and the seconds of one; None: none.
-    """
-    epoch, left = seconds_per_step * steps_per_epoch, seconds_per_step * steps_left
-    text = f"Estimated duration: an epoch {minutes(epoch)}, all {steps_left:,} steps that are left {minutes(left)}"
-    if validations is None or not validations[0]:
-        return text
-    count, seconds = validations
-    return f"{text}, and each of {count} validations {minutes(seconds)}; early stopping may end the run sooner"
-
-
-def minutes(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours, whichever reads best."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _sizes_in_words(sizes: tuple[int, ...]) -> str:

@@ -40,7 +40,7 @@ def test_defaults_are_the_same_task_for_every_model():
         }
         assert config["load_col"] == configs[0]["load_col"] and config["load_col"]["inter"][-1] == "timestamp"
         assert config["single_spec"] is True and config["local_rank"] == 0
-    assert configs[0]["epochs"] == 4 and configs[1]["epochs"] == 300
+    assert configs[0]["epochs"] == 16 and configs[1]["epochs"] == 300
 
 
 def test_times_and_the_catalogue_are_read_for_any_data_set():

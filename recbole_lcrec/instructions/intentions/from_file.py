@@ -202,7 +202,7 @@ def _read_published(reader: _Reader, content: str) -> None:
         if row is None:
             reader.left_out[_UNKNOWN] += len(texts)
             continue
-        until = max(int(reader.sequences.lengths()[row]) - 1, 1)  # the authors' stop before the last training item
+        until = max(int(reader.sequences.lengths()[row]) - 1, 1)  # the authors leave out the last training item
         reader.preferences += [Preference(row, until, text) for text in texts]
     if reader.preferences:
         getLogger().warning(

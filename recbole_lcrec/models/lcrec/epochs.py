@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
-import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import dict2str, set_color
 
 from recbole_lcrec.llm.finetune import EpochReport
@@ -17,17 +17,18 @@ from recbole_lcrec.models.lcrec.dataset import LCRecDataset
 from recbole_lcrec.models.lcrec.early_stopping import EarlyStopping
 from recbole_lcrec.runs.results_file import write_results
 from recbole_lcrec.runtime.artifacts import whole_folder
-from recbole_lcrec.runtime.processes import from_first_process
+from recbole_lcrec.runtime.processes import from_first_process, process_count
 
 __all__ = ["EpochHandler"]
 
 _SAMPLED_USERS = 64
-"""Users that are ranked to estimate how long a validation takes."""
+"""Users of each process that are ranked to estimate how long a validation takes."""
 
 
 class TunedTrainer(Protocol):
     """The attributes of LC-Rec's trainer that the handler uses, besides RecBole's loggers and names."""
 
+    config: Any
     model: Any
     stopping: EarlyStopping
     is_main: bool
@@ -101,25 +102,27 @@ class EpochHandler:
             trainer.logger.info(f"Finished training, best eval result in epoch {trainer.stopping.best_epoch}")
         return trainer.stopping.stopped
 
-    def validations(self) -> tuple[int, float]:
-        """Return the number of validations of a whole run, and the seconds of one, measured on a few users.
+    def validations(self, epoch: int) -> tuple[int, float]:
+        """Return the number of validations from an epoch on, and the seconds of one, measured on a few users.
 
-        Every process must call it, because ranking may need all of them.
+        Every process must call it, because ranking may need all of them. Validation on sampled candidates, which is
+        cheap, is not estimated.
         """
-        if self.valid_data is None:
+        if not isinstance(self.valid_data, FullSortEvalDataLoader):
             return 0, 0.0
         trainer, users = self.trainer, self.valid_data._dataset.inter_feat
-        tuning = trainer.model.tuning
-        epochs = range(tuning.stream_epochs, tuning.epochs)
-        count = sum((epoch + 1) % trainer.eval_step == 0 or epoch + 1 == tuning.epochs for epoch in epochs)
-        sample = users[np.linspace(0, len(users) - 1, min(_SAMPLED_USERS, len(users))).astype(int)]
-        training = trainer.model.training
-        trainer.model.eval()
+        model, last = trainer.model, trainer.model.tuning.epochs
+        first = max(epoch, model.tuning.stream_epochs)
+        count = sum((each + 1) % trainer.eval_step == 0 or each + 1 == last for each in range(first, last))
+        k = max(trainer.config["topk"])
+        training = model.training
+        model.eval()
+        model.rank(model.histories(users[: process_count()]), k)  # the first call takes longer
+        sample = users[np.linspace(0, len(users) - 1, min(_SAMPLED_USERS * process_count(), len(users))).astype(int)]
         started = perf_counter()
-        with torch.inference_mode():
-            trainer.model.rank(trainer.model.histories(sample), 1)
+        model.rank(model.histories(sample), k)
         seconds = perf_counter() - started
-        trainer.model.train(training)
+        model.train(training)
         return count, seconds * len(users) / len(sample)
 
     def _log_epoch(self, report: EpochReport) -> None:

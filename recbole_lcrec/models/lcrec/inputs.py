@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_lcrec.config.counting_settings import RelatedSettings
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import (
     BackboneSettings,
@@ -18,6 +19,7 @@ from recbole_lcrec.config.settings import (
     TuningSettings,
     WordingSettings,
 )
+from recbole_lcrec.config.values import read_yaml
 from recbole_lcrec.instructions.general import read_general
 from recbole_lcrec.instructions.intentions.source import check_intentions
 from recbole_lcrec.instructions.mixture import require_templates
@@ -34,7 +36,7 @@ from recbole_lcrec.models.lcrec.resume import check_resume
 from recbole_lcrec.models.lcrec.tuning_data import given_intentions
 from recbole_lcrec.preparation.locate import DataFiles, require_dataset, require_item_texts
 
-__all__ = ["check_inputs", "checked_templates", "max_norm", "unread_problems"]
+__all__ = ["check_inputs", "checked_templates", "max_norm", "task_key_problems", "unread_problems"]
 
 
 def check_inputs(config: Any) -> None:
@@ -110,6 +112,31 @@ def unread_problems(values: Mapping[str, Any]) -> list[str]:
         for key, (usual, instead) in own.items()
         if key in values and str(values[key]).lower() not in [str(value).lower() for value in usual]
     ]
+
+
+def task_key_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each key that is given for a task that is not tuned.
+
+    Args:
+        values: the merged parameters, ``tuning_tasks`` already without "auto".
+    """
+    tasks = values["tuning_tasks"]
+    named = [str(task) for task in tasks] if isinstance(tasks, (list, tuple)) else []
+    problems = []
+    defaults = read_yaml(properties_dir() / str(RelatedSettings.default_file))
+    changed = [key for key, default in defaults.items() if values.get(key, default) != default]
+    if changed and "rel" not in named:
+        problems.append(
+            f"{', '.join(changed)} has no effect, because tuning_tasks = {tasks!r} does not contain rel: add rel, or "
+            "leave the key out"
+        )
+    source = values["intention_source"]
+    if source in ("llm", "file") and named and not {"ite", "per"} & set(named):
+        problems.append(
+            f"intention_source = {source!r} has no effect, because tuning_tasks = {tasks!r} contains neither ite nor "
+            "per: add one, or set tuning_tasks to paper"
+        )
+    return problems
 
 
 def max_norm(clip: dict[str, Any] | None) -> float:

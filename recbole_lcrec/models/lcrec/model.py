@@ -37,7 +37,7 @@ from recbole_lcrec.llm.text_lengths import TextLengths
 from recbole_lcrec.llm.tokens import item_token_ids
 from recbole_lcrec.models.base import GenerativeRecommender
 from recbole_lcrec.models.lcrec.dataset import LCRecDataset
-from recbole_lcrec.models.lcrec.inputs import checked_templates, unread_problems
+from recbole_lcrec.models.lcrec.inputs import checked_templates, task_key_problems, unread_problems
 from recbole_lcrec.models.lcrec.prompt_writer import PromptWriter, longest_row
 from recbole_lcrec.models.lcrec.relations import index_directions
 from recbole_lcrec.models.lcrec.tuning_data import TextLimits, TuningData, alignment_source
@@ -100,7 +100,8 @@ class LCRec(GenerativeRecommender):
     @staticmethod
     def value_problems(values: Mapping[str, Any]) -> list[str]:
         """Return the problems of index and search, of the names of task families, and of keys that have no effect."""
-        return [*GenerativeRecommender.value_problems(values), *task_problems(values), *unread_problems(values)]
+        own = (*task_problems(values), *unread_problems(values), *task_key_problems(values))
+        return [*GenerativeRecommender.value_problems(values), *own]
 
     def open_reader(self) -> Reader:
         """Return a reader of the language model; fails before the tuning if ``decoding_search`` cannot read it."""

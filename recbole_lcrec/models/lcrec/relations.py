@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from logging import getLogger
+from time import perf_counter
 
 import numpy as np
 from scipy import sparse
@@ -47,7 +48,13 @@ def related_items_of(dataset: LCRecDataset, sequences: UserSequences) -> Related
     vectors = text_vectors(dataset) if settings.source != "covisits" else None
     if counts is None and vectors is None:
         return None
-    return related_items(counts, vectors, settings.text_weight, settings.nearest, settings.sharpness)
+    started = perf_counter()
+    found = related_items(counts, vectors, settings.text_weight, settings.nearest, settings.sharpness)
+    getLogger().info(
+        f"Related items: {len(found.items):,} of {len(found.rows):,} items, by {settings.source}, "
+        f"{perf_counter() - started:.1f} s"
+    )
+    return found
 
 
 def index_directions(dataset: LCRecDataset, tokens: Sequence[str], width: int, seed: int) -> np.ndarray | None:
@@ -66,10 +73,11 @@ def index_directions(dataset: LCRecDataset, tokens: Sequence[str], width: int, s
     if vectors is None:
         getLogger().info("Index tokens start at random, because there are no item texts to compare")
         return None
-    count = min(width, *(size - 1 for size in vectors.shape))
-    if count < 1:
-        return None
     told = np.diff(vectors.indptr) > 0
+    count = min(width, int(told.sum()) - 1, vectors.shape[1] - 1)
+    if count < 1:
+        getLogger().info("Index tokens start at random, because too few item texts share a word")
+        return None
     components = np.zeros((vectors.shape[0], count))
     components[told] = TruncatedSVD(count, random_state=seed).fit_transform(vectors[told])
     components[told] -= components[told].mean(axis=0)

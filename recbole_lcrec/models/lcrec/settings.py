@@ -86,9 +86,9 @@ def default_epochs(base_model: str) -> int:
 
 
 def default_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``auto``, and None for epochs and learning rate, stand for, which depends on the base model.
+    """Return the values that depend on the base model: of keys that are ``auto``, and of epochs and learning rate.
 
-    A model from nothing is tuned on what a small data set teaches best; a pretrained one in the paper's form.
+    A small model from nothing learns most from indices and related items; a pretrained one is tuned as in the paper.
 
     Args:
         values: the merged parameters.
@@ -100,8 +100,8 @@ def default_values(values: Mapping[str, Any]) -> dict[str, Any]:
         tasks = found["tuning_tasks"] = list(_SCRATCH_TASKS) if scratch else "paper"
     if values["tuning_seq_format"] == "auto":
         wordless = isinstance(tasks, (list, tuple)) and set(map(str, tasks)) <= set(_SCRATCH_TASKS)
-        streams_first = bool(values["tuning_stream_epochs"])
-        found["tuning_seq_format"] = "stream" if scratch and wordless and not streams_first else "instruction"
+        worded = values["tuning_stream_epochs"] or values["eval_templates"] != "one"  # both need prompts in words
+        found["tuning_seq_format"] = "stream" if scratch and wordless and not worded else "instruction"
     if values["tuning_index_start"] == "auto":
         found["tuning_index_start"] = "texts" if scratch else "random"
     if values["epochs"] is None:

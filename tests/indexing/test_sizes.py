@@ -12,6 +12,7 @@ from recbole_lcrec import Config
 from recbole_lcrec.config.resources import properties_dir
 from recbole_lcrec.config.settings import IndexSettings
 from recbole_lcrec.config.values import read_yaml
+from recbole_lcrec.indexing.sizes import sized
 
 
 def index_settings(**changes: Any) -> IndexSettings:
@@ -23,19 +24,19 @@ def index_settings(**changes: Any) -> IndexSettings:
     ("n_items", "shape"), [(5, (2, 4)), (148, (2, 16)), (1682, (2, 64)), (2047, (2, 64)), (2048, (4, 256))]
 )
 def test_sizes_by_hand(n_items: int, shape: tuple[int, int]) -> None:
-    assert index_settings().sized(n_items).shape == shape
+    assert sized(index_settings(), n_items).shape == shape
 
 
 def test_given_sizes_stay_and_the_other_follows() -> None:
-    assert index_settings(levels=3, codebook_size=8).sized(10**6).shape == (3, 8)
-    assert index_settings(codebook_size=8).sized(1682).shape == (4, 8)
-    assert index_settings(levels=3).sized(1682).shape == (3, 16)
-    assert index_settings(levels=2).sized(3686).shape == (2, 256)
+    assert sized(index_settings(levels=3, codebook_size=8), 10**6).shape == (3, 8)
+    assert sized(index_settings(codebook_size=8), 1682).shape == (4, 8)
+    assert sized(index_settings(levels=3), 1682).shape == (3, 16)
+    assert sized(index_settings(levels=2), 3686).shape == (2, 256)
 
 
 @given(st.integers(1, 2047), st.sampled_from(["auto", 1, 3]), st.sampled_from(["auto", 2, 16]))
 def test_small_catalogues_leave_a_third_free(n_items: int, levels: Any, codes: Any) -> None:
-    settings = index_settings(levels=levels, codebook_size=codes).sized(n_items)
+    settings = sized(index_settings(levels=levels, codebook_size=codes), n_items)
     found_levels, found_codes = settings.shape
     if levels == "auto" or codes == "auto":
         assert found_codes**found_levels >= 1.5 * n_items
@@ -43,7 +44,7 @@ def test_small_catalogues_leave_a_third_free(n_items: int, levels: Any, codes: A
 
 
 def test_sizes_are_needed_before_they_are_used() -> None:
-    with pytest.raises(RuntimeError, match="call sized"):
+    with pytest.raises(RuntimeError, match=r"sizes\.sized"):
         _ = index_settings().shape
 
 
