@@ -35,7 +35,8 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(**changes: Any) -> TuningSettings:
     values = read_yaml(properties_dir() / "model/LCRec.yaml")
-    known = {"learning_rate": 0.001, "train_batch_size": 4, "tuning_accumulation_steps": 2, "tuning_precision": "fp32"}
+    known: dict[str, Any] = {"epochs": 2, "learning_rate": 0.001, "train_batch_size": 4, "tuning_accumulation_steps": 2}
+    known["tuning_precision"] = "fp32"
     return TuningSettings.from_config({**values, **known, **changes})
 
 

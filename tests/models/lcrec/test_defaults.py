@@ -14,6 +14,7 @@ AUTO = {
     "tuning_seq_format": "auto",
     "tuning_index_start": "auto",
     "tuning_stream_epochs": 0,
+    "eval_templates": "one",
     "learning_rate": None,
     "epochs": None,
 }
@@ -51,6 +52,7 @@ def test_given_values_stay(base_model: str, values: dict[str, Any]) -> None:
         ({"tuning_tasks": ["seq", "mut"]}, "instruction"),
         ({"tuning_tasks": "paper"}, "instruction"),
         ({"tuning_stream_epochs": 2}, "instruction"),
+        ({"eval_templates": "all"}, "instruction"),
     ],
 )
 def test_tasks_in_words_need_instructions(changes: dict[str, Any], seq_format: str) -> None:
