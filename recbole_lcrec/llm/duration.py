@@ -83,7 +83,7 @@ def duration_in_words(
     if validations is None or not validations[0]:
         return text
     count, seconds = validations
-    return f"{text}, {time_in_words(seconds)} for each of {count} validations; early stopping may end the run sooner"
+    return f"{text}, {time_in_words(seconds)} per validation ({count} to come); early stopping may end the run sooner"
 
 
 def time_in_words(seconds: float) -> str:

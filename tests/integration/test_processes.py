@@ -146,6 +146,18 @@ def test_processes_with_unequal_numbers_of_passes(run: Run) -> None:
     assert same_ranking(one["test_result"], two["test_result"])
 
 
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_an_estimate_in_between_changes_nothing(run: Run, stage: str) -> None:
+    """After 12 steps users are ranked to estimate a validation; the weights must stay trainable, and the same."""
+    longer = {"epochs": 3, "eval_step": 1}
+    one, alone = run(False, False, **longer)
+    two, ended = run(False, False, stage, **longer)
+    assert all(log.count("Estimated duration: ") == 1 for log in (alone.log, ended.log))
+    assert "for the remaining 6 steps" in ended.log and "per validation (1 to come)" in ended.log
+    assert losses(two) == pytest.approx(losses(one), rel=1e-3)
+    assert len(losses(two)) == 3 and same_ranking(one["test_result"], two["test_result"])
+
+
 @pytest.mark.parametrize(("stage", "lora"), [("zero2", False), ("zero3", True)])
 def test_two_killed_processes_resume(data: Path, run: Run, tmp_path: Path, stage: str, lora: bool) -> None:
     """Kills in a step of the first epoch, while a checkpoint is written in the second, and during the test."""

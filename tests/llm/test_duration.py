@@ -20,7 +20,7 @@ def test_the_rest_of_the_run_is_estimated_from_a_step() -> None:
     text = "Estimated duration: 60 s for an epoch, 10 min for the remaining 1,188 steps"
     assert duration_in_words(0.5, 120, 1188, None) == duration_in_words(0.5, 120, 1188, (0, 0.0)) == text
     assert duration_in_words(0.5, 120, 1188, (5, 42.0)) == (
-        f"{text}, 42 s for each of 5 validations; early stopping may end the run sooner"
+        f"{text}, 42 s per validation (5 to come); early stopping may end the run sooner"
     )
 
 
@@ -42,7 +42,7 @@ def run_steps(monkeypatch, caplog, plan: StepPlan, seconds, stream_epochs: int =
 def test_validation_and_saving_are_no_steps(monkeypatch, caplog) -> None:
     """Epochs of 4 steps, of which the first two are slow."""
     messages = run_steps(monkeypatch, caplog, StepPlan((8,) * 6, 2, 0), lambda done: 30 if done < 3 else 2)
-    expected = "8 s for an epoch, 24 s for the remaining 12 steps, 7 s for each of 3 validations"
+    expected = "8 s for an epoch, 24 s for the remaining 12 steps, 7 s per validation (3 to come)"
     assert len(messages) == 1 and expected in messages[0]
 
 
@@ -51,12 +51,12 @@ def test_streams_and_instructions_are_estimated_apart(monkeypatch, caplog) -> No
     messages = run_steps(monkeypatch, caplog, plan, lambda done: 1 if done <= 40 else 10, stream_epochs=2)
     assert [message.partition(": ")[2] for message in messages] == [
         "20 s for an epoch, 28 s for the remaining 28 steps of streams",
-        "5 min for an epoch, 8 min for the remaining 48 steps, 7 s for each of 2 validations; early stopping may end "
+        "5 min for an epoch, 8 min for the remaining 48 steps, 7 s per validation (2 to come); early stopping may end "
         "the run sooner",
     ]
 
 
 def test_a_resumed_run_counts_what_is_left(monkeypatch, caplog) -> None:
     (message,) = run_steps(monkeypatch, caplog, StepPlan((40,) * 3, 2, 0), lambda done: 1, first=25)
-    assert "the remaining 23 steps, 7 s for each of 2 validations" in message
+    assert "the remaining 23 steps, 7 s per validation (2 to come)" in message
     assert run_steps(monkeypatch, caplog, StepPlan((24,), 2, 0), lambda done: 1)[1:] == []

@@ -193,9 +193,9 @@ def test_a_long_run_says_early_how_long_it_will_take(
     parameters = tiny(indexed_shop, epochs=5, eval_step=2, train_batch_size=2)
     result = run_recbole_lcrec("LCRec", SHOP, config_dict=parameters)
     (estimate,) = messages(caplog, "Estimated duration: ")
-    assert "each of 3 validations" in estimate
+    assert "per validation (3 to come)" in estimate
     unvalidated = run_recbole_lcrec("LCRec", SHOP, config_dict={**parameters, "eval_step": 0})
-    assert "validations" not in messages(caplog, "Estimated duration: ")[1]
+    assert "validation" not in messages(caplog, "Estimated duration: ")[1]
     assert result["test_result"].keys() == unvalidated["test_result"].keys()
 
 
