@@ -36,7 +36,7 @@ def alignment_instructions(
 
     Raises:
         ValueError: a family lacks its data or its templates, a title exceeds its budget, or epochs of streams are
-            requested without SEQ.
+            requested without a task that has streams.
     """
     names, _ = chosen_tasks(settings.tasks, context.data)
     families = [family for name, family in task_families().items() if name in names]
@@ -54,8 +54,8 @@ def alignment_instructions(
     ]
     if not streams:
         raise ValueError(
-            f"tuning_stream_epochs = {settings.stream_epochs} begins with streams of seq, but tuning_tasks = "
-            f"{list(names)} lacks it: add seq, or set tuning_stream_epochs to 0"
+            f"tuning_stream_epochs = {settings.stream_epochs} begins with streams, but no task of tuning_tasks = "
+            f"{list(names)} has that form: add seq, or set tuning_stream_epochs to 0"
         )
     return StreamsFirst(Mixture(tuple(streams)), mixture, settings.stream_epochs)
 

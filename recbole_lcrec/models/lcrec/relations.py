@@ -48,10 +48,12 @@ def related_items_of(dataset: LCRecDataset, sequences: UserSequences) -> Related
     vectors = text_vectors(dataset) if settings.source != "covisits" else None
     if counts is None and vectors is None:
         return None
+    used = {"co-visits": counts, "texts": vectors}
     started = perf_counter()
     found = related_items(counts, vectors, settings.text_weight, settings.nearest, settings.sharpness)
     getLogger().info(
-        f"Related items: {len(found.items):,} of {len(found.rows):,} items, by {settings.source}, "
+        f"Related items: {len(found.items):,} pairs for {len(found.rows):,} items, "
+        f"by {' and '.join(name for name, part in used.items() if part is not None)}, "
         f"{perf_counter() - started:.1f} s"
     )
     return found
