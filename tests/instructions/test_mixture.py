@@ -170,7 +170,7 @@ def test_a_requested_family_without_data_is_an_error(family, lacks):
 
 def test_streams_first_need_seq():
     unchecked = SimpleNamespace(**{**vars(tuning(tasks=["mut"])), "stream_epochs": 1})  # the settings refuse it too
-    with pytest.raises(ValueError, match=r"tuning_stream_epochs = 1 .*\['mut'\] lacks it: add seq"):
+    with pytest.raises(ValueError, match=r"tuning_stream_epochs = 1 .*\['mut'\] has that form: add seq"):
         alignment_instructions(context_of(full_data()), unchecked)
 
 
